@@ -1,0 +1,1 @@
+"""fxtrain: stream token shards into a translator that names guitar pedals in order."""

@@ -1,0 +1,111 @@
+"""Everything that is wrong with a shards directory, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fxtrain.contract.errors import FxError
+from fxtrain.contract.folder import Folder
+from fxtrain.contract.index import count_samples, read_codebooks, read_index, read_verified
+from fxtrain.contract.schema import (
+    INDEX_NAME,
+    SPLITS,
+    Block,
+    DatasetIndex,
+    FileEntry,
+    ShardEntry,
+    validate_block,
+)
+
+ReadShard = Callable[[Folder, ShardEntry, DatasetIndex], Iterator[Block]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def check_files(folder: Folder, files: tuple[FileEntry, ...]) -> list[Problem]:
+    """Missing and altered files, by size and sha256."""
+    problems = []
+    for entry in files:
+        try:
+            read_verified(folder, entry)
+        except FxError as error:
+            problems.append(Problem(entry.path, str(error)))
+    return problems
+
+
+def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[Problem]:
+    """Every byte against the index; with ``read_shard`` every sample and record as well.
+
+    Returns all problems; an index that cannot be read is the only one that stops the search.
+    """
+    try:
+        index = read_index(folder)
+    except FxError as error:
+        return [Problem(INDEX_NAME, str(error))]
+    problems = check_files(folder, index.files)
+    problems += check_layout(index.shards)
+    try:
+        read_codebooks(folder, index)
+    except FxError as error:
+        problems.append(Problem("codebooks", str(error)))
+    chains: dict[str, list[tuple[str, ...]]] = {split: [] for split in SPLITS}
+    groups: dict[str, str] = {}
+    seen: set[str] = set()
+    for shard in index.shards:
+        damaged = check_files(folder, shard.files)
+        problems += damaged
+        if damaged or read_shard is None:
+            continue
+        try:
+            for block in read_shard(folder, shard, index):
+                validate_block(block, index, shard.name)
+                chains[shard.split] += map(index.vocabulary.decode_order, block.order)
+                problems += check_records(block, shard, groups, seen)
+        except FxError as error:
+            problems.append(Problem(shard.name, str(error)))
+    if read_shard is not None and not problems:
+        for split, names in chains.items():
+            found = count_samples(names, index.vocabulary)
+            if names and found != index.counts.get(split):
+                problems.append(Problem(split, "counts in the index differ from the samples"))
+    return problems
+
+
+def check_layout(shards: tuple[ShardEntry, ...]) -> list[Problem]:
+    """Shards of a split must follow one another without gap or overlap."""
+    problems = []
+    for split in SPLITS:
+        position = 0
+        for shard in sorted((s for s in shards if s.split == split), key=lambda s: s.first):
+            if shard.first != position:
+                what = f"starts at sample {shard.first}, expected {position}"
+                problems.append(Problem(shard.name, what))
+            position = shard.first + shard.n_samples
+    return problems
+
+
+def check_records(
+    block: Block, shard: ShardEntry, groups: dict[str, str], seen: set[str]
+) -> list[Problem]:
+    """Ids are unique, splits agree, and no group is on two sides. Fills ``groups`` and ``seen``."""
+    problems = []
+    for record in block.records:
+        name, group, split = (str(record.get(key)) for key in ("id", "group", "split"))
+        if name in seen:
+            problems.append(Problem(shard.name, f"sample {name!r} stands twice"))
+        seen.add(name)
+        if split != shard.split:
+            problems.append(Problem(shard.name, f"sample {name!r} says split {split!r}"))
+        other = groups.setdefault(group, shard.split)
+        if other != shard.split:
+            what = f"group {group!r} is in {shard.split!r} and in {other!r}"
+            problems.append(Problem(shard.name, what))
+    return problems

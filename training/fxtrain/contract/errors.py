@@ -1,0 +1,60 @@
+"""Typed errors of both programs: one line each, and the exit code that goes with it.
+
+FxError                       exit 1
+├── UsageError                exit 2: a name or option that cannot be right
+├── MissingExtraError         the part of the distribution that is not installed
+└── ContractError             data that does not keep the shard contract
+    ├── UnfinishedError       no index.json: never finished, or not a data set at all
+    ├── FormatVersionError    written for another format version
+    ├── DamagedError          bytes differ from what the index says
+    └── VocabularyError       pedals or codec differ from what was expected
+
+A message says what was found, where, what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FxError(Exception):
+    """Base of every error a user may see; its text is one line."""
+
+    exit_code = 1
+
+
+class UsageError(FxError):
+    exit_code = 2
+
+
+class MissingExtraError(FxError):
+    pass
+
+
+class ContractError(FxError):
+    pass
+
+
+class UnfinishedError(ContractError):
+    pass
+
+
+class FormatVersionError(ContractError):
+    pass
+
+
+class DamagedError(ContractError):
+    pass
+
+
+class VocabularyError(ContractError):
+    pass
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line for a name that is not registered: the nearest names first, then all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    return f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}"

@@ -1,0 +1,70 @@
+"""The protocol behind which ears and pedals live: the trainer asks, fxpipe provides.
+
+A frontend is found through the entry-point group ``fxtrain.frontends``; without the pipeline
+installed :func:`open_frontend` says which extra brings it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol, cast
+
+import numpy as np
+
+from fxtrain.contract.chain import Chain, PedalEntry
+from fxtrain.contract.errors import MissingExtraError
+from fxtrain.contract.schema import CodecInfo, LevelRule, MelInfo
+
+ENTRY_POINT_GROUP = "fxtrain.frontends"
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """All that decides what a model heard in training and must hear again."""
+
+    codec: CodecInfo
+    mel: MelInfo | None
+    level: LevelRule
+    n_audio_samples: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """Windows of one recording: ``codes`` uint16 [B, K, T], ``mel`` uint8 [B, M, T] or None."""
+
+    codes: np.ndarray
+    mel: np.ndarray | None
+    starts_s: tuple[float, ...]
+
+
+class Frontend(Protocol):
+    def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
+        """(mono float32 [N], sample rate in Hz) of an audio file."""
+
+    def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
+        """Tokens of every sounding window of ``wave`` [N]."""
+
+    def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:
+        """float32 [N]: ``dry`` through the chain, no level change of its own."""
+
+    def pedals(self) -> tuple[PedalEntry, ...]:
+        """Every pedal that can be rendered."""
+
+
+def open_frontend(hearing: Hearing) -> Frontend:
+    """The installed frontend, set up to hear as ``hearing`` says."""
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            factory = cast(Callable[[Hearing], Frontend], entry_point.load())
+        except ImportError as error:
+            raise MissingExtraError(
+                f"hearing audio needs the pipeline, and {error.name or error} is not installed: "
+                'pip install "fxpipe[pipeline]"'
+            ) from None
+        return factory(hearing)
+    raise MissingExtraError(
+        'hearing audio needs the pipeline, which is not installed: pip install "fxpipe[pipeline]"'
+    )

@@ -1,0 +1,114 @@
+"""Reading and writing ``index.json``, the file that makes a directory a finished data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fxtrain.contract.chain import Vocabulary
+from fxtrain.contract.errors import (
+    ContractError,
+    DamagedError,
+    FormatVersionError,
+    UnfinishedError,
+)
+from fxtrain.contract.folder import Folder
+from fxtrain.contract.schema import (
+    CODEBOOKS_NAME,
+    FORMAT_VERSION,
+    INDEX_NAME,
+    DatasetIndex,
+    FileEntry,
+    SplitCounts,
+)
+from fxtrain.contract.serde import canonical_json, from_dict, to_dict, unpack_npy
+
+T = TypeVar("T")
+
+
+def identity_of(recipe: Any) -> str:
+    """sha256 of what changes the data; leave out devices, workers and paths."""
+    return hashlib.sha256(canonical_json(to_dict(recipe))).hexdigest()
+
+
+def write_index(folder: Folder, index: Any) -> FileEntry:
+    """Write it last: readers take its presence to mean that everything else is whole."""
+    text = json.dumps(to_dict(index), indent=1, ensure_ascii=False, allow_nan=False)
+    return folder.write(INDEX_NAME, text.encode() + b"\n")
+
+
+def read_index(folder: Folder) -> DatasetIndex:
+    """The index of a shards directory, or one line that says what stands there instead."""
+    return read_index_as(DatasetIndex, folder, kind="fxpipe-shards", made_by="fxpipe encode")
+
+
+def read_index_as(cls: type[T], folder: Folder, *, kind: str, made_by: str) -> T:
+    """Read an index of another kind with the same checks: presence, kind, format version."""
+    where = f"{folder.uri}/{INDEX_NAME}"
+    if folder.size(INDEX_NAME) is None:
+        raise UnfinishedError(
+            f"{folder.uri}: no {INDEX_NAME}, so this is no finished data set; "
+            f"finish or make it with '{made_by}'"
+        )
+    try:
+        data = json.loads(folder.read(INDEX_NAME))
+    except ValueError as error:
+        raise DamagedError(f"{where}: not JSON ({error}); run '{made_by}' again") from None
+    if not isinstance(data, dict) or data.get("kind") != kind:
+        found = data.get("kind") if isinstance(data, dict) else type(data).__name__
+        raise ContractError(f"{where}: found kind {found!r}, expected {kind!r} from '{made_by}'")
+    if data.get("format_version") != FORMAT_VERSION:
+        raise FormatVersionError(
+            f"{where}: found format version {data.get('format_version')}, this build reads "
+            f"{FORMAT_VERSION}; run '{made_by}' again with this version"
+        )
+    return from_dict(cls, data, where)
+
+
+def count_samples(chains: Iterable[tuple[str, ...]], vocabulary: Vocabulary) -> SplitCounts:
+    """Tallies of one split from its samples' pedal names."""
+    by_length: dict[int, int] = {}
+    by_pedal = dict.fromkeys(vocabulary.names, 0)
+    total = 0
+    for names in chains:
+        total += 1
+        by_length[len(names)] = by_length.get(len(names), 0) + 1
+        for name in set(names):
+            by_pedal[name] += 1
+    return SplitCounts(total, dict(sorted(by_length.items())), by_pedal)
+
+
+def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:
+    """float32 [K, codebook_size, codebook_dim]: the codec's own vectors, frozen in the model."""
+    where = f"{folder.uri}/{CODEBOOKS_NAME}"
+    (entry,) = (file for file in index.files if file.path == CODEBOOKS_NAME)
+    data = read_verified(folder, entry)
+    codebooks = unpack_npy(data, where)
+    codec = index.codec
+    expected = (codec.n_codebooks, codec.codebook_size, codec.codebook_dim)
+    if codebooks.shape != expected or codebooks.dtype != np.float32:
+        raise DamagedError(
+            f"{where}: {codebooks.dtype} {codebooks.shape}, expected float32 {expected}"
+        )
+    return codebooks
+
+
+def read_verified(folder: Folder, entry: FileEntry) -> bytes:
+    """A file's bytes, checked against the index."""
+    problem = "is missing"
+    if folder.size(entry.path) is not None:
+        data = folder.read(entry.path)
+        if len(data) != entry.n_bytes:
+            problem = f"has {len(data)} bytes, the index says {entry.n_bytes}"
+        elif hashlib.sha256(data).hexdigest() != entry.sha256:
+            problem = "has another sha256 than the index says"
+        else:
+            return data
+    raise DamagedError(
+        f"{folder.uri}/{entry.path} {problem}; make it again with the command that wrote this "
+        "directory (what is whole is kept)"
+    )

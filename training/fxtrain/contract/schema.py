@@ -1,0 +1,276 @@
+"""The shard contract: what a sample, a shard and an index hold. numpy and standard library only.
+
+Shapes: B batch, K codebook, T frame, M mel band, L pedal position, P parameter, N audio sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fxtrain.contract.chain import PAD, Commutes, Vocabulary
+from fxtrain.contract.errors import ContractError, DamagedError
+from fxtrain.contract.serde import Record, pack_members, unpack_members
+
+FORMAT_VERSION = 1
+"""Raised whenever older readers would misread newer shards."""
+
+INDEX_NAME = "index.json"
+CODEBOOKS_NAME = "codebooks.npy"
+SPLITS = ("train", "valid", "test")
+MISSING_CODE = 65535
+"""Fills what was never written, so that a lost shard can never look like code 0."""
+
+
+@dataclass(frozen=True)
+class CodecInfo:
+    """Which codec made the codes, to the point where another machine would make the same ones."""
+
+    name: str
+    weights_sha256: str
+    sample_rate_hz: int
+    hop_samples: int
+    n_codebooks: int
+    codebook_size: int
+    codebook_dim: int
+    precision: str
+    backend: str
+
+    def n_frames(self, n_samples: int) -> int:
+        """T: audio is padded on the right to a whole number of hops (88,200 -> 173 at hop 512)."""
+        return -(-n_samples // self.hop_samples)
+
+
+@dataclass(frozen=True)
+class MelInfo:
+    """Log-mel frames beside the codes: ``dB = floor_db + step_db * uint8``."""
+
+    n_mels: int
+    n_fft: int
+    hop_samples: int
+    f_min_hz: float
+    f_max_hz: float
+    floor_db: float
+    step_db: float
+
+
+@dataclass(frozen=True)
+class LevelRule:
+    """Loudness given to every window before the codec hears it (ITU-R BS.1770, then peak guard)."""
+
+    target_lufs: float
+    peak_limit: float
+
+
+@dataclass(frozen=True)
+class Licence:
+    """``shareable`` false: nothing made from this source may be passed on."""
+
+    name: str
+    url: str
+    shareable: bool
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    path: str
+    n_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard's samples are positions ``first .. first + n_samples`` of its split."""
+
+    name: str
+    split: str
+    first: int
+    n_samples: int
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """How many samples, by chain length and by pedal (a repeated pedal counts once a chain)."""
+
+    n_samples: int
+    by_length: dict[int, int]
+    by_pedal: dict[str, int]
+
+
+@dataclass(frozen=True)
+class DatasetIndex:
+    """``index.json`` of a shards directory, written last: without it nothing is finished.
+
+    ``identity`` hashes whatever changes the data (sources, spec, seed, codec, level, window) and
+    nothing that does not (device, workers, paths). ``commutes`` lists pairs whose order cannot be
+    heard, ``commutes_basis`` says how that is known.
+    """
+
+    identity: str
+    backend: str
+    codec: CodecInfo
+    mel: MelInfo | None
+    level: LevelRule
+    n_audio_samples: int
+    vocabulary: Vocabulary
+    max_chain_length: int
+    commutes: tuple[tuple[str, str], ...]
+    commutes_basis: str
+    licences: dict[str, Licence]
+    shareable: bool
+    counts: dict[str, SplitCounts]
+    shards: tuple[ShardEntry, ...]
+    files: tuple[FileEntry, ...]
+    recipe: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    kind: str = "fxpipe-shards"
+
+    @property
+    def n_frames(self) -> int:
+        return self.codec.n_frames(self.n_audio_samples)
+
+    @property
+    def commuting_pairs(self) -> Commutes:
+        return frozenset(frozenset(pair) for pair in self.commutes)
+
+    def shards_of(self, split: str) -> tuple[ShardEntry, ...]:
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One array of a block: its dtype and the shape of one sample, written in shape letters."""
+
+    name: str
+    dtype: str
+    shape: str
+    optional: bool
+    meaning: str
+
+
+FIELDS = (
+    FieldSpec("codes", "uint16", "K T", False, "codec tokens; 65535 stands for never written"),
+    FieldSpec("order", "uint8", "L", False, "pedal ids in signal order, then 255"),
+    FieldSpec("params", "float32", "L P", False, "settings in their own unit, NaN where none"),
+    FieldSpec("mel", "uint8", "M T", True, "log-mel frames of the same audio, see MelInfo"),
+)
+
+RECORD_FIELDS = {
+    "id": "unique in the data set: <split>-<position>",
+    "source": "name of the data set the dry clip came from",
+    "item": "the dry recording, relative to its data set",
+    "group": "split unit; no group is in two splits",
+    "licence": "licence of the dry recording; the sample inherits it",
+    "split": "train, valid or test",
+    "seed": "the integers that seed this clip's generator",
+    "clip": "where and how the dry clip was taken",
+    "chain": "pedals with settings, by name",
+    "after": "gain and noise floor put on after the chain",
+    "loudness_lufs": "loudness of the chain's output before normalisation",
+    "stage_change_db": "what each pedal changed of its input: residual after best gain, in dB",
+    "redraws": "draws thrown away because a pedal could not be heard",
+}
+"""Keys of a sample's JSON record. Further keys (what was played, pickup, tempo …) may follow."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples that travel together: ``codes`` [B, K, T], ``order`` [B, L], ``params`` [B, L, P]."""
+
+    codes: np.ndarray
+    order: np.ndarray
+    params: np.ndarray
+    mel: np.ndarray | None
+    records: tuple[Record, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that are there, by field name."""
+        found = {spec.name: getattr(self, spec.name) for spec in FIELDS}
+        return {name: array for name, array in found.items() if array is not None}
+
+
+def pack_block(block: Block) -> dict[str, bytes]:
+    """Member name -> bytes, the same bytes for the same block."""
+    return pack_members(block.arrays(), block.records)
+
+
+def unpack_block(members: Mapping[str, bytes], where: str) -> Block:
+    """The inverse of :func:`pack_block`. Members this version does not know are left alone."""
+    arrays, records = unpack_members(members, where)
+    return block_of(arrays, records, where)
+
+
+def block_of(arrays: Mapping[str, np.ndarray], records: list[Record], where: str) -> Block:
+    """A block from named arrays, refused with one line when a field is missing or of another type."""
+    for spec in FIELDS:
+        array = arrays.get(spec.name)
+        if array is None:
+            if not spec.optional:
+                raise DamagedError(f"{where}: field {spec.name!r} is missing")
+            continue
+        n_dims = 1 + len(spec.shape.split())
+        if array.dtype != spec.dtype or array.ndim != n_dims:
+            raise DamagedError(
+                f"{where}: {spec.name} is {array.dtype} with {array.ndim} axes, "
+                f"expected {spec.dtype} [B {spec.shape}]"
+            )
+    return Block(**{spec.name: arrays.get(spec.name) for spec in FIELDS}, records=tuple(records))  # type: ignore[arg-type]
+
+
+def validate_block(block: Block, index: DatasetIndex, where: str) -> None:
+    """Raise when a block's shapes, codes or pedal ids do not fit the index."""
+    sizes = {
+        "K": index.codec.n_codebooks,
+        "T": index.n_frames,
+        "L": index.max_chain_length,
+        "P": index.vocabulary.max_params,
+        "M": index.mel.n_mels if index.mel else 0,
+    }
+    arrays = block.arrays()
+    if ("mel" in arrays) != (index.mel is not None):
+        there, said = ("holds", "none") if "mel" in arrays else ("lacks", "it")
+        raise DamagedError(f"{where}: block {there} mel, the index says {said}")
+    for spec in FIELDS:
+        if spec.name in arrays:
+            expected = tuple(sizes[letter] for letter in spec.shape.split())
+            found = arrays[spec.name].shape[1:]
+            if found != expected:
+                raise DamagedError(f"{where}: {spec.name} is {found}, expected {expected}")
+    if block.codes.size and int(block.codes.max()) >= index.codec.codebook_size:
+        found_max = int(block.codes.max())
+        meaning = "was never written" if found_max == MISSING_CODE else "is out of range"
+        raise DamagedError(
+            f"{where}: code {found_max} {meaning} (codebooks hold {index.codec.codebook_size})"
+        )
+    ids = block.order[block.order != PAD]
+    if ids.size and int(ids.max()) >= len(index.vocabulary.pedals):
+        raise DamagedError(f"{where}: pedal id {int(ids.max())} is not in the vocabulary")
+
+
+def concatenate(blocks: list[Block]) -> Block:
+    """One block from many."""
+    if not blocks:
+        raise ContractError("no samples to join: the split is empty")
+    mels = [block.mel for block in blocks if block.mel is not None]
+    return Block(
+        codes=np.concatenate([block.codes for block in blocks]),
+        order=np.concatenate([block.order for block in blocks]),
+        params=np.concatenate([block.params for block in blocks]),
+        mel=np.concatenate(mels) if len(mels) == len(blocks) else None,
+        records=tuple(record for block in blocks for record in block.records),
+    )
+
+
+def select(block: Block, rows: slice) -> Block:
+    """A part of a block's samples."""
+    arrays = {name: array[rows] for name, array in block.arrays().items()}
+    return dataclasses.replace(block, **arrays, records=block.records[rows])

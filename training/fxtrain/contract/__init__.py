@@ -15,7 +15,14 @@ from fxtrain.contract.chain import (
     count_classes,
     normal_form,
 )
-from fxtrain.contract.check import Problem, ReadShard, check_dataset, check_files
+from fxtrain.contract.check import (
+    Problem,
+    ReadShard,
+    check_dataset,
+    check_files,
+    check_layout,
+    check_records,
+)
 from fxtrain.contract.errors import (
     ContractError,
     DamagedError,
@@ -123,6 +130,8 @@ __all__ = [
     "canonical_json",
     "check_dataset",
     "check_files",
+    "check_layout",
+    "check_records",
     "concatenate",
     "count_classes",
     "count_samples",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fxtrain.contract.errors import FxError
@@ -17,6 +17,7 @@ from fxtrain.contract.schema import (
     ShardEntry,
     validate_block,
 )
+from fxtrain.contract.serde import Record
 
 ReadShard = Callable[[Folder, ShardEntry, DatasetIndex], Iterator[Block]]
 
@@ -68,7 +69,7 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
             for block in read_shard(folder, shard, index):
                 validate_block(block, index, shard.name)
                 chains[shard.split] += map(index.vocabulary.decode_order, block.order)
-                problems += check_records(block, shard, groups, seen)
+                problems += check_records(block.records, shard, groups, seen)
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
     if read_shard is not None and not problems:
@@ -93,11 +94,11 @@ def check_layout(shards: tuple[ShardEntry, ...]) -> list[Problem]:
 
 
 def check_records(
-    block: Block, shard: ShardEntry, groups: dict[str, str], seen: set[str]
+    records: Sequence[Record], shard: ShardEntry, groups: dict[str, str], seen: set[str]
 ) -> list[Problem]:
     """Ids are unique, splits agree, and no group is on two sides. Fills ``groups`` and ``seen``."""
     problems = []
-    for record in block.records:
+    for record in records:
         name, group, split = (str(record.get(key)) for key in ("id", "group", "split"))
         if name in seen:
             problems.append(Problem(shard.name, f"sample {name!r} stands twice"))

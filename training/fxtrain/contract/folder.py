@@ -94,7 +94,9 @@ class RemoteFolder:
         try:
             import fsspec
         except ImportError:
-            raise MissingExtraError(f"{uri}: remote storage needs fsspec: pip install fsspec") from None
+            raise MissingExtraError(
+                f"{uri}: remote storage needs fsspec: pip install fsspec"
+            ) from None
         self.uri = uri.rstrip("/")
         try:
             fs, self._root = fsspec.core.url_to_fs(self.uri)

@@ -210,7 +210,7 @@ def unpack_block(members: Mapping[str, bytes], where: str) -> Block:
 
 
 def block_of(arrays: Mapping[str, np.ndarray], records: list[Record], where: str) -> Block:
-    """A block from named arrays, refused with one line when a field is missing or of another type."""
+    """A block from named arrays; a field that is missing or of another type is refused."""
     for spec in FIELDS:
         array = arrays.get(spec.name)
         if array is None:

@@ -128,7 +128,9 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(data, Mapping):
             raise ContractError(f"{where}: expected an object, found {type(data).__name__}")
-        return {_key(args[0], k, where): _decode(args[1], v, f"{where}.{k}") for k, v in data.items()}
+        return {
+            _key(args[0], k, where): _decode(args[1], v, f"{where}.{k}") for k, v in data.items()
+        }
     if hint is Any:
         return data
     if hint is float and isinstance(data, int) and not isinstance(data, bool):

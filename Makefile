@@ -1,0 +1,34 @@
+# The newcomer's two commands: `make demo` and `make test`. Both set up .venv by themselves.
+# On a machine without a GPU, the CPU build of torch saves gigabytes:
+#   make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+DEMO_DIR ?= demo
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check docs clean
+
+demo: $(INSTALLED)
+	$(BIN)/python tests/demo.py --bin $(BIN) --output $(DEMO_DIR)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	bash tests/check.sh $(BIN)
+
+docs: $(INSTALLED)
+	$(BIN)/pip install -q -c tests/constraints-cpu.txt $(PIP_ARGS) -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+$(INSTALLED): pyproject.toml tests/constraints-cpu.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c tests/constraints-cpu.txt $(PIP_ARGS) -e ".[pipeline,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_DIR) dist build

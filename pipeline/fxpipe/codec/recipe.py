@@ -1,0 +1,126 @@
+"""What the embedded codec is trained on: notes and the synthetic guitar, through random chains.
+
+Shapes: B batch, N audio sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings
+from fxpipe.codec.crops import CropSpec, Dry, Wet, crop_batches, splice_notes
+from fxpipe.errors import CodecError
+from fxpipe.level import normalise
+from fxpipe.pedals import PEDALS
+from fxpipe.render import After, RenderSpec, finish, run_chain
+from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
+
+HELD_OUT_EVERY = 8
+"""Of the note files' groups (their first name part: the pitch), one in so many is held out."""
+
+
+def read_notes(folders: Sequence[Path], *, held_out: bool = False) -> list[np.ndarray]:
+    """Mono 44.1 kHz notes float32 [N] of the folders' FLAC and WAV files, split by pitch.
+
+    Files are named ``<pitch>_<…>``; a pitch is held out or trained on, in every folder alike.
+    Raises CodecError where there is nothing to read.
+    """
+    import soundfile
+
+    paths = sorted(
+        path
+        for folder in folders
+        for path in folder.expanduser().rglob("*")
+        if path.suffix.lower() in (".flac", ".wav")
+    )
+    groups = sorted({path.stem.partition("_")[0] for path in paths})
+    apart = set(groups[::HELD_OUT_EVERY]) if len(groups) >= HELD_OUT_EVERY else set(groups[:1])
+    notes = []
+    for path in paths:
+        if (path.stem.partition("_")[0] in apart) != held_out:
+            continue
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        if rate != SAMPLE_RATE_HZ:
+            raise CodecError(f"{path}: {rate} Hz, expected {SAMPLE_RATE_HZ}; resample the folder")
+        notes.append(audio.mean(1))
+    if not notes:
+        names = ", ".join(map(str, folders))
+        raise CodecError(f"{names}: no {'held-out ' * held_out}FLAC or WAV notes found")
+    return notes
+
+
+def through_chain(spec: RenderSpec) -> Wet:
+    """A wet maker: input level, chain and noise floor drawn as for a data set."""
+
+    def wet(rng: np.random.Generator, dry: np.ndarray) -> np.ndarray:
+        peak = float(np.abs(dry).max())
+        if not peak:
+            return dry
+        gain = 10 ** (rng.uniform(*spec.input_peak_dbfs) / 20) / peak
+        names = draw_names(spec.chain, draw_length(spec.chain, rng), rng, test=False)
+        chain = draw_settings(spec.chain, names, rng)
+        wave, _ = run_chain(dry * np.float32(gain), chain, spec.sample_rate_hz)
+        if not np.any(wave):
+            return dry
+        low_hz, high_hz = np.log(spec.noise_cutoff_hz)
+        after = After(
+            noise_snr_db=rng.uniform(*spec.noise_snr_db),
+            noise_cutoff_hz=float(np.exp(rng.uniform(low_hz, high_hz))),
+            gain_db=0.0,  # loudness is normalised next
+        )
+        return finish(wave, after, spec.sample_rate_hz, rng)
+
+    return wet
+
+
+def default_spec() -> RenderSpec:
+    """Chains of 1 to 5 out of all pedals."""
+    return RenderSpec(chain=ChainSpec(pool=tuple(PEDALS)))
+
+
+def training_batches(
+    notes: Sequence[np.ndarray],
+    *,
+    seed: int = 0,
+    synth_share: float = 0.5,
+    spec: CropSpec | None = None,
+) -> Callable[[int], Iterator[np.ndarray]]:
+    """For `fxpipe.codec.train.train_codec`: the batches from a step on, float32 [B, N].
+
+    Without ``notes`` everything comes from the synthetic guitar.
+    """
+    dry: list[tuple[float, Dry]] = [(synth_share if notes else 1.0, _synth)]
+    if notes:
+        dry.append((1 - synth_share, splice_notes(notes, SAMPLE_RATE_HZ)))
+    wet = through_chain(default_spec())
+
+    def batches(step: int) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng([seed, step])
+        return crop_batches(rng, dry, wet, _level, spec or CropSpec())
+
+    return batches
+
+
+def held_out_clips(
+    notes: Sequence[np.ndarray], n_clips: int, *, seed: int = 1, hop_samples: int = 512
+) -> np.ndarray:
+    """Wet clips float32 [B, N] at the codec's level, N padded to whole hops. No notes: synth."""
+    rng = np.random.default_rng(seed)
+    maker = splice_notes(notes, SAMPLE_RATE_HZ) if notes else _synth
+    wet = through_chain(default_spec())
+    n_samples = CropSpec().phrase_samples
+    clips = np.zeros((n_clips, -(-n_samples // hop_samples) * hop_samples), np.float32)
+    for row in clips:
+        row[:n_samples] = _level(wet(rng, maker(rng, n_samples)))
+    return clips
+
+
+def _synth(rng: np.random.Generator, n_samples: int) -> np.ndarray:
+    return perform(rng, n_samples)[0]
+
+
+def _level(wave: np.ndarray) -> np.ndarray:
+    return normalise(wave, SAMPLE_RATE_HZ)[0]

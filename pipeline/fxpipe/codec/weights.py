@@ -1,0 +1,88 @@
+"""Where codec weights lie and how they get there. No torch, no dac.
+
+A hash that nobody could confirm twice is not written into `CODECS`; the first download is then
+recorded in a lock file beside the weights (``<file>.sha256``), and every later look must agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from fxpipe.codec import CodecSpec
+from fxpipe.errors import CodecError
+
+EMBEDDED = Path(__file__).with_name("embedded")
+
+
+def weights_path(spec: CodecSpec) -> Path:
+    """In the package for the embedded codec, else the path descript-audio-codec itself uses."""
+    if spec.url is None:
+        return EMBEDDED / spec.file_name
+    cache = Path.home() / ".cache" / "descript" / "dac"
+    return cache / f"weights_{spec.model_type}_{spec.bitrate}_{spec.tag}.pth"
+
+
+def find_weights(spec: CodecSpec) -> Path:
+    """The weights if they are on this machine. Raises CodecError that says how to get them."""
+    path = weights_path(spec)
+    if not path.is_file():
+        if spec.url is None:
+            raise CodecError(
+                f"codec {spec.name!r}: {path} is missing from this installation; reinstall fxpipe"
+            )
+        raise CodecError(
+            f"codec {spec.name!r}: its weights are not at {path}; "
+            f"type 'fxpipe codec fetch {spec.name}', or use --codec embedded, which needs none"
+        )
+    return path
+
+
+def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None) -> Path:
+    """Download unless present; check the hash either way. Raises CodecError, DownloadError."""
+    from fxpipe.download import download
+
+    path = weights_path(spec)
+    if spec.url is None:
+        return find_weights(spec)
+    expected = spec.sha256 or _locked(path)
+    if path.is_file():
+        found = _sha256(path)
+        if expected is not None and found != expected:
+            raise CodecError(
+                f"{path}: sha256 is {found}, expected {expected}; the file is damaged or was "
+                "changed: delete it and fetch again"
+            )
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = f"{base_url.rstrip('/')}/{spec.file_name}" if base_url else spec.url
+        found = download(
+            url, path, sha256=expected, n_bytes=spec.n_bytes if expected else None,
+            progress=progress,
+        )  # fmt: skip
+    if expected is None:
+        lock = _lock_path(path)
+        draft = lock.with_name(lock.name + ".part")
+        draft.write_text(f"{found}  {path.name}\n", encoding="ascii")
+        os.replace(draft, lock)
+    return path
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _locked(path: Path) -> str | None:
+    lock = _lock_path(path)
+    if not lock.is_file():
+        return None
+    words = lock.read_text(encoding="ascii", errors="replace").split()
+    if not words or len(words[0]) != 64:
+        raise CodecError(f"{lock}: not a sha256 line; delete it and the weights, and fetch again")
+    return words[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

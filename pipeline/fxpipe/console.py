@@ -1,0 +1,93 @@
+"""What a person sees: progress on stderr, one line an error, exit codes. Click and tqdm only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import click
+
+from fxtrain.contract import FxError, ShardEntry
+
+INTERRUPTED = 130
+LINE_EVERY_S = 10.0
+
+
+def run(group: click.Group, prog: str) -> int:
+    """Run a click group: 0 done, 1 failed, 2 usage, 130 interrupted; errors are one line."""
+    try:
+        code = group.main(prog_name=prog, standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo(f"{prog}: interrupted", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except FxError as error:
+        click.echo(f"{prog}: error: {' '.join(str(error).split())}", err=True)
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+class Progress:
+    """A bar on a terminal, a line every ten seconds elsewhere; counts clips as shards finish."""
+
+    def __init__(self, total: int, label: str) -> None:
+        self._total, self._label, self._done, self._fresh = total, label, 0, 0
+        self._began = self._spoke = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=label, unit="clip", smoothing=0.1)
+
+    def __enter__(self) -> Callable[[ShardEntry], None]:
+        return self.update
+
+    def update(self, shard: ShardEntry) -> None:
+        self._done += shard.n_samples
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(shard.n_samples)
+        elif now - self._spoke >= LINE_EVERY_S and self._done < self._total:
+            rate = self._done / (now - self._began)
+            left_s = (self._total - self._done) / rate
+            click.echo(
+                f"{self._label}: {self._done}/{self._total} clips, {rate:.1f} clips/s, "
+                f"{left_s:.0f} s left",
+                err=True,
+            )
+            self._spoke = now
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        seconds = time.monotonic() - self._began
+        state = "finished" if error is None else "stopped"
+        click.echo(
+            f"{self._label}: {state} at {self._done}/{self._total} clips after {seconds:.1f} s",
+            err=True,
+        )
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell; the first is left-aligned, the others right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        first, *rest = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *rest]).rstrip()
+
+    return "\n".join(map(line, [header, *rows]))

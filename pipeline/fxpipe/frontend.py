@@ -1,0 +1,84 @@
+"""The frontend fxtrain finds by its entry point: files in, tokens out, chains back to audio."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fxpipe.codec import Codec, load_codec
+from fxpipe.encode import features
+from fxpipe.errors import CodecError, SourceError
+from fxpipe.level import LEVEL_RULE
+from fxpipe.mel import mel_info
+from fxpipe.pedals import PEDALS
+from fxpipe.render import run_chain
+from fxtrain.contract import Chain, Features, Frontend, Hearing, PedalEntry
+
+SILENT_WINDOW_DBFS = -60.0
+
+
+def open_frontend(hearing: Hearing) -> Frontend:
+    """Ears set up as in training; refuses when this installation would hear something else."""
+    codec = load_codec(hearing.codec.name, precision="fp32", n_threads=os.cpu_count())
+    if codec.info.weights_sha256 != hearing.codec.weights_sha256:
+        raise CodecError(
+            f"codec {hearing.codec.name!r} here has weights {codec.info.weights_sha256[:12]}, "
+            f"the model was trained with {hearing.codec.weights_sha256[:12]}; fetch those weights, "
+            "or train again"
+        )
+    if hearing.mel not in (None, mel_info(codec.info)) or hearing.level != LEVEL_RULE:
+        raise CodecError("the model was trained with another mel or level rule; train it again")
+    return PipelineFrontend(hearing, codec)
+
+
+class PipelineFrontend:
+    def __init__(self, hearing: Hearing, codec: Codec) -> None:
+        self._hearing = hearing
+        self._codec = codec
+
+    def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
+        import soundfile
+
+        try:
+            audio, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            reason = "no such file" if not Path(path).exists() else str(error)
+            raise SourceError(f"{os.fspath(path)}: cannot be read as audio ({reason})") from None
+        if len(audio) == 0 or not np.isfinite(audio).all():
+            raise SourceError(f"{os.fspath(path)}: holds no usable samples; record it again")
+        return audio.mean(axis=1), int(sample_rate_hz)
+
+    def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
+        """Windows of the training length with half overlap; silent ones are left out."""
+        hearing = self._hearing
+        n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
+        padded = np.pad(wave, (0, max(0, n - len(wave))))
+        starts = list(range(0, len(padded) - n + 1, max(1, n // 2)))
+        if starts[-1] + n < len(padded):
+            starts.append(len(padded) - n)
+        windows = {start: padded[start : start + n] for start in starts}
+        sounding = {start: window for start, window in windows.items() if _sounds(window)}
+        if not sounding:
+            raise SourceError(
+                f"nothing sounds: no window is louder than {SILENT_WINDOW_DBFS:g} dBFS; "
+                "give a clip with guitar in it"
+            )
+        codes, mel, _ = features(
+            list(sounding.values()),
+            sample_rate_hz,
+            self._codec,
+            hearing.mel,
+        )
+        return Features(codes, mel, tuple(start / sample_rate_hz for start in sounding))
+
+    def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:
+        return run_chain(dry.astype(np.float32), chain, sample_rate_hz)[0]
+
+    def pedals(self) -> tuple[PedalEntry, ...]:
+        return tuple(spec.entry(name) for name, spec in PEDALS.items())
+
+
+def _sounds(window: np.ndarray) -> bool:
+    return float(np.sqrt(np.mean(np.square(window)))) > 10 ** (SILENT_WINDOW_DBFS / 20)

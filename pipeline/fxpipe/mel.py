@@ -1,0 +1,60 @@
+"""Log-mel frames beside the codes: the second modality, and the yardstick for what tokens lose."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from fxtrain.contract import CodecInfo, MelInfo
+
+N_MELS = 64
+
+
+def mel_info(codec: CodecInfo) -> MelInfo:
+    """64 bands from 40 Hz to 16 kHz, one frame a codec frame, -80 to +22 dB in steps of 0.4 dB."""
+    return MelInfo(
+        n_mels=N_MELS,
+        n_fft=2048 if codec.sample_rate_hz > 32_000 else 1024,
+        hop_samples=codec.hop_samples,
+        f_min_hz=40.0,
+        f_max_hz=min(16_000.0, codec.sample_rate_hz / 2),
+        floor_db=-80.0,
+        step_db=0.4,
+    )
+
+
+def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
+    """uint8 [M, T] of ``wave`` [N]: frame t is centred on codec frame t, T = ceil(N / hop).
+
+    0 dB is a full-scale sine within one band; what lies below the floor is the floor.
+    """
+    import scipy.fft
+
+    n_frames = -(-len(wave) // info.hop_samples)
+    before = (info.n_fft - info.hop_samples) // 2
+    padded = np.zeros(n_frames * info.hop_samples + info.n_fft, np.float32)
+    padded[before : before + len(wave)] = wave
+    frames = np.lib.stride_tricks.sliding_window_view(padded, info.n_fft)[:: info.hop_samples]
+    window = np.hanning(info.n_fft + 1)[:-1].astype(np.float32)
+    spectrum = scipy.fft.rfft(frames[:n_frames] * window, axis=1) * np.float32(2 / window.sum())
+    power = spectrum.real**2 + spectrum.imag**2
+    bands = power @ _filters(sample_rate_hz, info)
+    decibels = 10 * np.log10(np.maximum(bands.T, 1e-12))
+    steps = np.round((decibels - info.floor_db) / info.step_db)
+    return np.clip(steps, 0, 255).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _filters(sample_rate_hz: int, info: MelInfo) -> np.ndarray:
+    """float32 [n_fft // 2 + 1, M]: triangles equally spaced in mel (O'Shaughnessy 1987), peak 1."""
+    top, bottom = (2595 * np.log10(1 + f / 700) for f in (info.f_max_hz, info.f_min_hz))
+    corners = 700 * (10 ** (np.linspace(bottom, top, info.n_mels + 2) / 2595) - 1)
+    bins = np.arange(info.n_fft // 2 + 1) * sample_rate_hz / info.n_fft
+    # A band narrower than the bin spacing would miss every bin: widen it to one bin each side.
+    spacing = sample_rate_hz / info.n_fft
+    low = np.minimum(corners[:-2], corners[1:-1] - spacing)
+    high = np.maximum(corners[2:], corners[1:-1] + spacing)
+    rising = (bins[:, None] - low) / (corners[1:-1] - low)
+    falling = (high - bins[:, None]) / (high - corners[1:-1])
+    return np.clip(np.minimum(rising, falling), 0, 1).astype(np.float32)

@@ -1,0 +1,274 @@
+"""PEDALS: every pedal by name, and the pools that published settings draw from.
+
+Adding a pedal: a build function in ``parts.py`` and an entry here (docs/add-a-pedal.md); the
+conformance test then finds it by itself. Order within PEDALS is the textbook order of a board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fxpipe.pedals import parts
+from fxpipe.pedals.spec import (
+    FAMILIES,
+    PedalSpec,
+    Process,
+    Settings,
+    check_settings,
+    from_unit,
+)
+from fxtrain.contract import Param, Pedal, UsageError, Vocabulary, unknown_name
+
+__all__ = [
+    "FAMILIES",
+    "PEDALS",
+    "POOLS",
+    "PedalSpec",
+    "Process",
+    "Settings",
+    "build_pedal",
+    "from_unit",
+    "lti_pairs",
+    "pool_of",
+    "vocabulary_of",
+]
+
+_TONE = Param("tone_hz", "Hz", 1500.0, 6000.0, "log", "higher is brighter")
+_PHASE = Param("phase_cycles", "cycles", 0.0, 1.0, "linear", "where the LFO stands at the start")
+
+
+def _level(low_db: float, high_db: float) -> Param:
+    return Param("level_db", "dB", low_db, high_db, "linear", "output volume")
+
+
+PEDALS: dict[str, PedalSpec] = {
+    "compressor": PedalSpec(
+        "dynamics",
+        "nonlinear",
+        "evens out loud and soft notes and makes them ring longer",
+        (
+            Param("threshold_db", "dBFS", -42.0, -24.0, "linear", "where squeezing starts"),
+            Param("ratio", "ratio", 3.0, 12.0, "log", "how hard it squeezes"),
+            Param("attack_ms", "ms", 1.0, 40.0, "log", "how much pick gets through"),
+            Param("release_ms", "ms", 50.0, 400.0, "log", "how soon it lets go"),
+            Param("level_db", "dB", 0.0, 12.0, "linear", "make-up volume"),
+        ),
+        parts.compressor,
+    ),
+    "gate": PedalSpec(
+        "dynamics",
+        "nonlinear",
+        "cuts hiss and tails between notes",
+        (
+            Param("threshold_db", "dBFS", -36.0, -20.0, "linear", "below this it closes"),
+            Param("ratio", "ratio", 4.0, 20.0, "log", "how far it closes"),
+            Param("attack_ms", "ms", 0.5, 5.0, "log", "how fast it opens"),
+            Param("release_ms", "ms", 10.0, 200.0, "log", "how fast it closes"),
+        ),
+        parts.gate,
+    ),
+    "octaver": PedalSpec(
+        "pitch",
+        "nonlinear",
+        "adds the note an octave below",
+        (Param("mix", "ratio", 0.3, 0.7, "linear", "how much of the low octave"),),
+        parts.octaver,
+    ),
+    "wah": PedalSpec(
+        "filter",
+        "lti",
+        "a wah left in one place: a vocal, honking tone",
+        (
+            Param("center_hz", "Hz", 400.0, 2000.0, "log", "heel down is low, toe down is high"),
+            Param("q", "ratio", 1.5, 6.0, "log", "how sharp the honk is"),
+        ),
+        parts.wah,
+    ),
+    "overdrive": PedalSpec(
+        "drive",
+        "nonlinear",
+        "a warm push that still follows your pick",
+        (
+            Param("drive_db", "dB", 15.0, 36.0, "linear", "how much it breaks up"),
+            _TONE,
+            _level(-9.0, 3.0),
+        ),
+        parts.overdrive,
+    ),
+    "distortion": PedalSpec(
+        "drive",
+        "nonlinear",
+        "hard, saturated, sustaining",
+        (
+            Param("drive_db", "dB", 20.0, 44.0, "linear", "how much it saturates"),
+            Param("tone_hz", "Hz", 2000.0, 8000.0, "log", "higher is brighter"),
+            _level(-18.0, -6.0),
+        ),
+        parts.distortion,
+    ),
+    "fuzz": PedalSpec(
+        "drive",
+        "nonlinear",
+        "square, buzzing, falling apart",
+        (
+            Param("fuzz_db", "dB", 30.0, 54.0, "linear", "how much it buzzes"),
+            Param("bias", "ratio", 0.02, 0.4, "linear", "how uneven, starved it sounds"),
+            _TONE,
+            _level(-12.0, 0.0),
+        ),
+        parts.fuzz,
+    ),
+    "bitcrusher": PedalSpec(
+        "drive",
+        "nonlinear",
+        "coarse digital grit",
+        (Param("bits", "bit", 3.0, 7.0, "linear", "fewer is rougher"),),
+        parts.bitcrusher,
+    ),
+    "eq": PedalSpec(
+        "tone",
+        "lti",
+        "bass, middle and treble up or down",
+        (
+            Param("bass_db", "dB", -12.0, 12.0, "linear", "below 150 Hz"),
+            Param("mid_db", "dB", -12.0, 12.0, "linear", "around the middle"),
+            Param("mid_hz", "Hz", 400.0, 2000.0, "log", "where the middle is"),
+            Param("treble_db", "dB", -12.0, 12.0, "linear", "above 3 kHz"),
+        ),
+        parts.eq,
+        {"bass_db": 0.7, "mid_db": 0.1, "treble_db": 0.8},
+    ),
+    "phaser": PedalSpec(
+        "modulation",
+        "ltv",
+        "a slow sweep of notches, swirling",
+        (
+            Param("rate_hz", "Hz", 0.3, 4.0, "log", "speed of the sweep"),
+            Param("depth", "ratio", 0.4, 1.0, "linear", "width of the sweep"),
+            Param("center_hz", "Hz", 500.0, 1800.0, "log", "middle of the sweep"),
+            Param("feedback", "ratio", 0.0, 0.7, "linear", "sharper, more vocal"),
+            _PHASE,
+        ),
+        parts.phaser,
+    ),
+    "flanger": PedalSpec(
+        "modulation",
+        "ltv",
+        "a jet passing overhead",
+        (
+            Param("rate_hz", "Hz", 0.15, 1.5, "log", "speed of the sweep"),
+            Param("depth", "ratio", 0.3, 0.9, "linear", "width of the sweep"),
+            Param("delay_ms", "ms", 1.5, 3.5, "log", "shorter is higher"),
+            Param("feedback", "ratio", 0.4, 0.75, "linear", "how metallic"),
+            _PHASE,
+        ),
+        parts.flanger,
+    ),
+    "chorus": PedalSpec(
+        "modulation",
+        "ltv",
+        "as if two guitars played, slightly apart",
+        (
+            Param("rate_hz", "Hz", 0.4, 4.0, "log", "speed of the wobble"),
+            Param("depth", "ratio", 0.15, 0.6, "linear", "width of the wobble"),
+            Param("delay_ms", "ms", 6.0, 15.0, "log", "distance of the second voice"),
+            Param("mix", "ratio", 0.35, 0.6, "linear", "loudness of the second voice"),
+            _PHASE,
+        ),
+        parts.chorus,
+    ),
+    "tremolo": PedalSpec(
+        "modulation",
+        "ltv",
+        "volume that pulses",
+        (
+            Param("rate_hz", "Hz", 2.0, 10.0, "log", "speed of the pulse"),
+            Param("depth", "ratio", 0.4, 0.95, "linear", "how far it dips"),
+            Param("shape", "ratio", 0.0, 1.0, "linear", "from swelling to chopping"),
+            _PHASE,
+        ),
+        parts.tremolo,
+    ),
+    "delay": PedalSpec(
+        "time",
+        "lti",
+        "echoes",
+        (
+            Param("delay_ms", "ms", 80.0, 600.0, "log", "time between echoes"),
+            Param("feedback", "ratio", 0.1, 0.6, "linear", "how many echoes"),
+            Param("mix", "ratio", 0.2, 0.5, "linear", "how loud the echoes are"),
+        ),
+        parts.delay,
+    ),
+    "reverb": PedalSpec(
+        "time",
+        "lti",
+        "the room around the guitar",
+        (
+            Param("room_size", "ratio", 0.2, 0.95, "linear", "from cupboard to cathedral"),
+            Param("damping", "ratio", 0.1, 0.9, "linear", "how dark the room is"),
+            Param("wet", "ratio", 0.15, 0.5, "linear", "how far away the guitar stands"),
+        ),
+        parts.reverb,
+    ),
+}
+
+POOLS: dict[str, tuple[str, ...]] = {
+    "seed5": ("compressor", "distortion", "phaser", "chorus", "reverb"),
+    "okita3": ("distortion", "chorus", "reverb"),
+    "take4": ("distortion", "chorus", "delay", "reverb"),
+    "rossi5": ("overdrive", "chorus", "tremolo", "delay", "reverb"),
+    "stompbox": (
+        "compressor",
+        "wah",
+        "overdrive",
+        "distortion",
+        "fuzz",
+        "phaser",
+        "chorus",
+        "tremolo",
+        "delay",
+        "reverb",
+    ),
+    "all": tuple(PEDALS),
+}
+"""Pools by name. ``okita3`` and ``take4`` name the pedals of Okita & Katayose (ICASSP 2026) and
+Take et al. (DAFx24); ``rossi5`` those of Zenodo 7871720; ``stompbox`` is the default."""
+
+
+def pool_of(names: str | Iterable[str]) -> tuple[str, ...]:
+    """A pool's name, or pedals separated by commas, -> pedal names in textbook order."""
+    if isinstance(names, str):
+        if names in POOLS:
+            return POOLS[names]
+        listed = [name.strip() for name in names.split(",") if name.strip()]
+        if len(listed) < 2 and names not in PEDALS:
+            raise UsageError(unknown_name("pool", names, POOLS))
+        names = listed
+    chosen = set(names)
+    for name in chosen:
+        if name not in PEDALS:
+            raise UsageError(unknown_name("pedal", name, PEDALS))
+    if not chosen:
+        raise UsageError(f"a pool needs at least one pedal; known: {', '.join(PEDALS)}")
+    return tuple(name for name in PEDALS if name in chosen)
+
+
+def vocabulary_of(pool: Sequence[str]) -> Vocabulary:
+    """The contract's vocabulary of a pool, ids in textbook order."""
+    return Vocabulary(tuple(PEDALS[name].entry(name) for name in pool))
+
+
+def lti_pairs(pool: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of linear time-invariant pedals: either order is the same filter, exactly."""
+    linear = [name for name in pool if PEDALS[name].linearity == "lti"]
+    return tuple((a, b) for i, a in enumerate(linear) for b in linear[i + 1 :])
+
+
+def build_pedal(pedal: Pedal, sample_rate_hz: int) -> Process:
+    """A fresh process for one pedal; unknown pedals and settings are refused."""
+    if pedal.name not in PEDALS:
+        raise UsageError(unknown_name("pedal", pedal.name, PEDALS))
+    spec = PEDALS[pedal.name]
+    check_settings(pedal.name, spec, pedal.settings)
+    return spec.build(pedal.settings, sample_rate_hz)

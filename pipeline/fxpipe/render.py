@@ -1,0 +1,203 @@
+"""(dry clip, chain) -> wet audio, pure: knows nothing of dask, files or clocks.
+
+Level policy: the dry clip gets one drawn input level, nothing is reset between pedals (it would
+change what order means), and loudness is normalised once, by whoever listens (``level.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
+from fxpipe.errors import RenderError
+from fxpipe.pedals import build_pedal
+from fxtrain.contract import Chain, UsageError
+
+SILENT_DBFS = -70.0
+SETTINGS_PER_ORDER = 8
+MAX_ATTEMPTS = 32
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class RenderSpec:
+    """What may happen to a clip, before, in and after its chain.
+
+    ``run_in_s`` of the recording before the clip runs through the chain and is then dropped, so
+    that echoes and compressors are already at work when the clip begins. ``noise_snr_db`` and
+    ``output_gain_db`` are put on after the chain: without them a model reads residue 65 dB down
+    that no real recording carries. At -16 LUFS, an SNR of 44 to 59 dB is a floor of about -60 to
+    -75 dBFS. ``audible_db``: a pedal whose output differs from its input by less than this
+    (residual after the best gain, relative to the output) is drawn again.
+    """
+
+    chain: ChainSpec
+    clip_s: float = 2.0
+    run_in_s: float = 0.5
+    sample_rate_hz: int = 44_100
+    input_peak_dbfs: Range = (-15.0, -3.0)
+    noise_snr_db: Range = (44.0, 59.0)
+    noise_cutoff_hz: Range = (300.0, 20_000.0)
+    output_gain_db: Range = (-12.0, 12.0)
+    audible_db: float = -30.0
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.clip_s <= 60:
+            raise UsageError(f"clips of {self.clip_s} s: expected 0.1 to 60 s")
+        for name in ("input_peak_dbfs", "noise_snr_db", "noise_cutoff_hz", "output_gain_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise UsageError(f"{name} is {low:g} to {high:g}: the first must not be larger")
+
+    @property
+    def n_samples(self) -> int:
+        return round(self.clip_s * self.sample_rate_hz)
+
+    @property
+    def n_run_in(self) -> int:
+        return round(self.run_in_s * self.sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class After:
+    """What was put on after the chain: noise through a one-pole lowpass, then gain."""
+
+    noise_snr_db: float
+    noise_cutoff_hz: float
+    gain_db: float
+
+
+@dataclass(frozen=True)
+class ClipDraw:
+    """Drawn before any audio is touched: where to cut, how loud to play in, what comes after."""
+
+    length: int
+    item_u: float
+    start_u: float
+    input_peak_dbfs: float
+    after: After
+
+
+@dataclass(frozen=True)
+class Wet:
+    """``wave`` float32 [N]; ``stage_change_db`` how much each pedal changed its input."""
+
+    wave: np.ndarray
+    chain: Chain
+    stage_change_db: tuple[float, ...]
+    redrawn: tuple[str, ...]
+
+
+def draw_clip(spec: RenderSpec, seed: int, split: str, position: int, attempt: int = 0) -> ClipDraw:
+    """``attempt`` counts clips on which no audible chain was found; the length stays."""
+    length = draw_length(spec.chain, generator(seed, split, position, "clip"))
+    rng = generator(seed, split, position, "clip", attempt + 1)
+    low_hz, high_hz = np.log(spec.noise_cutoff_hz)
+    return ClipDraw(
+        length=length,
+        item_u=float(rng.random()),
+        start_u=float(rng.random()),
+        input_peak_dbfs=_uniform(rng, spec.input_peak_dbfs),
+        after=After(
+            noise_snr_db=_uniform(rng, spec.noise_snr_db),
+            noise_cutoff_hz=round(math.exp(_uniform(rng, (low_hz, high_hz))), 2),
+            gain_db=_uniform(rng, spec.output_gain_db),
+        ),
+    )
+
+
+def _uniform(rng: np.random.Generator, bounds: Range) -> float:
+    return round(float(rng.uniform(*bounds)), 4)
+
+
+def draw_and_render(
+    spec: RenderSpec, dry: np.ndarray, length: int, seed: int, split: str, position: int
+) -> Wet | None:
+    """A chain of ``length`` pedals that can all be heard on ``dry`` [run-in + N]; None if none is.
+
+    Settings are drawn again first, and only then the order, so that pedals which are often
+    inaudible do not vanish from the data.
+    """
+    redrawn: list[str] = []
+    names: tuple[str, ...] = ()
+    for attempt in range(MAX_ATTEMPTS):
+        if attempt % SETTINGS_PER_ORDER == 0:
+            rng = generator(seed, split, position, "names", attempt // SETTINGS_PER_ORDER)
+            names = draw_names(spec.chain, length, rng, test=split == "test")
+        rng = generator(seed, split, position, "settings", attempt)
+        chain = draw_settings(spec.chain, names, rng)
+        wave, changes = run_chain(
+            dry, chain, spec.sample_rate_hz, skip=spec.n_run_in, audible_db=spec.audible_db
+        )
+        if len(changes) == len(names) and (not changes or changes[-1] >= spec.audible_db):
+            return Wet(wave, chain, tuple(round(change, 2) for change in changes), tuple(redrawn))
+        redrawn.append(names[len(changes) - 1])
+    return None
+
+
+def run_chain(
+    dry: np.ndarray,
+    chain: Chain,
+    sample_rate_hz: int,
+    *,
+    skip: int = 0,
+    audible_db: float = -math.inf,
+) -> tuple[np.ndarray, list[float]]:
+    """``dry`` float32 [skip + N] pedal by pedal -> (wet [N], change in dB of each pedal).
+
+    Stops after the first pedal that changes less than ``audible_db``; the list then ends with it.
+    """
+    wave, changes = dry, []
+    for pedal in chain.pedals:
+        out = build_pedal(pedal, sample_rate_hz)(wave)
+        if not np.isfinite(out).all():
+            settings = dict(pedal.settings)
+            raise RenderError(f"pedal {pedal.name!r} with {settings} gave a non-finite sample")
+        changes.append(change_db(wave[skip:], out[skip:]))
+        wave = out
+        if changes[-1] < audible_db:
+            break
+    return wave[skip:], changes
+
+
+def change_db(before: np.ndarray, after: np.ndarray) -> float:
+    """How much of ``after`` is not ``before`` at another volume, in dB relative to ``after``.
+
+    20 log10(|after - g before| / |after|) at the best gain g. -inf where ``after`` is silent: a
+    chain that swallows its input is as useless as one that does nothing to it.
+    """
+    energy = float(np.dot(after, after))
+    if energy <= 10 ** (SILENT_DBFS / 10) * len(after):
+        return -math.inf
+    dry_energy = float(np.dot(before, before))
+    common = float(np.dot(before, after))
+    residual = energy - common**2 / dry_energy if dry_energy else energy
+    return 10 * math.log10(max(residual / energy, 1e-12))
+
+
+def to_input_level(dry: np.ndarray, peak: float, peak_dbfs: float) -> np.ndarray:
+    """Scale so that the whole recording, whose maximum is ``peak``, would peak at ``peak_dbfs``."""
+    scaled: np.ndarray = dry * np.float32(10 ** (peak_dbfs / 20) / peak)
+    return scaled
+
+
+def finish(
+    wave: np.ndarray, after: After, sample_rate_hz: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Noise floor and gain after the chain; float32 [N]."""
+    import scipy.signal
+
+    pole = math.exp(-2 * math.pi * after.noise_cutoff_hz / sample_rate_hz)
+    white = rng.standard_normal(len(wave), dtype=np.float32)
+    noise = scipy.signal.lfilter(
+        np.array([1 - pole], np.float32), np.array([1, -pole], np.float32), white
+    )
+    signal_rms = math.sqrt(float(np.dot(wave, wave)) / len(wave))
+    noise_rms = math.sqrt(float(np.dot(noise, noise)) / len(noise))
+    level = signal_rms * 10 ** (-after.noise_snr_db / 20) / noise_rms
+    gain = np.float32(10 ** (after.gain_db / 20))
+    finished: np.ndarray = gain * (wave + np.float32(level) * noise)
+    return finished

@@ -1,0 +1,357 @@
+"""The ``renders/`` directory: wet audio with its records, one task a shard, index written last.
+
+A shard is ``<name>.npy``, int16 [B, N] at each clip's own full scale (96 dB below its peak, far
+under its noise floor), and ``<name>.jsonl``, one record a clip. Numbers go through dask, audio
+never does.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from fxpipe.chain import generator
+from fxpipe.errors import RenderError, SourceError
+from fxpipe.pedals import lti_pairs, vocabulary_of
+from fxpipe.render import ClipDraw, RenderSpec, draw_and_render, draw_clip, finish, to_input_level
+from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip
+from fxpipe.sources.synth import SAMPLE_RATE_HZ as SYNTH_RATE_HZ
+from fxpipe.sources.synth import perform
+from fxpipe.tasks import Job, Receipt, Workers, read_receipts, run_tasks, write_receipt
+from fxtrain.contract import (
+    FORMAT_VERSION,
+    INDEX_NAME,
+    SPLITS,
+    Folder,
+    Licence,
+    Record,
+    ShardEntry,
+    SplitCounts,
+    UsageError,
+    Vocabulary,
+    count_samples,
+    from_dict,
+    identity_of,
+    open_folder,
+    pack_npy,
+    pack_records,
+    read_index_as,
+    read_verified,
+    to_dict,
+    unpack_npy,
+    unpack_records,
+    write_index,
+)
+
+PLAN_NAME = "plan.json"
+KIND = "fxpipe-renders"
+MADE_BY = "fxpipe render"
+CLIP_ATTEMPTS = 6
+FRACTIONS = (0.8, 0.1, 0.1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the renders, written down before the first clip is made."""
+
+    spec: RenderSpec
+    seed: int
+    n_clips: dict[str, int]
+    generated: bool
+    scan: Scan
+    splits: dict[str, str]
+
+    @property
+    def identity(self) -> str:
+        """Hash of what changes the data: not where files lie, not how many workers there are."""
+        return identity_of(
+            {
+                "format_version": FORMAT_VERSION,
+                "spec": self.spec,
+                "seed": self.seed,
+                "n_clips": self.n_clips,
+                "source": self.scan.source.partition(":")[0],
+                "digest": self.scan.digest,
+            }
+        )
+
+    def items_of(self, split: str) -> list[Item]:
+        return [item for item in self.scan.items if self.splits[item.group] == split]
+
+
+@dataclass(frozen=True)
+class RendersIndex:
+    """``index.json`` of a renders directory. ``redraws`` counts inaudible pedals that were drawn
+    again, by pedal and by chain length; ``skipped`` lists recordings that could not be used."""
+
+    identity: str
+    spec: RenderSpec
+    seed: int
+    source: str
+    source_digest: str
+    vocabulary: Vocabulary
+    commutes: tuple[tuple[str, str], ...]
+    licences: dict[str, Licence]
+    shareable: bool
+    counts: dict[str, SplitCounts]
+    redraws: dict[str, dict[str, int]]
+    skipped: dict[str, str]
+    shards: tuple[ShardEntry, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    kind: str = KIND
+
+
+def make_plan(
+    spec: RenderSpec, source: Source, n_chains: int, seed: int, *, progress: bool
+) -> Plan:
+    """Look at the source, divide its groups over the splits, and say how many clips each gets."""
+    scan = source.scan(progress=progress)
+    if not source.is_generated and not scan.items:
+        raise SourceError(f"{source.name}: no usable audio ({len(scan.skipped)} files skipped)")
+    splits = assign_splits([item.group for item in scan.items], seed=seed) if scan.items else {}
+    n_valid, n_test = (max(1, round(n_chains * part)) for part in FRACTIONS[1:])
+    n_clips = {"train": n_chains - n_valid - n_test, "valid": n_valid, "test": n_test}
+    if n_clips["train"] < 1:
+        raise UsageError(f"{n_chains} chains are too few to divide: ask for 3 or more")
+    return Plan(spec, seed, n_clips, source.is_generated, scan, splits)
+
+
+def save_plan(folder: Folder, plan: Plan) -> None:
+    folder.write(PLAN_NAME, json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()}).encode())
+
+
+@functools.lru_cache(maxsize=2)
+def load_plan(uri: str, identity: str) -> Plan:
+    """The plan a worker goes by; ``identity`` keeps one worker from serving two plans."""
+    data = json.loads(open_folder(uri).read(PLAN_NAME))
+    plan = Plan(
+        spec=from_dict(RenderSpec, data["spec"], PLAN_NAME),
+        seed=data["seed"],
+        n_clips=data["n_clips"],
+        generated=data["generated"],
+        scan=Scan.from_dict(data["scan"]),
+        splits=data["splits"],
+    )
+    if plan.identity != identity:
+        raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")
+    return plan
+
+
+def shard_size(n_clips: int) -> int:
+    """Clips a shard: at least 32 shards where there are enough clips, at most 250 clips each."""
+    return min(250, max(25, n_clips // 32))
+
+
+def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
+    """One job a shard; a shard's clips never depend on how many there are or who makes it."""
+    size = shard_size(sum(plan.n_clips.values()))
+    return [
+        {
+            "uri": folder.uri,
+            "identity": plan.identity,
+            "name": f"{split}-{number:06d}",
+            "split": split,
+            "first": first,
+            "n": min(size, plan.n_clips[split] - first),
+        }
+        for split in SPLITS
+        for number, first in enumerate(range(0, plan.n_clips[split], size))
+    ]
+
+
+def render_shard(job: Job) -> Receipt:
+    """The dask task: draw, render and write one shard."""
+    plan = load_plan(job["uri"], job["identity"])
+    split, positions = job["split"], range(job["first"], job["first"] + job["n"])
+    waves = np.empty((job["n"], plan.spec.n_samples), np.int16)
+    records: dict[int, Record] = {}
+    # By recording, so that each file is read once; what is drawn does not depend on the order.
+    draws = {p: draw_clip(plan.spec, plan.seed, split, p) for p in positions}
+    for position in sorted(positions, key=lambda p: draws[p].item_u):
+        wave, record = render_clip(plan, split, position)
+        scale = float(np.abs(wave).max()) / 32767
+        waves[position - job["first"]] = np.round(wave / scale)
+        records[position] = record | {"scale": scale}
+    folder = open_folder(job["uri"])
+    ordered = [records[position] for position in positions]
+    files = (
+        folder.write(f"{job['name']}.npy", pack_npy(waves)),
+        folder.write(f"{job['name']}.jsonl", pack_records(ordered)),
+    )
+    shard = ShardEntry(job["name"], split, job["first"], job["n"], files)
+    receipt = Receipt(job["identity"], shard, _tally(ordered))
+    write_receipt(folder, receipt)
+    return receipt
+
+
+def render_clip(plan: Plan, split: str, position: int) -> tuple[np.ndarray, Record]:
+    """(wet float32 [N], its record): everything needed to make the same clip again."""
+    spec, redraws = plan.spec, []
+    for attempt in range(CLIP_ATTEMPTS):
+        draw = draw_clip(spec, plan.seed, split, position, attempt)
+        dry, taken = _take(plan, split, position, attempt, draw)
+        wet = draw_and_render(spec, dry, draw.length, plan.seed, split, position)
+        if wet is None:
+            redraws.append(taken["item"])
+            continue
+        rng = generator(plan.seed, split, position, "noise")
+        wave = finish(wet.wave, draw.after, spec.sample_rate_hz, rng)
+        return wave, taken | {
+            "id": f"{split}-{position:08d}",
+            "split": split,
+            "seed": [plan.seed, position, attempt],
+            "chain": to_dict(wet.chain)["pedals"],
+            "after": asdict(draw.after),
+            "stage_change_db": list(wet.stage_change_db),
+            "redraws": list(wet.redrawn),
+        }
+    raise RenderError(
+        f"clip {split}-{position}: on {CLIP_ATTEMPTS} recordings ({', '.join(redraws)}) no chain "
+        f"of {draw.length} from {', '.join(spec.chain.pool)} could be heard; lower --audible-db "
+        f"({spec.audible_db:g}), widen the pool, or look at these recordings"
+    )
+
+
+def _take(
+    plan: Plan, split: str, position: int, attempt: int, draw: ClipDraw
+) -> tuple[np.ndarray, Record]:
+    """The dry clip with its run-in at the drawn input level, and where it was taken."""
+    spec = plan.spec
+    n_total = spec.n_run_in + spec.n_samples
+    if plan.generated:
+        if spec.sample_rate_hz != SYNTH_RATE_HZ:
+            raise UsageError(f"the synthetic guitar plays at {SYNTH_RATE_HZ} Hz only")
+        rng = generator(plan.seed, split, position, "performance", attempt)
+        dry, performance = perform(rng, n_total)
+        peak = float(np.abs(dry).max())
+        (licence,) = plan.scan.licences
+        name = f"{split}-{position}-{attempt}"
+        taken: Record = {"source": plan.scan.source, "item": name, "group": name}
+        clip: Record = {"start_s": 0.0, "performance": asdict(performance)}
+    else:
+        items = plan.items_of(split)
+        item = items[int(draw.item_u * len(items))]
+        start_s = round(pick_start(item, draw.start_u, spec.clip_s), 6)
+        dry = read_clip(
+            item,
+            start=start_s,
+            n_samples=spec.n_samples,
+            run_in_samples=spec.n_run_in,
+            sample_rate_hz=spec.sample_rate_hz,
+        )
+        peak, licence = item.peak, item.licence
+        taken = {"source": plan.scan.source, "item": item.item_id, "group": item.group}
+        clip = {"start_s": start_s, **item.meta}
+    clip["input_peak_dbfs"] = draw.input_peak_dbfs
+    return to_input_level(dry, peak, draw.input_peak_dbfs), taken | {
+        "licence": licence,
+        "clip": clip,
+    }
+
+
+def _tally(records: Sequence[Record]) -> dict[str, Any]:
+    by_pedal: Counter[str] = Counter()
+    by_length: Counter[str] = Counter()
+    for record in records:
+        by_pedal.update(record["redraws"])
+        by_length[str(len(record["chain"]))] += len(record["redraws"])
+    chains = [[pedal["name"] for pedal in record["chain"]] for record in records]
+    licences = sorted({record["licence"] for record in records})
+    return {
+        "redraws": {"by_pedal": dict(by_pedal), "by_length": dict(by_length)},
+        "chains": chains,
+        "licences": licences,
+    }
+
+
+def render_all(
+    folder: Folder, plan: Plan, workers: Workers, on_shard: Callable[[ShardEntry], None]
+) -> RendersIndex:
+    """Render what is not there yet, then write the index. Safe to interrupt and to run again."""
+    done = read_receipts(folder, plan.identity)
+    jobs = shard_jobs(plan, folder)
+    if any(job["name"] not in done for job in jobs):
+        folder.delete(INDEX_NAME)
+        save_plan(folder, plan)
+    for receipt in done.values():
+        on_shard(receipt.shard)
+    for receipt in run_tasks(render_shard, [j for j in jobs if j["name"] not in done], workers):
+        done[receipt.shard.name] = receipt
+        on_shard(receipt.shard)
+    index = _index_of(plan, [done[job["name"]] for job in jobs])
+    write_index(folder, index)
+    return index
+
+
+def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
+    pool = plan.spec.chain.pool
+    vocabulary = vocabulary_of(pool)
+    chains: dict[str, list[tuple[str, ...]]] = {split: [] for split in SPLITS}
+    redraws: dict[str, Counter[str]] = {"by_pedal": Counter(), "by_length": Counter()}
+    used: set[str] = set()
+    for receipt in receipts:
+        chains[receipt.shard.split] += map(tuple, receipt.tally["chains"])
+        used.update(receipt.tally["licences"])
+        for key, counter in redraws.items():
+            counter.update(receipt.tally["redraws"][key])
+    licences = {key: plan.scan.licences[key] for key in sorted(used)}
+    return RendersIndex(
+        identity=plan.identity,
+        spec=plan.spec,
+        seed=plan.seed,
+        source=plan.scan.source,
+        source_digest=plan.scan.digest,
+        vocabulary=vocabulary,
+        commutes=lti_pairs(pool),
+        licences=licences,
+        shareable=all(licence.shareable for licence in licences.values()),
+        counts={split: count_samples(names, vocabulary) for split, names in chains.items()},
+        redraws={key: dict(sorted(counter.items())) for key, counter in redraws.items()},
+        skipped={entry.item_id: entry.reason for entry in plan.scan.skipped},
+        shards=tuple(receipt.shard for receipt in receipts),
+        versions={
+            "python": platform.python_version(),
+            "fxpipe": version("fxpipe"),
+            "pedalboard": version("pedalboard"),
+            "numpy": version("numpy"),
+        },
+    )
+
+
+def read_renders_index(folder: Folder) -> RendersIndex:
+    return read_index_as(RendersIndex, folder, kind=KIND, made_by=MADE_BY)
+
+
+def read_shard(folder: Folder, shard: ShardEntry) -> tuple[np.ndarray, list[Record]]:
+    """(int16 [B, N], records) of a shard, every byte checked against the index."""
+    wave_file, record_file = shard.files
+    waves = unpack_npy(read_verified(folder, wave_file), f"{folder.uri}/{wave_file.path}")
+    records = unpack_records(read_verified(folder, record_file), f"{folder.uri}/{shard.name}")
+    if waves.dtype != np.int16 or not len(waves) == len(records) == shard.n_samples:
+        raise RenderError(
+            f"{folder.uri}/{shard.name}: {waves.dtype} {waves.shape} with {len(records)} records, "
+            f"expected {shard.n_samples} clips of int16; run '{MADE_BY}' again"
+        )
+    return waves, records
+
+
+def iter_clips(
+    folder: Folder, index: RendersIndex, split: str, first: int, n: int
+) -> Iterator[tuple[np.ndarray, Record]]:
+    """(float32 [N], record) of clips ``first .. first + n`` of a split, shard by shard."""
+    for shard in index.shards:
+        begin, end = max(first, shard.first), min(first + n, shard.first + shard.n_samples)
+        if shard.split != split or begin >= end:
+            continue
+        waves, records = read_shard(folder, shard)
+        for row in range(begin - shard.first, end - shard.first):
+            yield waves[row].astype(np.float32) * np.float32(records[row]["scale"]), records[row]

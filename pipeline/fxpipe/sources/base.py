@@ -1,0 +1,147 @@
+"""Owns what a source of dry guitar is: items, scans, where a data set lies. Reads no audio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from fxpipe.errors import DataMissingError
+from fxtrain.contract.schema import Licence
+
+MetaValue = str | int | float
+
+_CC = "https://creativecommons.org"
+
+LICENCES: dict[str, Licence] = {
+    "CC0-1.0": Licence("CC0 1.0", f"{_CC}/publicdomain/zero/1.0/", True),
+    "CC-BY-4.0": Licence("CC BY 4.0", f"{_CC}/licenses/by/4.0/", True),
+    "CC-BY-3.0": Licence("CC BY 3.0", f"{_CC}/licenses/by/3.0/", True),
+    "CC-BY-SA-4.0": Licence("CC BY-SA 4.0", f"{_CC}/licenses/by-sa/4.0/", True),
+    "CC-BY-NC-4.0": Licence("CC BY-NC 4.0", f"{_CC}/licenses/by-nc/4.0/", False),
+    "CC-BY-NC-SA-4.0": Licence("CC BY-NC-SA 4.0", f"{_CC}/licenses/by-nc-sa/4.0/", False),
+    "CC-BY-ND-4.0": Licence("CC BY-ND 4.0", f"{_CC}/licenses/by-nd/4.0/", False),
+    "CC-BY-NC-ND-4.0": Licence("CC BY-NC-ND 4.0", f"{_CC}/licenses/by-nc-nd/4.0/", False),
+    "MIT": Licence("MIT", "https://opensource.org/license/mit", True),
+    "unknown": Licence("no licence stated", "", False),
+}
+"""Licences known by their SPDX id. Non-commercial and no-derivatives are not shareable on."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One dry recording: one file.
+
+    ``item_id`` is a posix path inside the data set, the same on every machine; ``uri`` is where
+    the file lies on this one. ``sounding`` holds the stretches, in seconds from the file's start,
+    that sound. ``meta["lead_in_s"]``, where present, is a start that no clip may contain.
+    """
+
+    item_id: str
+    group: str
+    uri: str
+    n_samples: int
+    sample_rate_hz: int
+    licence: str
+    peak: float
+    sounding: tuple[tuple[float, float], ...]
+    meta: dict[str, MetaValue] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> float:
+        return self.n_samples / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class Skipped:
+    item_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one look at a source found.
+
+    ``digest`` is the sha256 over the ids, groups, sizes and bytes of the items; it does not
+    depend on where the files lie.
+    """
+
+    source: str
+    items: tuple[Item, ...]
+    skipped: tuple[Skipped, ...]
+    licences: dict[str, Licence]
+    digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Scan:
+        """Inverse of ``to_dict``, also after a trip through JSON."""
+        items = (
+            Item(**{**item, "sounding": tuple((a, b) for a, b in item["sounding"])})
+            for item in data["items"]
+        )
+        return cls(
+            source=data["source"],
+            items=tuple(items),
+            skipped=tuple(Skipped(**entry) for entry in data["skipped"]),
+            licences={key: Licence(**entry) for key, entry in data["licences"].items()},
+            digest=data["digest"],
+        )
+
+
+class Source(Protocol):
+    """A place dry guitar comes from. ``is_generated``: played on demand, so a scan has no items."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_generated(self) -> bool: ...
+
+    def scan(self, *, progress: bool = False) -> Scan: ...
+
+
+def licence_named(licence_id: str) -> Licence:
+    """The licence of that id; one that is not known is kept by name and not shareable."""
+    return LICENCES.get(licence_id) or Licence(licence_id, "", False)
+
+
+def default_data_dir() -> Path:
+    """Where data sets are kept unless told otherwise."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("fxpipe"))
+
+
+def find_root(
+    name: str,
+    data_dir: Path | None,
+    is_root: Callable[[Path], bool],
+    *,
+    what: str,
+    size: str,
+) -> Path:
+    """The folder of an unpacked data set under ``data_dir``.
+
+    Accepts the folder `fxpipe fetch` writes, the data set's own top folder, or a folder at most
+    one level above it. Raises DataMissingError naming ``what`` is missing and its ``size``.
+    """
+    base = default_data_dir() if data_dir is None else data_dir.expanduser().absolute()
+    for candidate in _candidates(base, name):
+        if is_root(candidate):
+            return candidate
+    hint = f" --data-dir '{base}'" if data_dir is not None else ""
+    raise DataMissingError(
+        f"{name}: {what} is not in {base / name} nor in {base}; type 'fxpipe fetch {name}{hint}' "
+        f"({size}), or point --data-dir at a copy you have"
+    )
+
+
+def _candidates(base: Path, name: str) -> Iterator[Path]:
+    for folder in (base / name, base):
+        if folder.is_dir():
+            yield folder
+            yield from sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")

@@ -1,0 +1,117 @@
+"""Owns taking a clip out of a recording: where it may start, and reading it at the codec's rate."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from fxpipe.errors import SourceError
+from fxpipe.sources.base import Item
+from fxpipe.sources.scan import Audio, read_mono
+
+MIN_SOUND_S = 0.5
+N_CACHED_FILES = 4
+
+
+def pick_start(item: Item, u: float, clip_s: float) -> float:
+    """Map a uniform draw ``u`` in [0, 1) to the second of ``item`` where a clip starts. Pure.
+
+    The start lies in a sounding region, and at least 0.5 s of the clip sounds (half the clip, or
+    half of all that sounds, where those are shorter). A clip stays inside its file where the
+    file has such a place. Every allowed start is equally likely.
+    """
+    if not item.sounding:
+        raise SourceError(f"{item.item_id}: no sounding region; scan the source again")
+    edges = np.asarray(item.sounding, dtype=np.float64).ravel()  # on, off, on, off, …
+    lengths = np.diff(edges)
+    lengths[1::2] = 0.0
+    heard = np.concatenate([[0.0], np.cumsum(lengths)])
+    need = min(MIN_SOUND_S, clip_s / 2, float(heard[-1]) / 2)
+
+    def sound_in_clip(start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.interp(start + clip_s, edges, heard) - np.interp(start, edges, heard)
+
+    # The sound in a clip is linear in its start between these points.
+    last = item.duration_s - clip_s
+    points = np.concatenate([edges, edges - clip_s, [last]])
+    points = np.unique(np.clip(points, edges[0], edges[-1]))
+    left, right = points[:-1], points[1:]
+    at_left, at_right = sound_in_clip(left), sound_in_clip(right)
+    rise = at_right - at_left
+    crossing = np.clip((need - at_left) / np.where(rise == 0, 1.0, rise), 0.0, 1.0)
+    enough_left, enough_right = at_left >= need - 1e-9, at_right >= need - 1e-9
+    begin = np.where(enough_left, 0.0, np.where(enough_right, crossing, 1.0))
+    end = np.where(enough_right, 1.0, np.where(enough_left, crossing, 0.0))
+    in_region = np.searchsorted(edges, (left + right) / 2) % 2 == 1
+    room = np.where(in_region, np.maximum(end - begin, 0.0) * (right - left), 0.0)
+    inside = np.where(right <= last, room, 0.0)
+    if inside.sum() > 0:
+        room = inside
+    if room.sum() <= 0:
+        return float(edges[::2][np.argmax(sound_in_clip(edges[::2]))])
+    filled = np.cumsum(room)
+    target = u * filled[-1]
+    k = int(np.searchsorted(filled, target, side="right"))
+    into = target - (filled[k] - room[k])
+    return float(left[k] + begin[k] * (right[k] - left[k]) + into)
+
+
+def read_clip(
+    item: Item, *, start: float, n_samples: int, run_in_samples: int, sample_rate_hz: int
+) -> Audio:
+    """Mono float32 [run_in + n] of ``item`` at ``sample_rate_hz``; ``start`` in seconds.
+
+    The run-in is the recording before the clip, zeros where there is none; past the end follow
+    zeros. A file is decoded and resampled (soxr HQ) whole, and the last few are kept.
+    Raises SourceError where the file has gone or changed since the scan.
+    """
+    try:
+        state = Path(item.uri).stat()
+    except OSError as error:
+        raise SourceError(
+            f"{item.item_id}: cannot read {item.uri} ({error.strerror}); put the file back, "
+            "or render again to scan the source anew"
+        ) from error
+    audio = _load(
+        item.uri,
+        (state.st_size, state.st_mtime_ns),
+        (item.n_samples, item.sample_rate_hz),
+        float(item.meta.get("lead_in_s", 0.0)),
+        sample_rate_hz,
+    )
+    first = round(start * sample_rate_hz) - run_in_samples
+    stop = first + run_in_samples + n_samples
+    clip = np.zeros(stop - first, dtype=np.float32)
+    low, high = max(first, 0), min(stop, len(audio))
+    if high > low:
+        clip[low - first : high - first] = audio[low:high]
+    return clip
+
+
+@lru_cache(maxsize=N_CACHED_FILES)
+def _load(
+    uri: str,
+    file_state: tuple[int, int],  # size and mtime: a file written anew is read anew
+    scanned: tuple[int, int],
+    lead_in_s: float,
+    sample_rate_hz: int,
+) -> Audio:
+    try:
+        audio, own_rate_hz, _ = read_mono(Path(uri).read_bytes())
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise SourceError(f"{uri}: cannot be read any more: {error}; restore the file") from error
+    if (len(audio), own_rate_hz) != scanned:
+        raise SourceError(
+            f"{uri}: {len(audio)} samples at {own_rate_hz} Hz, but the scan saw {scanned[0]} at "
+            f"{scanned[1]} Hz: the file has changed; render again to scan the source anew"
+        )
+    audio[: round(lead_in_s * own_rate_hz)] = 0.0
+    if own_rate_hz != sample_rate_hz:
+        audio = soxr.resample(audio, own_rate_hz, sample_rate_hz, quality="HQ")
+    audio.setflags(write=False)
+    return audio

@@ -1,0 +1,42 @@
+"""Owns how shards are written: one writer a backend, all behind :class:`ShardWriter`.
+
+The libraries are loaded when a writer is first used, never on import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fxpipe.store.base import Fields, ShardWriter, fields_of, shard_name
+from fxpipe.store.tar_store import TarShardWriter
+from fxpipe.store.zarr_store import ZarrShardWriter
+from fxtrain.contract import UsageError, unknown_name
+
+BACKENDS: dict[str, Callable[[int], ShardWriter]] = {
+    "webdataset": TarShardWriter,
+    "zarr": ZarrShardWriter,
+}
+
+DEFAULT_SHARD_SIZE = {"webdataset": 1000, "zarr": 1024}
+"""Samples a shard: about 3 MB of codes, a few seconds of rendering, minutes of encoding on a CPU.
+A whole number of tar blocks (250) and of zarr chunks (256)."""
+
+
+def open_writer(backend: str, shard_size: int | None = None) -> ShardWriter:
+    """The writer of ``backend``, ``shard_size`` samples a shard (its default when None)."""
+    if backend not in BACKENDS:
+        raise UsageError(unknown_name("shard format", backend, BACKENDS))
+    return BACKENDS[backend](DEFAULT_SHARD_SIZE[backend] if shard_size is None else shard_size)
+
+
+__all__ = [
+    "BACKENDS",
+    "DEFAULT_SHARD_SIZE",
+    "Fields",
+    "ShardWriter",
+    "TarShardWriter",
+    "ZarrShardWriter",
+    "fields_of",
+    "open_writer",
+    "shard_name",
+]

@@ -1,0 +1,124 @@
+"""The dask graph: one task is one shard, idempotent and resumable. The only dask import.
+
+A task is a module-level function that gets a small dict (seeds, names, places; never arrays),
+writes its own shard and returns a small dict. A lost worker costs its shard, a lost driver
+nothing that was finished: each shard leaves a receipt, and only shards without one are run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fxtrain.contract import Folder, FxError, ShardEntry, from_dict, to_dict
+
+Job = dict[str, Any]
+RETRIES = 2
+RECEIPTS = ".receipts"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished shard leaves behind. ``tally`` holds sums for the summary."""
+
+    identity: str
+    shard: ShardEntry
+    tally: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where tasks run: ``n_workers`` local processes, or a running scheduler's own workers."""
+
+    n_workers: int
+    scheduler: str | None = None
+
+
+def default_workers() -> int:
+    """One worker a core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def receipt_name(shard_name: str) -> str:
+    return f"{RECEIPTS}/{shard_name}.json"
+
+
+def write_receipt(folder: Folder, receipt: Receipt) -> None:
+    folder.write(receipt_name(receipt.shard.name), json.dumps(to_dict(receipt)).encode())
+
+
+def read_receipts(folder: Folder, identity: str) -> dict[str, Receipt]:
+    """Shard name -> receipt, of shards of this identity whose files are all there, full length."""
+    found = {}
+    for name in folder.names():
+        if not (name.startswith(f"{RECEIPTS}/") and name.endswith(".json")):
+            continue
+        try:
+            receipt = from_dict(Receipt, json.loads(folder.read(name)), name)
+        except (ValueError, FxError):
+            continue  # cut short by a crash: the shard is made again
+        if receipt.identity == identity and all(
+            folder.size(file.path) == file.n_bytes for file in receipt.shard.files
+        ):
+            found[receipt.shard.name] = receipt
+    return found
+
+
+def run_tasks(
+    function: Callable[[Job], Receipt], jobs: Sequence[Job], workers: Workers
+) -> Iterator[Receipt]:
+    """Yield receipts as shards finish, in any order. A task's ``FxError`` is raised as it is."""
+    if not jobs:
+        return
+    import distributed
+
+    with _client(min(workers.n_workers, len(jobs)), workers.scheduler) as client:
+        futures = client.map(function, jobs, pure=False, retries=RETRIES)
+        try:
+            for future in distributed.as_completed(futures):
+                yield future.result()
+                future.release()
+        finally:
+            client.cancel(futures, force=True)
+
+
+@contextmanager
+def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
+    import dask
+    import distributed
+
+    if scheduler:
+        try:
+            with distributed.Client(scheduler, timeout=10) as client:
+                yield client
+        except (OSError, TimeoutError) as error:
+            raise FxError(
+                f"no dask scheduler answers at {scheduler} ({error}); start one with "
+                "'dask scheduler', or leave --scheduler away to use this machine"
+            ) from None
+        return
+    quiet = {"distributed.worker.memory.terminate": False, "distributed.admin.tick.limit": "1h"}
+    with (
+        dask.config.set(quiet),
+        distributed.LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs="ERROR",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def worker_index() -> int:
+    """Which local worker this task runs in, from 0; used to give each GPU its own process."""
+    import distributed
+
+    return int(distributed.get_worker().name)

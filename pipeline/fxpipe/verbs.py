@@ -1,0 +1,293 @@
+"""What ``fxpipe render`` and ``fxpipe encode`` do between their options and their summary."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fxpipe.config import render_spec
+from fxpipe.console import Progress, table
+from fxpipe.encode import EncodeSpec, encode_all, encode_identity, shard_size_for
+from fxpipe.errors import DataMissingError, DownloadError, SourceError
+from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
+from fxpipe.sources import Source, default_data_dir, open_source
+from fxpipe.tasks import Workers, default_workers
+from fxtrain.contract import (
+    INDEX_NAME,
+    SPLITS,
+    DatasetIndex,
+    Folder,
+    FxError,
+    SplitCounts,
+    UsageError,
+    arrow,
+    open_folder,
+    read_index,
+    to_dict,
+)
+
+BYTES_PER_SAMPLE = 2
+SHOWN_SKIPS = 10
+
+
+def render_command(
+    *,
+    dataset: str,
+    n_chains: int,
+    output: str,
+    data_dir: Path | None,
+    config: Path | None,
+    seed: int,
+    workers: int | None,
+    scheduler: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    **chain_options: Any,
+) -> None:
+    spec = render_spec(config, chain_options)
+    source = _open_or_fetch(dataset, data_dir)
+    plan = make_plan(spec, source, n_chains, seed, progress=sys.stderr.isatty())
+    _warn_skipped(plan)
+    folder = open_folder(output)
+    if dry_run:
+        n_bytes = n_chains * spec.n_samples * BYTES_PER_SAMPLE
+        click.echo(
+            f"would render {n_chains} chains of {arrow(spec.chain.pool)} at lengths "
+            f"{sorted(spec.chain.lengths)} on {dataset} into {output}: {n_bytes / 1e9:.2f} GB"
+        )
+        return
+    _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
+    if _finished(folder, read_renders_index, plan.identity, overwrite):
+        click.echo(f"{output}: already rendered, nothing to do", err=True)
+        index = read_renders_index(folder)
+    else:
+        with _resumable(), Progress(n_chains, "render") as on_shard:
+            where = Workers(workers or default_workers(), scheduler)
+            index = render_all(folder, plan, where, on_shard)
+    click.echo(json.dumps(_summary(index)) if as_json else render_summary(index, output))
+
+
+def encode_command(
+    *,
+    renders: str,
+    output: str,
+    codec: str,
+    gpu: str | None,
+    precision: str,
+    backend: str,
+    with_mel: bool,
+    shard_size: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from fxpipe.codec import CODECS, fetch_weights, load_codec
+    from fxpipe.store import open_writer
+
+    devices = _devices(gpu)
+    spec = EncodeSpec(codec, precision, with_mel, backend, shard_size)
+    open_writer(backend)
+    renders_folder, folder = open_folder(renders), open_folder(output)
+    index = read_renders_index(renders_folder)
+    n = sum(counts.n_samples for counts in index.counts.values())
+    if dry_run:
+        click.echo(
+            f"would encode {n} clips of {renders} with {codec} on {', '.join(devices)} into "
+            f"{output}: {backend} shards of {shard_size_for(spec, n)}"
+        )
+        return
+    if codec in CODECS:
+        try:
+            fetch_weights(codec, progress=sys.stderr.isatty())
+        except DownloadError as error:
+            raise DownloadError(
+                f"{error}; the weights of {codec!r} are needed: type 'fxpipe codec fetch {codec}' "
+                "where there is a network, or use '--codec embedded', which is in the package"
+            ) from None
+    identity, _ = encode_identity(
+        index, load_codec(codec, device=devices[0], precision=precision).info, spec
+    )
+    if _finished(folder, read_index, identity, overwrite):
+        click.echo(f"{output}: already encoded, nothing to do", err=True)
+        shards = read_index(folder)
+    else:
+        n_workers = len(devices) if gpu is not None else (workers or default_workers())
+        with _resumable(), Progress(n, "encode") as on_shard:
+            where = Workers(n_workers, scheduler)
+            shards = encode_all(renders_folder, index, folder, spec, where, devices, on_shard)
+    click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
+
+
+def _open_or_fetch(dataset: str, data_dir: Path | None) -> Source:
+    """The source; one that is not on this machine is fetched, or the line says what to type."""
+    from fxpipe.download import fetch_dataset
+
+    try:
+        return open_source(dataset, data_dir=data_dir)
+    except DataMissingError as missing:
+        if ":" in dataset or data_dir is not None:
+            raise
+        click.echo(f"{dataset} is not on this machine: fetching it", err=True)
+        try:
+            fetch_dataset(dataset, default_data_dir(), progress=sys.stderr.isatty())
+        except (DownloadError, SourceError) as error:
+            raise DataMissingError(f"{missing} (fetching it failed: {error})") from None
+        return open_source(dataset, data_dir=data_dir)
+
+
+def _warn_skipped(plan: Plan) -> None:
+    skipped = plan.scan.skipped
+    if skipped:
+        click.echo(
+            f"skipped {len(skipped)} of {len(skipped) + len(plan.scan.items)} files", err=True
+        )
+        for entry in skipped[:SHOWN_SKIPS]:
+            click.echo(f"  {entry.item_id}: {entry.reason}", err=True)
+        if len(skipped) > SHOWN_SKIPS:
+            click.echo(f"  … and {len(skipped) - SHOWN_SKIPS} more, all in the index", err=True)
+
+
+def _need_room(folder: Folder, n_bytes: int) -> None:
+    """Refuse before starting when a local disk cannot hold the output."""
+    if "://" in folder.uri:
+        return
+    path = Path(folder.uri).absolute()
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    have = sum(folder.size(name) or 0 for name in folder.names()) if path.is_dir() else 0
+    free = shutil.disk_usage(existing).free
+    if n_bytes - have > free:
+        raise FxError(
+            f"{path}: {(n_bytes - have) / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; "
+            "free some space, or choose another --output"
+        )
+
+
+def _finished(
+    folder: Folder, read: Callable[[Folder], Any], identity: str, overwrite: bool
+) -> bool:
+    """True: this very data set is there, whole. Another one is refused, or cleared if asked."""
+    if overwrite:
+        names = folder.names()
+        foreign = [n for n in names if not _is_ours(n)]
+        if foreign:
+            raise UsageError(
+                f"{folder.uri}: --overwrite would delete {foreign[0]!r}, which fxpipe did not "
+                "write; choose another --output"
+            )
+        for name in sorted(names, key=lambda n: n != INDEX_NAME):
+            folder.delete(name)
+        return False
+    if folder.size(INDEX_NAME) is not None:
+        index = read(folder)
+        if index.identity == identity:
+            return all(
+                folder.size(file.path) == file.n_bytes
+                for shard in index.shards
+                for file in shard.files
+            )
+        raise UsageError(
+            f"{folder.uri} holds another finished data set; choose another --output, or replace "
+            "it with --overwrite"
+        )
+    return False
+
+
+def _is_ours(name: str) -> bool:
+    ours = (INDEX_NAME, "plan.json", "codebooks.npy")
+    return name in ours or name.startswith(
+        (".receipts/", *(f"{s}{c}" for s in SPLITS for c in "-."))
+    )
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C: what is finished stays, and the line that goes on is printed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        click.echo(
+            f"\nwhat is finished is kept; to go on, type the same again: {command}", err=True
+        )
+        raise
+
+
+def _devices(gpu: str | None) -> Sequence[str]:
+    if gpu is None:
+        return ("cpu",)
+    try:
+        numbers = [int(part) for part in gpu.split(",")]
+    except ValueError:
+        raise UsageError(f"--gpu {gpu!r}: expected a number, or several: 0,1") from None
+    from fxpipe.codec.dac import find_device
+
+    devices = [f"cuda:{number}" for number in numbers]
+    for device in devices:
+        find_device(device)
+    return devices
+
+
+def _summary(index: RendersIndex | DatasetIndex) -> dict[str, Any]:
+    keys = ("kind", "identity", "licences", "shareable", "counts", "redraws", "skipped", "codec")
+    return {key: to_dict(getattr(index, key)) for key in keys if hasattr(index, key)}
+
+
+def counts_table(counts: dict[str, SplitCounts]) -> str:
+    """Samples by split: all, by length, by pedal."""
+    splits = [split for split in SPLITS if split in counts]
+    lengths = sorted({length for c in counts.values() for length in c.by_length})
+    pedals = list(counts[splits[0]].by_pedal)
+    rows = [["clips", *(str(counts[s].n_samples) for s in splits)]]
+    rows += [
+        [f"length {n}", *(str(counts[s].by_length.get(n, 0)) for s in splits)] for n in lengths
+    ]
+    rows += [[name, *(str(counts[s].by_pedal[name]) for s in splits)] for name in pedals]
+    return table(["", *splits], rows)
+
+
+def render_summary(index: RendersIndex, output: str) -> str:
+    n = sum(counts.n_samples for counts in index.counts.values())
+    redrawn = ", ".join(f"{name} {times}" for name, times in index.redraws["by_pedal"].items())
+    by_length = ", ".join(f"{k}: {times}" for k, times in index.redraws["by_length"].items())
+    return "\n".join(
+        [
+            counts_table(index.counts),
+            f"redrawn because it could not be heard: {redrawn or 'nothing'}; "
+            f"by chain length {by_length or '-'}",
+            _licence_line(index),
+            f"{n} wet clips in {output}; next: fxpipe encode {output}",
+        ]
+    )
+
+
+def encode_summary(index: DatasetIndex, output: str) -> str:
+    n = sum(counts.n_samples for counts in index.counts.values())
+    n_bytes = sum(file.n_bytes for shard in index.shards for file in shard.files)
+    codec = index.codec
+    return "\n".join(
+        [
+            counts_table(index.counts),
+            f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
+            f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else ""),
+            _licence_line(index),
+            f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit {output}",
+        ]
+    )
+
+
+def _licence_line(index: RendersIndex | DatasetIndex) -> str:
+    names = ", ".join(f"{key} ({value.name})" for key, value in index.licences.items())
+    if index.shareable:
+        return f"licence of the sources: {names}"
+    return f"licence of the sources: {names}; NOT shareable: keep what is made from it to yourself"

@@ -1,0 +1,156 @@
+"""A folder of anyone's recordings, and data sets read by their manifest alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.datasets import make_folder, pluck, write_wav
+from fxpipe.errors import DataMissingError, SourceError
+from fxpipe.sources import open_source
+from fxpipe.sources.folder import FolderSource, group_by_name
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("riff.wav", "riff"),
+        ("notes/e2_mf_rr1.flac", "notes/e2"),
+        ("notes/e2_p_rr12.flac", "notes/e2"),
+        ("ord_twang_c4_f_rr2.flac", "ord_twang_c4"),
+        ("solo_take3.wav", "solo"),
+        ("solo take-3.wav", "solo"),
+        ("solo_take_3_mf.wav", "solo"),
+        ("song-ff.wav", "song"),
+        ("note_0.wav", "note_0"),  # a bare number may be another note
+        ("chord_F.wav", "chord_F"),  # a capital is a pitch, not forte
+        ("f.wav", "f"),
+        ("take1.wav", "take1"),
+        ("a/b.c/riff.v2_rr1.wav", "a/b.c/riff.v2"),
+    ],
+)
+def test_takes_of_one_thing_are_one_group(name: str, group: str) -> None:
+    assert group_by_name(name) == group
+
+
+def test_without_papers_the_licence_is_unknown_and_not_shareable(tmp_path: Path) -> None:
+    scan = open_source(f"folder:{make_folder(tmp_path, n_groups=2)}").scan()
+    assert {item.licence for item in scan.items} == {"unknown"}
+    assert not scan.licences["unknown"].shareable
+    assert {item.group for item in scan.items} == {"riff0", "riff1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("CC-BY-4.0\n", "CC-BY-4.0"),
+        ("All recordings: CC0-1.0.", "CC0-1.0"),
+        ("CC-BY-NC-ND-4.0", "CC-BY-NC-ND-4.0"),
+        ("Do as you please.", "unknown"),
+        ("CC-BY-4.0 or CC0-1.0", "unknown"),
+    ],
+)
+def test_a_licence_file_covers_the_folder(text: str, licence: str, tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=1)
+    (tmp_path / "LICENCE.txt").write_text(text)
+    scan = FolderSource(tmp_path).scan()
+    assert list(scan.licences) == [licence]
+
+
+def test_manifest_and_groups_files_are_honoured(tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=3, n_takes=1)
+    (tmp_path / "LICENSE.txt").write_text("CC0-1.0")
+    (tmp_path / "manifest.csv").write_text(
+        "file,licence,group,player,lead_in_s\n"
+        "./riff0_mf_rr1.wav,CC-BY-NC-4.0,anna,Anna,1.0\n"
+        "riff1_mf_rr1.wav,,bert,,\n"
+        "not-here.wav,CC0-1.0,,,\n",
+        encoding="utf-8-sig",
+    )
+    (tmp_path / "groups.csv").write_text("file,group\nriff1_mf_rr1.wav,clara\n")
+    scan = FolderSource(tmp_path).scan()
+    found = {item.item_id: (item.licence, item.group) for item in scan.items}
+    assert found == {
+        "riff0_mf_rr1.wav": ("CC-BY-NC-4.0", "anna"),
+        "riff1_mf_rr1.wav": ("CC0-1.0", "clara"),
+        "riff2_mf_rr1.wav": ("CC0-1.0", "riff2"),
+    }
+    assert scan.licences["CC0-1.0"].shareable
+    assert not scan.licences["CC-BY-NC-4.0"].shareable
+    assert scan.items[0].meta["player"] == "Anna"
+    assert "lead_in_s" not in scan.items[0].meta
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,group\nriff9.wav,a\n", r"'riff9\.wav', which is no audio file"),
+        ("path;group\n", "no column 'file'"),
+        ("", "no column 'file'"),
+        ("file,group\n\xff", "not a UTF-8 CSV"),
+    ],
+)
+def test_a_wrong_groups_file_is_an_error(text: str, words: str, tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=1)
+    (tmp_path / "groups.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SourceError, match=words):
+        FolderSource(tmp_path).scan()
+
+
+def test_a_folder_must_be_named_and_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="type folder:PATH"):
+        open_source("folder")
+    with pytest.raises(DataMissingError, match="is not there"):
+        open_source(f"folder:{tmp_path / 'nowhere'}")
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(DataMissingError, match="a file, not a folder"):
+        open_source(f"folder:{tmp_path / 'a.wav'}")
+
+
+def test_a_relative_folder_gives_absolute_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "mine", n_groups=1)
+    monkeypatch.chdir(tmp_path)
+    items = FolderSource(Path("mine")).scan().items
+    assert all(Path(item.uri).is_absolute() for item in items)
+    assert items[0].item_id == "riff0_mf_rr1.wav"
+
+
+def test_guitarset_is_grouped_by_player(tmp_path: Path) -> None:
+    for k, name in enumerate(("00_BN1-129-Eb_comp", "00_Jazz2-110-Bb_solo", "03_Rock1-90-C_comp")):
+        write_wav(tmp_path / "guitarset" / f"{name}_mix.wav", pluck(45 + k, 0.5))
+    write_wav(tmp_path / "guitarset" / "unrelated.wav", pluck(70, 0.5))
+    scan = open_source("guitarset", data_dir=tmp_path).scan()
+    assert [item.group for item in scan.items] == ["00", "00", "03"]
+    assert list(scan.licences) == ["CC-BY-4.0"]
+    copy = open_source(f"guitarset:{tmp_path}")
+    assert len(copy.scan().items) == 3
+
+
+def test_idmt_fx_takes_only_the_dry_guitar(tmp_path: Path) -> None:
+    for k, path in enumerate(
+        (
+            "Gitarre monophon/Samples/NoFX/G61-40100-1111-20593.wav",
+            "Gitarre monophon2/Samples/NoFX/G81-40100-1111-30593.wav",
+            "Gitarre polyphon/Samples/NoFX/P64-43200-1111-41217.wav",
+            "Gitarre monophon/Samples/Chorus/G61-40100-4411-21625.wav",
+            "Gitarre monophon/Samples/EQ/G61-40100-1121-20693.wav",
+            "Bass monophon/Samples/NoFX/B11-28100-1111-00001.wav",
+        )
+    ):
+        write_wav(tmp_path / "idmt-fx" / path, pluck(40 + k, 0.5))
+    scan = open_source("idmt-fx", data_dir=tmp_path).scan()
+    assert [item.group for item in scan.items] == ["40100", "40100", "43200"]
+    assert not scan.licences["CC-BY-NC-ND-4.0"].shareable
+
+
+def test_rossi_takes_only_the_dry_performances(tmp_path: Path) -> None:
+    for k, stem in enumerate(("strat_bf1", "strat_bf1__00000", "strat_bf1__10010", "prs_np7")):
+        write_wav(tmp_path / "rossi" / f"{stem}.wav", pluck(40 + k, 0.5))
+    scan = open_source("rossi", data_dir=tmp_path).scan()
+    assert [(item.item_id, item.group) for item in scan.items] == [
+        ("prs_np7.wav", "prs_np7"),
+        ("strat_bf1.wav", "strat_bf1"),
+    ]

@@ -1,0 +1,436 @@
+"""Reading shards: both backends alike, every damage named, several directories as one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.shards import make_shards
+from fxtrain.contract import (
+    INDEX_NAME,
+    ContractError,
+    DamagedError,
+    FxError,
+    LocalFolder,
+    UnfinishedError,
+    UsageError,
+    VocabularyError,
+    concatenate,
+    pack_block,
+    read_codebooks,
+    read_index,
+    write_index,
+)
+from fxtrain.data import BACKENDS, open_shards, read_arrays, read_shard
+
+backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def assert_same(found, expected):
+    assert found.arrays().keys() == expected.arrays().keys()
+    for name, array in expected.arrays().items():
+        np.testing.assert_array_equal(found.arrays()[name], array)
+        assert found.arrays()[name].dtype == array.dtype
+    assert found.records == expected.records
+
+
+def first_file(index, split="train", number=0):
+    """The shard's file that holds the codes."""
+    files = index.shards_of(split)[number].files
+    return next(file.path for file in files if file.path.endswith(".tar") or "/codes/" in file.path)
+
+
+def corrupt(path, change):
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("with_mel", [False, True])
+def test_both_backends_hold_the_same_samples(with_mel, tmp_path):
+    loaded = []
+    for backend in BACKENDS:
+        make_shards(tmp_path / backend, backend=backend, with_mel=with_mel)
+        dataset = open_shards(tmp_path / backend)
+        assert dataset.index.backend == backend
+        loaded.append({split: dataset.load(split) for split in ("train", "valid", "test")})
+    for split, expected in loaded[0].items():
+        assert_same(loaded[1][split], expected)
+        assert [record["id"] for record in expected.records] == [
+            f"{split}-{i}" for i in range(len(expected))
+        ]
+
+
+@backends
+def test_three_ways_to_read_give_the_same_samples(backend, tmp_path):
+    make_shards(tmp_path, backend=backend, with_mel=True)
+    dataset = open_shards(str(tmp_path))
+    whole = dataset.load("train")
+    entries = dataset.index.shards_of("train")
+    assert len(entries) == 3
+    assert_same(concatenate([b for e in entries for b in dataset.read_shard(e)]), whole)
+    plain = [b for e in entries for b in read_shard(dataset.folder, e, dataset.index)]
+    assert_same(concatenate(plain), whole)
+    for name, array in dataset.load_arrays("train").items():
+        np.testing.assert_array_equal(array, whole.arrays()[name])
+    assert dataset.n_samples("train") == len(whole) == 64
+
+
+@backends
+def test_remote_folders(backend, tmp_path):
+    uri = f"memory://data-{backend}/set"
+    make_shards(uri, backend=backend)
+    make_shards(tmp_path, backend=backend)
+    assert_same(open_shards(uri).load("valid"), open_shards(tmp_path).load("valid"))
+
+
+@backends
+def test_order_in_the_index_does_not_matter(backend, tmp_path):
+    index = make_shards(tmp_path, backend=backend)
+    expected = open_shards(tmp_path).load("train")
+    write_index(LocalFolder(tmp_path), dataclasses.replace(index, shards=index.shards[::-1]))
+    dataset = open_shards(tmp_path)
+    for name, array in dataset.load_arrays("train").items():
+        np.testing.assert_array_equal(array, expected.arrays()[name])
+    assert_same(dataset.load("train"), expected)
+
+
+# Damage
+
+
+@backends
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: bytes([data[0] ^ 1]) + data[1:], "another sha256"),
+        (lambda data: data[:-1], "bytes, the index says"),
+        (lambda data: b"", "has 0 bytes"),
+    ],
+)
+def test_an_altered_shard_is_named(backend, change, message, tmp_path):
+    index = make_shards(tmp_path, backend=backend)
+    name = first_file(index, number=1)
+    corrupt(tmp_path / name, change)
+    dataset = open_shards(tmp_path)
+    for read in (dataset.load, dataset.load_arrays):
+        with pytest.raises(DamagedError, match=message) as caught:
+            read("train")
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert len(dataset.load("valid")) == 16  # the others are whole
+
+
+@backends
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_missing_shard_is_named(backend, verify, tmp_path):
+    index = make_shards(tmp_path, backend=backend)
+    name = first_file(index, number=2)
+    (tmp_path / name).unlink()
+    with pytest.raises(DamagedError, match="is missing") as caught:
+        open_shards(tmp_path).load("train", verify=verify)
+    assert name in str(caught.value)
+
+
+@backends
+def test_shards_that_changed_places_are_noticed(backend, tmp_path):
+    index = make_shards(tmp_path, backend=backend)
+    a, b = (tmp_path / first_file(index, number=number) for number in (0, 1))
+    first, second = a.read_bytes(), b.read_bytes()
+    a.write_bytes(second)
+    b.write_bytes(first)
+    with pytest.raises(DamagedError, match=r"sha256|bytes"):
+        open_shards(tmp_path).load("train")
+
+
+def test_missing_zarr_metadata_is_named(tmp_path):
+    make_shards(tmp_path, backend="zarr")
+    (tmp_path / "train.zarr" / "codes" / "zarr.json").unlink()
+    with pytest.raises(DamagedError, match=r"train\.zarr/codes/zarr\.json is missing"):
+        open_shards(tmp_path).load("train")
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (lambda size: 0, "not a readable tar"),
+        (lambda size: 700, "cut in member|not a readable"),
+        (lambda size: size // 2 // 512 * 512, "cut in member|not a readable"),
+        (lambda size: size * 3 // 4, "cut in member|not a readable"),
+    ],
+)
+def test_a_cut_tar_is_noticed_without_hashes(keep, message, tmp_path):
+    index = make_shards(tmp_path, n_train=300, shard_size=600)
+    name = first_file(index)
+    corrupt(tmp_path / name, lambda data: data[: keep(len(data))])
+    for read in (open_shards(tmp_path).load, open_shards(tmp_path).load_arrays):
+        with pytest.raises(DamagedError, match=f"train-000000.*({message})"):
+            read("train", verify=False)
+
+
+def test_a_tar_cut_between_blocks_is_noticed_without_hashes(tmp_path):
+    index = make_shards(tmp_path, n_train=300, shard_size=600)
+    name = first_file(index)
+    with tarfile.open(tmp_path / name) as tar:
+        second = next(m for m in tar.getmembers() if "-0001." in m.name)
+    corrupt(tmp_path / name, lambda data: data[: second.offset])
+    for read in (open_shards(tmp_path).load, open_shards(tmp_path).load_arrays):
+        with pytest.raises(DamagedError, match="holds 250 samples, the index says 300"):
+            read("train", verify=False)
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def tiny(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny")
+    index = make_shards(
+        path,
+        backend=request.param,
+        n_train=3,
+        n_valid=0,
+        n_test=0,
+        n_codebooks=2,
+        n_audio_samples=4,
+        hop_samples=1,
+    )
+    return LocalFolder(path), index
+
+
+class Altered:
+    """A folder whose one file reads with other bytes."""
+
+    def __init__(self, folder, name, data):
+        self.uri, self._folder, self._name, self._data = folder.uri, folder, name, data
+
+    def size(self, name):
+        return self._folder.size(name)
+
+    def read(self, name):
+        return self._data if name == self._name else self._folder.read(name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_bytes_raise_anything_but_a_typed_error(tiny, data):
+    """Unverified, any mutation either reads as samples of the right shape or is a DamagedError."""
+    folder, index = tiny
+    (entry,) = index.shards
+    shared = [file.path for file in index.files if file.path.endswith("/zarr.json")]
+    name = data.draw(st.sampled_from([file.path for file in entry.files] + shared))
+    whole = bytearray(folder.read(name))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        whole[at] = data.draw(st.sampled_from([0, 1, 0x20, 0x28, 0x30, 0x39, 0x7B, 0x80, 0xFF]))
+    if data.draw(st.booleans()):
+        del whole[data.draw(st.integers(0, len(whole))) :]
+    altered = Altered(folder, name, bytes(whole))
+    with contextlib.suppress(FxError):
+        assert read_arrays(altered, entry, index, verify=False)["codes"].shape == (3, 2, 4)
+    with contextlib.suppress(FxError):
+        assert sum(map(len, read_shard(altered, entry, index, verify=False))) == 3
+
+
+def make_tar(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for info, content in members:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def evil_members(tiny_block):
+    """(what, extra tar members) that no honest writer makes."""
+    link = tarfile.TarInfo("train-000000-0000.link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    folder = tarfile.TarInfo("train-000000-0000.d")
+    folder.type = tarfile.DIRTYPE
+    return {
+        "a link": [(link, b"")],
+        "a folder": [(folder, b"")],
+        "a name without a dot": [(tarfile.TarInfo("README"), b"hello")],
+        "a way out": [(tarfile.TarInfo("../../escape"), b"gotcha")],
+        "pickled objects": [(tarfile.TarInfo("train-000000-0000.codes.npy"), object_array())],
+    }
+
+
+def object_array():
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}, {}, {}], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("what", list(evil_members(None)))
+def test_evil_tars_are_refused(what, tmp_path):
+    index = make_shards(tmp_path / "set", n_train=3, n_valid=0, n_test=0)
+    (entry,) = index.shards
+    dataset = open_shards(tmp_path / "set")
+    honest = pack_block(dataset.load("train"))
+    members = [(tarfile.TarInfo(f"train-000000-0000.{n}"), data) for n, data in honest.items()]
+    altered = Altered(dataset.folder, entry.files[0].path, make_tar(members))
+    assert read_arrays(altered, entry, index, verify=False)["codes"].shape[0] == 3
+    members += evil_members(None)[what]
+    altered = Altered(dataset.folder, entry.files[0].path, make_tar(members))
+    with pytest.raises(DamagedError, match="train-000000"):
+        read_arrays(altered, entry, index, verify=False)
+    with pytest.raises(DamagedError, match="train-000000"):
+        list(read_shard(altered, entry, index, verify=False))
+    assert {path.name for path in tmp_path.iterdir()} == {"set"}
+
+
+def test_members_of_a_later_version_are_left_alone(tmp_path):
+    index = make_shards(tmp_path, n_train=3, n_valid=0, n_test=0)
+    (entry,) = index.shards
+    dataset = open_shards(tmp_path)
+    block = dataset.load("train")
+    members = {**pack_block(block), "note.txt": b"from the future"}
+    named = [(tarfile.TarInfo(f"train-000000-0000.{n}"), data) for n, data in members.items()]
+    altered = Altered(dataset.folder, entry.files[0].path, make_tar(named))
+    assert_same(concatenate(list(read_shard(altered, entry, index, verify=False))), block)
+
+
+# Opening
+
+
+def test_an_unfinished_directory_says_what_to_do(tmp_path):
+    make_shards(tmp_path)
+    (tmp_path / INDEX_NAME).unlink()
+    with pytest.raises(UnfinishedError, match="fxpipe encode"):
+        open_shards(tmp_path)
+
+
+def test_nothing_given():
+    with pytest.raises(UsageError, match="no shards directory"):
+        open_shards([])
+
+
+def test_unknown_and_empty_splits(tmp_path):
+    make_shards(tmp_path, n_valid=0)
+    dataset = open_shards(tmp_path)
+    with pytest.raises(UsageError, match="unknown split 'trian': did you mean 'train'"):
+        dataset.load("trian")
+    for read in (dataset.load, dataset.load_arrays, dataset.n_samples):
+        with pytest.raises(
+            ContractError, match="no samples in split 'valid', only in: train, test"
+        ):
+            read("valid")
+
+
+def test_a_format_this_build_cannot_read_is_named(tmp_path):
+    index = make_shards(tmp_path)
+    write_index(LocalFolder(tmp_path), dataclasses.replace(index, backend="parquet"))
+    with pytest.raises(ContractError, match="unknown shard format 'parquet'"):
+        open_shards(tmp_path).load("train")
+
+
+def test_a_gap_in_the_index_is_refused_on_opening(tmp_path):
+    index = make_shards(tmp_path)
+    write_index(LocalFolder(tmp_path), dataclasses.replace(index, shards=index.shards[1:]))
+    with pytest.raises(ContractError, match="starts at sample 24, expected 0"):
+        open_shards(tmp_path)
+
+
+def test_a_shard_of_another_data_set_is_refused(tmp_path):
+    make_shards(tmp_path / "a")
+    other = make_shards(tmp_path / "b", n_train=100)
+    with pytest.raises(ContractError, match="no shard 'train-000004'"):
+        list(open_shards(tmp_path / "a").read_shard(other.shards_of("train")[4]))
+
+
+@backends
+def test_codes_outside_the_codebook_are_refused(backend, tmp_path):
+    index = make_shards(tmp_path, backend=backend)
+    codec = dataclasses.replace(index.codec, codebook_size=8)
+    write_index(LocalFolder(tmp_path), dataclasses.replace(index, codec=codec))
+    dataset = open_shards(tmp_path)
+    for read in (dataset.load, dataset.load_arrays):
+        with pytest.raises(DamagedError, match=r"is out of range \(codebooks hold 8\)"):
+            read("train")
+
+
+# Several directories
+
+
+def test_directories_made_alike_count_as_one(tmp_path):
+    make_shards(tmp_path / "a", seed=1, n_train=30, n_test=0)
+    make_shards(tmp_path / "b", seed=2, n_train=50, backend="zarr")
+    a, b = open_shards(tmp_path / "a"), open_shards(tmp_path / "b")
+    both = open_shards([tmp_path / "a", str(tmp_path / "b")])
+    assert_same(both.load("train"), concatenate([a.load("train"), b.load("train")]))
+    assert_same(both.load("test"), b.load("test"))
+    arrays = both.load_arrays("train")
+    np.testing.assert_array_equal(arrays["codes"][30:], b.load("train").codes)
+    assert both.index.counts["train"].n_samples == 80 == both.n_samples("train")
+    assert both.index.counts["test"] == b.index.counts["test"]
+    for length, n in both.index.counts["train"].by_length.items():
+        parts = (a.index.counts["train"], b.index.counts["train"])
+        assert n == sum(part.by_length.get(length, 0) for part in parts)
+    assert both.index.identity not in (a.index.identity, b.index.identity)
+    np.testing.assert_array_equal(
+        read_codebooks(both.folder, both.index), read_codebooks(a.folder, a.index)
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"codec_name": "44khz"}, "codec name is 'tiny' in the first and '44khz' in the second"),
+        ({"n_codebooks": 2}, "codec n_codebooks is 4 in the first and 2"),
+        ({"with_mel": True}, "mel is None in the first and MelInfo"),
+        ({"n_audio_samples": 4096}, "window in audio samples is 8192 in the first and 4096"),
+        ({"pedals": ("fuzz", "delay")}, "pedals is 'compressor, distortion, delay, reverb' in"),
+        ({"max_chain_length": 2}, "longest chain is 3 in the first and 2"),
+    ],
+)
+def test_directories_that_differ_are_named(other, what, tmp_path):
+    make_shards(tmp_path / "notes")
+    make_shards(tmp_path / "phrases", seed=1, **other)
+    with pytest.raises(VocabularyError, match=what) as caught:
+        open_shards([tmp_path / "notes", tmp_path / "phrases"])
+    assert str(tmp_path / "notes") in str(caught.value)
+    assert str(tmp_path / "phrases") in str(caught.value)
+
+
+def test_the_machine_that_encoded_may_differ(tmp_path):
+    make_shards(tmp_path / "a")
+    index = make_shards(tmp_path / "b", seed=1)
+    codec = dataclasses.replace(index.codec, precision="float16", backend="cuda")
+    write_index(LocalFolder(tmp_path / "b"), dataclasses.replace(index, codec=codec))
+    assert open_shards([tmp_path / "a", tmp_path / "b"]).n_samples("train") == 128
+
+
+def test_the_same_data_twice_is_refused(tmp_path):
+    make_shards(tmp_path / "a")
+    make_shards(tmp_path / "b", backend="zarr")
+    with pytest.raises(UsageError, match="hold the same data"):
+        open_shards([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_licence_that_forbids_sharing_wins(tmp_path):
+    make_shards(tmp_path / "a")
+    index = make_shards(tmp_path / "b", seed=1)
+    write_index(LocalFolder(tmp_path / "b"), dataclasses.replace(index, shareable=False))
+    assert not open_shards([tmp_path / "a", tmp_path / "b"]).index.shareable
+    assert read_index(LocalFolder(tmp_path / "a")).shareable
+
+
+def test_reading_needs_neither_torch_nor_the_writers_library(tmp_path):
+    make_shards(tmp_path)
+    code = (
+        "import json, sys\n"
+        f"sys.path[:0] = {[p for p in sys.path if p]!r}\n"
+        "from fxtrain.data import open_shards\n"
+        f"n = len(open_shards({str(tmp_path)!r}).load('train'))\n"
+        "loaded = [m for m in ('torch', 'zarr', 'webdataset', 'fxpipe') if m in sys.modules]\n"
+        "print(json.dumps([n, loaded]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout) == [64, []]

@@ -1,0 +1,317 @@
+"""Batches: every sample once an epoch however the work is split, in an order the seed decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.shards import make_shards
+from fxtrain.contract import PAD, ContractError, DamagedError, UsageError
+from fxtrain.data import BACKENDS, open_shards, stream
+from fxtrain.data.stream import (
+    ResidentLoader,
+    StreamingDataset,
+    StreamLoader,
+    bytes_per_sample,
+    make_loader,
+)
+
+N_TRAIN = 64
+kinds = pytest.mark.parametrize("resident", [True, False], ids=["resident", "stream"])
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def dataset(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp(request.param)
+    make_shards(path, backend=request.param, with_mel=True, n_train=N_TRAIN, shard_size=24)
+    return open_shards(path)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plain")
+    make_shards(path, n_train=N_TRAIN, shard_size=24)
+    return open_shards(path)
+
+
+def load(dataset, split="train", **options):
+    defaults = {"batch_size": 10, "seed": 3, "shuffle": True}
+    return make_loader(dataset, split, **{**defaults, **options})
+
+
+def positions(batches):
+    return [int(position) for batch in batches for position in batch.position]
+
+
+@kinds
+def test_batches_hold_what_the_shards_hold(dataset, resident):
+    block = dataset.load("train")
+    for batch in load(dataset, resident=resident):
+        rows = batch.position.numpy()
+        assert len(batch) == len(rows)
+        assert (batch.codes.dtype, batch.order.dtype) == (torch.int64, torch.int64)
+        np.testing.assert_array_equal(batch.codes, block.codes[rows])
+        np.testing.assert_array_equal(batch.order, block.order[rows])
+        np.testing.assert_array_equal(batch.params, block.params[rows])
+        np.testing.assert_array_equal(batch.lengths, (block.order[rows] != PAD).sum(axis=1))
+        assert batch.mel.dtype == torch.float32
+        np.testing.assert_allclose(batch.mel, block.mel[rows] / 255, rtol=1e-6)
+
+
+@kinds
+def test_without_mel_there_is_none(plain, resident):
+    batch = next(iter(load(plain, resident=resident)))
+    assert batch.mel is None
+    assert batch.to("cpu").mel is None
+
+
+@kinds
+def test_one_rank_sees_every_sample_once(dataset, resident):
+    loader = load(dataset, resident=resident)
+    batches = list(loader)
+    assert sorted(positions(batches)) == list(range(N_TRAIN))
+    assert [len(batch) for batch in batches] == [10] * 6 + [4]
+    assert len(batches) == len(loader)
+
+
+@kinds
+def test_order_is_decided_by_seed_and_epoch(plain, resident):
+    loader = load(plain, resident=resident)
+    loader.set_epoch(0)
+    first = positions(loader)
+    assert positions(loader) == first != sorted(first)
+    loader.set_epoch(1)
+    second = positions(loader)
+    assert second != first
+    again = load(plain, resident=resident)
+    again.set_epoch(1)
+    assert positions(again) == second
+    assert positions(load(plain, resident=resident, seed=4)) != first
+
+
+@kinds
+def test_without_shuffling_samples_come_in_order(plain, resident):
+    loader = load(plain, resident=resident, shuffle=False)
+    assert positions(loader) == list(range(N_TRAIN))
+    loader.set_epoch(5)
+    assert positions(loader) == list(range(N_TRAIN))
+
+
+@kinds
+def test_the_global_generator_is_left_alone(plain, resident):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(load(plain, resident=resident))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+@kinds
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_ranks_share_every_sample_exactly_once(plain, resident, world_size, shuffle):
+    seen = []
+    for rank in range(world_size):
+        loader = load(plain, resident=resident, shuffle=shuffle, rank=rank, world_size=world_size)
+        loader.set_epoch(2)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        seen += positions(batches)
+    assert sorted(seen) == list(range(N_TRAIN))
+
+
+@kinds
+def test_dropping_the_last_gives_every_rank_equally_many_whole_batches(plain, resident):
+    seen = []
+    for rank in range(3):
+        loader = load(plain, resident=resident, rank=rank, world_size=3, drop_last=True)
+        batches = list(loader)
+        assert [len(batch) for batch in batches] == [10, 10]
+        assert len(loader) == 2
+        seen += positions(batches)
+    assert len(set(seen)) == len(seen) == 60
+
+
+@kinds
+def test_what_is_dropped_changes_with_the_epoch(plain, resident):
+    loader = load(plain, resident=resident, drop_last=True)
+    kept = []
+    for epoch in range(4):
+        loader.set_epoch(epoch)
+        kept.append(frozenset(positions(loader)))
+    assert len(set(kept)) > 1
+
+
+@kinds
+def test_a_split_smaller_than_a_batch(plain, resident):
+    (batch,) = load(plain, "valid", resident=resident, batch_size=256)
+    assert len(batch) == 16
+    with pytest.raises(ContractError, match="16 samples in 'valid' do not fill one batch of 256"):
+        load(plain, "valid", resident=resident, batch_size=256, drop_last=True)
+
+
+class Stand:
+    """A shard of numbers, with the little of ``Shard`` that streaming needs."""
+
+    def __init__(self, first, n_samples):
+        self.first, self.n_samples = first, n_samples
+        self.folder = types.SimpleNamespace(uri="here")
+        self.entry = self.index = None
+
+    def __len__(self):
+        return self.n_samples
+
+    def arrays(self, *, verify):
+        values = np.arange(self.first, self.first + self.n_samples)
+        return {
+            "codes": values[:, None, None].astype(np.uint16),
+            "order": np.full((self.n_samples, 2), PAD, np.uint8),
+            "params": np.full((self.n_samples, 2, 1), np.nan, np.float32),
+        }
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    batch_size=st.integers(1, 8),
+    world_size=st.integers(1, 4),
+    n_workers=st.integers(1, 4),
+    pool_samples=st.integers(1, 30),
+    shuffle=st.booleans(),
+    drop_last=st.booleans(),
+    epoch=st.integers(0, 3),
+)
+def test_workers_and_ranks_cut_any_stream_without_loss_or_doubling(
+    sizes, batch_size, world_size, n_workers, pool_samples, shuffle, drop_last, epoch
+):
+    """Also with fewer shards than workers, or fewer samples."""
+    firsts = np.cumsum([0, *sizes])
+    shards = tuple(Stand(int(first), n) for first, n in zip(firsts, sizes, strict=False))
+    seen, per_rank = [], []
+    for rank in range(world_size):
+        streaming = StreamingDataset(
+            shards,
+            batch_size=batch_size,
+            seed=1,
+            shuffle=shuffle,
+            rank=rank,
+            world_size=world_size,
+            drop_last=drop_last,
+            pool_samples=pool_samples,
+        )
+        streaming.set_epoch(epoch)
+        batches = [
+            batch
+            for worker in range(n_workers)
+            for batch in streaming._batches(worker, n_workers, reopen=False)
+        ]
+        assert len(batches) == streaming.n_batches(n_workers)
+        per_rank.append(len(batches))
+        for batch in batches:
+            np.testing.assert_array_equal(batch.codes[:, 0, 0], batch.position)
+            assert 1 <= len(batch) <= batch_size
+        if drop_last:
+            assert all(len(batch) == batch_size for batch in batches)
+        seen += positions(batches)
+    assert len(seen) == len(set(seen))
+    if drop_last:
+        assert len(set(per_rank)) == 1
+    else:
+        assert sorted(seen) == list(range(sum(sizes)))
+        assert max(per_rank) - min(per_rank) <= n_workers
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_worker_processes_see_every_sample_once(dataset, n_workers):
+    block = dataset.load("train")
+    loader = load(dataset, resident=False, n_workers=n_workers)
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        assert sorted(positions(batches)) == list(range(N_TRAIN))
+        for batch in batches:
+            np.testing.assert_array_equal(batch.codes, block.codes[batch.position])
+        if epoch == 0:
+            first = positions(batches)
+    assert positions(batches) != first
+
+
+def test_damage_met_by_a_worker_is_one_line(tmp_path):
+    index = make_shards(tmp_path, n_train=N_TRAIN, shard_size=24)
+    name = index.shards_of("train")[1].files[0].path
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
+    loader = load(open_shards(tmp_path), resident=False, n_workers=2)
+    with pytest.raises(DamagedError, match=name) as caught:
+        list(loader)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DamagedError, match=name):
+        load(open_shards(tmp_path), resident=True)
+
+
+def test_a_stream_mixes_shards_and_moves_on_through_pools(plain):
+    streaming = StreamingDataset(
+        plain.shards_of("train"), batch_size=8, seed=0, shuffle=True, pool_samples=48
+    )
+    first = next(iter(streaming)).position.numpy()
+    assert len(set(first // 24)) > 1
+    order = positions(streaming)
+    assert sorted(order) == list(range(N_TRAIN))
+
+
+def test_a_split_that_is_too_large_streams(plain, monkeypatch):
+    assert isinstance(load(plain), ResidentLoader)
+    size = sum(array.nbytes for array in plain.load_arrays("train").values())
+    assert bytes_per_sample(plain) * N_TRAIN == size
+    monkeypatch.setattr(stream, "RESIDENT_BYTES", size)
+    assert isinstance(load(plain), ResidentLoader)
+    monkeypatch.setattr(stream, "RESIDENT_BYTES", size - 1)
+    assert isinstance(load(plain), StreamLoader)
+    assert isinstance(load(plain, resident=True), ResidentLoader)
+
+
+def test_bytes_per_sample_counts_mel(dataset):
+    size = sum(array.nbytes for array in dataset.load_arrays("train").values())
+    assert bytes_per_sample(dataset) * N_TRAIN == size
+
+
+def test_codes_keep_all_sixteen_bits():
+    codes = np.array([[[0, 32_767, 32_768, 65_534]]], np.uint16)
+    arrays = {
+        "codes": codes,
+        "order": np.zeros((1, 1), np.uint8),
+        "params": np.zeros((1, 1, 1), np.float32),
+    }
+    (batch,) = ResidentLoader(arrays, batch_size=1, seed=0, shuffle=False)
+    assert batch.codes.tolist() == [[[0, 32_767, 32_768, 65_534]]]
+
+
+def test_a_batch_moves_as_a_whole(dataset):
+    batch = next(iter(load(dataset))).to("meta")
+    for field in dataclasses.fields(batch):
+        assert getattr(batch, field.name).device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"rank": 2, "world_size": 2}, {"rank": -1}, {"n_workers": -1}]
+)
+def test_options_that_cannot_be_right(plain, options):
+    with pytest.raises(UsageError, match="expected"):
+        load(plain, **options)
+
+
+def test_several_directories_make_one_stream(tmp_path):
+    make_shards(tmp_path / "a", seed=1, n_train=20)
+    make_shards(tmp_path / "b", seed=2, n_train=30, backend="zarr")
+    both = open_shards([tmp_path / "a", tmp_path / "b"])
+    block = both.load("train")
+    for resident in (True, False):
+        batches = list(load(both, resident=resident))
+        assert sorted(positions(batches)) == list(range(50))
+        for batch in batches:
+            np.testing.assert_array_equal(batch.codes, block.codes[batch.position])

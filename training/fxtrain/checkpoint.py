@@ -1,0 +1,237 @@
+"""A run directory's model: weights as safetensors, everything else as one JSON card. No pickle.
+
+``model.safetensors`` holds the weights and the frozen codebook vectors, so that a prediction needs
+no shards. ``model.json`` is written after it and names its hash: both or neither are there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from fxtrain.config import DecodeSettings, ModelConfig, Rules
+from fxtrain.contract import (
+    CodecInfo,
+    Commutes,
+    ContractError,
+    DatasetIndex,
+    FileEntry,
+    Hearing,
+    Licence,
+    LocalFolder,
+    Vocabulary,
+    VocabularyError,
+    from_dict,
+    to_dict,
+)
+from fxtrain.errors import CheckpointError
+from fxtrain.models import Translator, build_model
+
+MODEL_FORMAT_VERSION = 1
+CARD_NAME = "model.json"
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+METRICS_NAME = "metrics.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that stands beside the weights.
+
+    ``hearing`` is how audio became codes in training; ``commutes`` which orders sounded alike
+    there; ``data_identity`` the shards' own; ``weights`` the file this card belongs to.
+    """
+
+    model: ModelConfig
+    vocabulary: Vocabulary
+    hearing: Hearing
+    rules: Rules
+    commutes: tuple[tuple[str, str], ...]
+    commutes_basis: str
+    decode: DecodeSettings
+    data_identity: str
+    n_train: int
+    licences: dict[str, Licence]
+    shareable: bool
+    versions: dict[str, str]
+    weights: FileEntry | None = None
+    format_version: int = MODEL_FORMAT_VERSION
+    kind: str = "fxtrain-model"
+
+    @property
+    def commuting_pairs(self) -> Commutes:
+        return frozenset(frozenset(pair) for pair in self.commutes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model as it was loaded, ready to predict (in evaluation mode)."""
+
+    path: Path
+    card: ModelCard
+    model: Translator
+    device: torch.device
+
+
+def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -> ModelCard:
+    """The card of a model about to be trained on shards with this index."""
+    counts = index.counts["train"]
+    return ModelCard(
+        model=model,
+        vocabulary=index.vocabulary,
+        hearing=Hearing(index.codec, index.mel, index.level, index.n_audio_samples),
+        rules=Rules(
+            n_pedals=len(index.vocabulary.pedals),
+            min_length=min(counts.by_length, default=0),
+            max_length=index.max_chain_length,
+            repeats=allows_repeats(index),
+        ),
+        commutes=index.commutes,
+        commutes_basis=index.commutes_basis,
+        decode=DecodeSettings(),
+        data_identity=index.identity,
+        n_train=counts.n_samples,
+        licences=index.licences,
+        shareable=index.shareable,
+        versions=versions,
+    )
+
+
+def allows_repeats(index: DatasetIndex) -> bool:
+    """Whether the recipe of the shards, or of any of several joined, lets a pedal stand twice."""
+    recipes = [index.recipe, *index.recipe.get("joined", ())]
+    return any(bool(recipe.get("spec", {}).get("repeats", False)) for recipe in recipes)
+
+
+def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Translator:
+    """The card's model with fresh weights; without ``codebooks`` the table waits for a state."""
+    codec, mel = card.hearing.codec, card.hearing.mel
+    if codebooks is None:
+        codebooks = torch.zeros(codec.n_codebooks, codec.codebook_size, codec.codebook_dim)
+    return build_model(
+        card.model,
+        codebooks,
+        n_pedals=card.rules.n_pedals,
+        n_mels=mel.n_mels if mel else 0,
+    )
+
+
+def save_model(path: Path, card: ModelCard, model: Translator) -> ModelCard:
+    """Write weights, then card. The card comes back with the weights' size and hash."""
+    folder = LocalFolder(path)
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    card = dataclasses.replace(
+        card, weights=folder.write(WEIGHTS_NAME, safetensors.torch.save(state))
+    )
+    text = json.dumps(to_dict(card), indent=1, ensure_ascii=False, allow_nan=False)
+    folder.write(CARD_NAME, text.encode() + b"\n")
+    return card
+
+
+def read_card(path: Path) -> ModelCard:
+    """``model.json`` of a run directory."""
+    where = path / CARD_NAME
+    if not where.is_file():
+        raise CheckpointError(
+            f"{path}: no {CARD_NAME}, so there is no trained model here; "
+            "train one with 'fxtrain fit', or give another run"
+        )
+    try:
+        data = json.loads(where.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{where}: not JSON ({error}); train again") from None
+    found = data.get("kind") if isinstance(data, dict) else type(data).__name__
+    if found != "fxtrain-model":
+        raise CheckpointError(f"{where}: found kind {found!r}, expected 'fxtrain-model'")
+    if data.get("format_version") != MODEL_FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where}: found format version {data.get('format_version')}, this build reads "
+            f"{MODEL_FORMAT_VERSION}; train again with this version"
+        )
+    try:
+        return from_dict(ModelCard, data, str(where))
+    except ContractError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
+    """The model of a run directory, its weights checked against the card."""
+    card = read_card(path)
+    where = path / WEIGHTS_NAME
+    if card.weights is None or not where.is_file():
+        raise CheckpointError(f"{where} is missing; train again or copy the whole run directory")
+    data = where.read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.weights.sha256:
+        raise CheckpointError(
+            f"{where} has another sha256 than {CARD_NAME} says; the two are not from one run"
+        )
+    model = new_model(card)
+    load_state(model, data, str(where))
+    return Run(path, card, model.to(device).eval(), torch.device(device))
+
+
+def load_state(model: Translator, data: bytes, where: str) -> None:
+    """Put safetensors bytes into ``model``; every tensor must be there and fit."""
+    try:
+        model.load_state_dict(safetensors.torch.load(data))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{where}: these weights do not fit the model ({first})") from None
+
+
+def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:
+    """Raise ``VocabularyError`` naming the difference unless the model understands the shards."""
+    ours, theirs = card.vocabulary.names, index.vocabulary.names
+    if ours != theirs:
+        raise VocabularyError(
+            f"{where}: its pedals are not the model's: {vocabulary_difference(ours, theirs)}; "
+            "give shards of the same pool, or train on these"
+        )
+    heard, found = card.hearing, Hearing(index.codec, index.mel, index.level, index.n_audio_samples)
+    facts = [
+        (f"codec {name}", getattr(heard.codec, name), getattr(found.codec, name))
+        for name in CODEC_FACTS
+    ]
+    facts.append(("level", heard.level, found.level))
+    if card.model.use_mel:
+        facts.append(("mel", heard.mel, found.mel))
+    for what, expected, there in facts:
+        if expected != there:
+            raise VocabularyError(
+                f"{where}: found {what} {_short(there)}, the model was trained with "
+                f"{_short(expected)}; encode again with the model's settings, or train on these"
+            )
+
+
+CODEC_FACTS = tuple(
+    field.name
+    for field in dataclasses.fields(CodecInfo)
+    if field.name not in ("precision", "backend")
+)
+"""What must agree. fp16 and TF32 encoders change at most 3 codes in 1000, so they may differ."""
+
+
+def vocabulary_difference(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str:
+    """In words: pedals only here, only there, or the same in another order."""
+    missing = [name for name in ours if name not in theirs]
+    extra = [name for name in theirs if name not in ours]
+    parts = []
+    if missing:
+        parts.append(f"only the model knows {', '.join(missing)}")
+    if extra:
+        parts.append(f"only the shards know {', '.join(extra)}")
+    return " and ".join(parts) or f"the same in another order ({', '.join(theirs)})"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,265 @@
+"""The command line of fxtrain: parse, call, print, exit code. Heavy imports inside commands.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something failed, 2 usage.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fxtrain.contract.errors import FxError, UsageError
+
+if TYPE_CHECKING:
+    from fxtrain.config import Config
+    from fxtrain.fit import FitResult
+
+RUNS = "runs"
+
+
+def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int:
+    """Run a click group; every expected error is one line on stderr and an exit code."""
+    try:
+        code = group.main(args, prog_name=prog, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        message, code = error.format_message(), error.exit_code
+    except FxError as error:
+        message, code = str(error), error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        message, code = "stopped", 1
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        message, code = str(error), 1
+    click.echo(f"{prog}: error: {message}", err=True)
+    return code
+
+
+def main(args: list[str] | None = None) -> None:
+    sys.exit(run_cli(cli, "fxtrain", args))
+
+
+def show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    try:
+        version = importlib.metadata.version("fxpipe")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(not installed)"
+    click.echo(f"fxtrain {version}")
+    ctx.exit()
+
+
+def log(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version,
+    help="Print the version and exit.",
+)  # fmt: skip
+def cli() -> None:
+    """Teach a translator from codec tokens to guitar pedals in order, score it, use it."""
+
+
+@cli.command()
+@click.argument("shards", nargs=-1, required=True)
+@click.option("--model", "kind", type=click.Choice(["transformer", "gru"]), help="Kind of model.")
+@click.option("--epochs", type=click.IntRange(1), help="At most this many.")
+@click.option("--batch-size", type=click.IntRange(1), help="Samples a step.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, order and dropout.")
+@click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]))
+@click.option("--mel/--no-mel", "use_mel", default=None, help="Hear log-mel frames too.")
+@click.option("--codes/--no-codes", "use_codes", default=None, help="Hear codec tokens.")
+@click.option("--n-codebooks", type=click.IntRange(1), help="Read only the first books.")
+@click.option("--config", "config_path", type=click.Path(), help="TOML with [model] and [train].")
+@click.option("--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>].")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run.")
+@click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and about how long.")
+@click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
+def fit(
+    shards: tuple[str, ...],
+    kind: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    seed: int | None,
+    precision: str | None,
+    use_mel: bool | None,
+    use_codes: bool | None,
+    n_codebooks: int | None,
+    config_path: str | None,
+    output: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    device: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train on SHARDS, one directory or several that were encoded alike.
+
+    Flags stand above the config file, that above the defaults. The run directory holds the model,
+    its settings and scores, a TensorBoard log and checkpoints.
+    """
+    from fxtrain.config import load_config
+
+    model = {
+        "kind": kind, "use_mel": use_mel, "use_codes": use_codes, "n_codebooks": n_codebooks,
+    }  # fmt: skip
+    train = {"batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision}
+    given = [*model.values(), *train.values(), config_path, output]
+    if resume is not None and any(value is not None for value in given):
+        raise UsageError("--resume takes all settings from RUN; only --epochs may be given with it")
+    config = load_config(config_path, {"model": model, "train": train | {"max_epochs": epochs}})
+
+    from fxtrain.data import open_shards
+
+    dataset = open_shards(shards)
+
+    from fxtrain import fit as training
+
+    if resume is not None:
+        config = training.load_run_config(resume, max_epochs=epochs)
+    if dry_run:
+        echo_plan(training.plan(dataset, config, device), as_json)
+        return
+    if resume is not None:
+        run = resume
+        training.check_resume(run, dataset)
+    else:
+        run = output or training.new_run_folder(Path(RUNS))
+        training.claim(run, overwrite=overwrite)
+    result = training.fit(
+        dataset,
+        config,
+        run,
+        resume=resume is not None,
+        device=device,
+        progress=sys.stderr.isatty(),
+        say=log,
+    )
+    echo_fit(result, config, as_json)
+
+
+def echo_plan(plan: Any, as_json: bool) -> None:
+    import dataclasses
+
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(plan)))
+        return
+    click.echo(f"samples     {plan.n_train} to train on, {plan.n_valid} to validate on")
+    click.echo(f"parameters  {plan.n_parameters:,}")
+    click.echo(f"steps       {plan.steps_per_epoch} an epoch, {plan.max_epochs} epochs at most")
+    click.echo(f"time        about {plan.seconds / 60:.1f} min at most on {plan.device} (a guess)")
+
+
+def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
+    if as_json:
+        from fxtrain.fit import metrics_json
+
+        click.echo(json.dumps({"run": str(result.path), **json.loads(metrics_json(result))}))
+        return
+    exact, alike = result.valid["exact"], result.valid["exact_class"]
+    log(
+        f"best epoch {result.best_epoch} of {config.train.max_epochs}, {result.seconds:.0f} s; "
+        f"validation: exact {exact.value:.3f}, up to orders that sound alike {alike.value:.3f}"
+    )
+    log(f"next: fxtrain evaluate {result.path} SHARDS, or fxtrain predict CLIP --run {result.path}")
+    click.echo(result.path)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("shards", nargs=-1, required=True)
+@click.option(
+    "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of intervals.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--json", "as_json", is_flag=True, help="The evaluation as JSON on stdout.")
+def evaluate(
+    run: Path, shards: tuple[str, ...], split: str, seed: int, device: str, as_json: bool
+) -> None:
+    """Score RUN on SHARDS: every score with its interval, null and ceiling.
+
+    Also written to evaluation.json in RUN.
+    """
+    from fxtrain.data import open_shards
+
+    dataset = open_shards(shards)
+
+    from fxtrain import evaluate as scoring
+    from fxtrain.checkpoint import load_run
+    from fxtrain.device import resolve_device
+
+    loaded = load_run(run, resolve_device(device))
+    evaluation = scoring.evaluate(loaded, dataset, split, seed=seed)
+    scoring.save_evaluation(loaded, evaluation)
+    if as_json:
+        click.echo(json.dumps(scoring.evaluation_dict(evaluation), ensure_ascii=False))
+    else:
+        for line in scoring.table(evaluation):
+            click.echo(line)
+
+
+@cli.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path())
+@click.option("--run", type=click.Path(path_type=Path), help=f"Run directory [newest in {RUNS}/].")
+@click.option(
+    "--n-best", type=click.IntRange(1), default=3, show_default=True, help="Chains shown."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line and file.")
+def predict(
+    clips: tuple[str, ...], run: Path | None, n_best: int, device: str, as_json: bool
+) -> int:
+    """Name the pedals on each of CLIPS, in order.
+
+    A file that cannot be heard is named on stderr and the others go on; the exit code is then 1.
+    """
+    from fxtrain import predict as hearing
+    from fxtrain.checkpoint import load_run
+    from fxtrain.contract import open_frontend
+    from fxtrain.device import resolve_device
+    from fxtrain.errors import UnreadableFileError
+
+    path = run
+    if path is None:
+        path = hearing.newest_run(RUNS)
+        log(f"model: {path}")
+    loaded = load_run(path, resolve_device(device))
+    frontend = open_frontend(loaded.card.hearing)
+    n_failed = 0
+    for clip in clips:
+        try:
+            found = hearing.predict_file(loaded, frontend, clip)
+        except UnreadableFileError as error:
+            log(f"fxtrain: error: {error}")
+            n_failed += 1
+            continue
+        if as_json:
+            data = hearing.prediction_dict(found, clip, loaded, n_best)
+            click.echo(json.dumps(data, ensure_ascii=False))
+        else:
+            click.echo("\n".join(hearing.prediction_lines(found, clip, n_best)))
+    return 1 if n_failed else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""What a training run is told: model and training settings, TOML in and JSON out.
+
+Must not import torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fxtrain.contract import ContractError, UsageError, from_dict, to_dict, unknown_name
+
+MODEL_KINDS = ("transformer", "gru")
+PRECISIONS = ("auto", "32", "bf16", "16")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The translator's shape.
+
+    kind: "transformer" or "gru", for encoder and decoder alike.
+    n_layers, n_decoder_layers: of ``d_model`` channels and, in attention, ``n_heads`` heads.
+    use_codes, use_mel: what is heard; ``use_mel`` None means where the shards hold log-mel frames.
+    n_codebooks: how many of the codec's books are read, None for all.
+    learned_residual: add learned code embeddings to the frozen vectors. They overfit below about
+        100,000 chains; ``codebook_dropout`` leaves out whole books of them in training.
+    frame_mask: part of the frames hidden in training, in spans (SpecAugment, Park et al. 2019).
+    subsample: input frames a step of the encoder stands for, a power of two.
+    """
+
+    kind: str = "transformer"
+    d_model: int = 128
+    n_layers: int = 2
+    n_decoder_layers: int = 1
+    n_heads: int = 4
+    dropout: float = 0.1
+    use_codes: bool = True
+    use_mel: bool | None = None
+    n_codebooks: int | None = None
+    learned_residual: bool = False
+    codebook_dropout: float = 0.4
+    frame_mask: float = 0.1
+    subsample: int = 4
+
+    def __post_init__(self) -> None:
+        if self.kind not in MODEL_KINDS:
+            raise UsageError(unknown_name("model", self.kind, MODEL_KINDS))
+        if not self.use_codes and self.use_mel is False:
+            raise UsageError("use_codes and use_mel are both off: the model would hear nothing")
+        _at_least(1, self, "d_model", "n_layers", "n_decoder_layers", "n_heads", "subsample")
+        _between(0, 0.95, self, "dropout", "codebook_dropout", "frame_mask")
+        if self.n_codebooks is not None:
+            _at_least(1, self, "n_codebooks")
+        if self.d_model % (2 * self.n_heads):
+            raise UsageError(
+                f"d_model is {self.d_model}, expected a multiple of 2 * n_heads ({2 * self.n_heads})"
+            )
+        if self.subsample & (self.subsample - 1):
+            raise UsageError(f"subsample is {self.subsample}, expected a power of two")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the translator is taught.
+
+    batch_size: samples a step on every device.
+    lr: peak of a warm-up over ``warmup_steps`` and a cosine that ends at a fiftieth of it.
+    weight_decay: AdamW's, on matrices only.
+    head_weight: of the set and precedence head's loss beside the decoder's.
+    canonical: teach one order of every class of orders that sound alike, not the one drawn.
+    average_decay: of the running mean of the weights that is scored and kept, 0 for none.
+    patience: epochs without a better validation score before training stops.
+    precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
+    resident: keep the whole split on the device; None decides by its size.
+    n_devices: GPUs trained on in parallel.
+    """
+
+    batch_size: int = 64
+    max_epochs: int = 40
+    lr: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    head_weight: float = 0.5
+    grad_clip: float = 1.0
+    average_decay: float = 0.99
+    canonical: bool = True
+    patience: int = 12
+    precision: str = "auto"
+    seed: int = 0
+    resident: bool | None = None
+    n_workers: int = 0
+    n_devices: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "batch_size", "max_epochs", "patience", "n_devices")
+        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight", "seed", "n_workers")
+        _between(0, 0.9999, self, "label_smoothing", "average_decay")
+        if not self.lr > 0 or not self.grad_clip > 0:
+            raise UsageError(f"lr ({self.lr}) and grad_clip ({self.grad_clip}) must be above 0")
+        if self.precision not in PRECISIONS:
+            raise UsageError(unknown_name("precision", self.precision, PRECISIONS))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a chain may be: how many pedals, and whether one may stand twice."""
+
+    n_pedals: int
+    min_length: int
+    max_length: int
+    repeats: bool
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How chains are searched and weighed; the last four are tuned on validation.
+
+    beam_size: chains followed at once (1 is greedy).
+    length_bias: added to the score of ending a chain; below 0 makes chains longer.
+    head_weight: share of the set and precedence head's log-likelihood in a chain's score.
+    temperature: chain probabilities are softmax(score / temperature) over the n-best.
+    window_correlation: how alike the windows of one recording are, 0 to 1. W windows weigh as
+        W / (1 + (W - 1) * correlation) independent ones (design effect, Kish 1965): 0 sums their
+        log-probabilities, 1 takes the mean. A choice, not a measurement.
+    """
+
+    beam_size: int = 8
+    length_bias: float = 0.0
+    head_weight: float = 0.0
+    temperature: float = 1.0
+    window_correlation: float = 0.25
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of a run's settings: tables ``[model]`` and ``[train]`` of a TOML file."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Defaults, then the TOML file at ``path``, then ``flags`` (table -> key -> value or None).
+
+    A flag of None was not given. Unknown keys are refused with the nearest known ones.
+    """
+    tables: dict[str, Any] = {}
+    where = "settings"
+    if path is not None:
+        where = str(path)
+        try:
+            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot read the config file ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: not a TOML file ({error})") from None
+    for table, values in flags.items():
+        given = {key: value for key, value in values.items() if value is not None}
+        inner = tables.setdefault(table, {})
+        if isinstance(inner, dict):
+            inner.update(given)
+    return config_from_dict(tables, where)
+
+
+def config_from_dict(data: Any, where: str) -> Config:
+    """A :class:`Config` from plain values; what is missing keeps its default."""
+    try:
+        return from_dict(Config, data, where)
+    except ContractError as error:
+        raise UsageError(str(error)) from None
+
+
+def config_json(config: Config) -> bytes:
+    """The resolved settings, as they are saved beside the results."""
+    return json.dumps(to_dict(config), indent=1).encode() + b"\n"
+
+
+def _at_least(low: float, config: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= low:
+            raise UsageError(f"{name} is {getattr(config, name)}, expected at least {low}")
+
+
+def _between(low: float, high: float, config: Any, *names: str) -> None:
+    for name in names:
+        if not low <= getattr(config, name) <= high:
+            raise UsageError(f"{name} is {getattr(config, name)}, expected {low} to {high}")
+
+
+def replace_train(config: Config, **changes: Any) -> Config:
+    """``config`` with some training settings changed."""
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))

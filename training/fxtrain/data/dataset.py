@@ -1,0 +1,210 @@
+"""Owns a finished shards directory, or several that were made alike, seen as one data set.
+
+Must not import torch: checks and reports read data sets too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fxtrain.contract import (
+    SPLITS,
+    Block,
+    ContractError,
+    DatasetIndex,
+    Folder,
+    ShardEntry,
+    SplitCounts,
+    UsageError,
+    VocabularyError,
+    concatenate,
+    identity_of,
+    open_folder,
+    read_index,
+    to_dict,
+    unknown_name,
+    validate_block,
+)
+from fxtrain.contract.check import check_layout
+from fxtrain.data.reader import place, read_arrays, read_shard
+
+Uri = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard where it lies. ``first`` is its place in the joined split, ``entry`` in its own."""
+
+    folder: Folder
+    entry: ShardEntry
+    index: DatasetIndex
+    first: int
+
+    def __len__(self) -> int:
+        return self.entry.n_samples
+
+    def blocks(self, *, verify: bool = True) -> Iterator[Block]:
+        """The samples in order, records included, checked against the index."""
+        for block in read_shard(self.folder, self.entry, self.index, verify=verify):
+            validate_block(block, self.index, place(self.folder, self.entry))
+            yield block
+
+    def arrays(self, *, verify: bool = True) -> dict[str, np.ndarray]:
+        """All samples by field name, checked against the index; no record is parsed."""
+        return read_arrays(self.folder, self.entry, self.index, verify=verify)
+
+
+@dataclass(frozen=True)
+class ShardDataset:
+    """``folder`` and ``index`` describe all of it; of several directories, ``folder`` is the first.
+
+    ``shards`` come in reading order, split by split; a sample's position in its split is the
+    ``first`` of its shard plus its row.
+    """
+
+    folder: Folder
+    index: DatasetIndex
+    shards: tuple[Shard, ...]
+
+    def shards_of(self, split: str) -> tuple[Shard, ...]:
+        """The shards of a split; a split that is unknown or empty is an error."""
+        if split not in SPLITS:
+            raise UsageError(unknown_name("split", split, SPLITS))
+        found = tuple(shard for shard in self.shards if shard.entry.split == split)
+        if not found:
+            filled = ", ".join(name for name in SPLITS if self.index.counts.get(name))
+            raise ContractError(
+                f"{self.folder.uri}: no samples in split {split!r}, only in: {filled or 'none'}"
+            )
+        return found
+
+    def n_samples(self, split: str) -> int:
+        return sum(len(shard) for shard in self.shards_of(split))
+
+    def read_shard(self, entry: ShardEntry, *, verify: bool = True) -> Iterator[Block]:
+        """The samples of one entry of ``index.shards``."""
+        for shard in self.shards_of(entry.split):
+            if shard.first == entry.first:
+                return shard.blocks(verify=verify)
+        raise ContractError(f"{self.folder.uri}: no shard {entry.name!r} in this data set")
+
+    def load(self, split: str, *, verify: bool = True) -> Block:
+        """A whole split in memory, records included."""
+        shards = self.shards_of(split)
+        return concatenate([block for shard in shards for block in shard.blocks(verify=verify)])
+
+    def load_arrays(self, split: str, *, verify: bool = True) -> dict[str, np.ndarray]:
+        """A whole split by field name, without the records and without a second copy in memory."""
+        whole: dict[str, np.ndarray] = {}
+        n_samples = self.n_samples(split)
+        for shard in self.shards_of(split):
+            for name, array in shard.arrays(verify=verify).items():
+                if name not in whole:
+                    whole[name] = np.empty((n_samples, *array.shape[1:]), array.dtype)
+                whole[name][shard.first : shard.first + len(shard)] = array
+        return whole
+
+
+def open_shards(uris: Uri | Sequence[Uri]) -> ShardDataset:
+    """A finished data set at a path or fsspec URI; several that were encoded alike count as one.
+
+    Raises what the contract raises for a directory that is unfinished, damaged or of another
+    version; ``VocabularyError`` naming both when two cannot be used together.
+    """
+    given = [uris] if isinstance(uris, (str, os.PathLike)) else list(uris)
+    if not given:
+        raise UsageError("no shards directory given")
+    folders = [open_folder(uri) for uri in given]
+    indexes = [read_index(folder) for folder in folders]
+    for folder, index in zip(folders, indexes, strict=True):
+        for problem in check_layout(index.shards):
+            raise ContractError(f"{folder.uri}: {problem}; make the data set again")
+    for folder, index in zip(folders[1:], indexes[1:], strict=True):
+        check_alike(folders[0].uri, indexes[0], folder.uri, index)
+    for (a, first), (b, second) in itertools.combinations(zip(folders, indexes, strict=True), 2):
+        if first.identity == second.identity:
+            raise UsageError(f"{a.uri} and {b.uri} hold the same data: give one of them")
+    shards = []
+    for split in SPLITS:
+        position = 0
+        for folder, index in zip(folders, indexes, strict=True):
+            for entry in sorted(index.shards_of(split), key=lambda entry: entry.first):
+                shards.append(Shard(folder, entry, index, position))
+                position += entry.n_samples
+    index = indexes[0] if len(indexes) == 1 else _join(indexes, shards)
+    return ShardDataset(folders[0], index, tuple(shards))
+
+
+def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetIndex) -> None:
+    """Raise unless a model can learn from both: same codec, sound level, window, pedals, symmetry.
+
+    The encoder's device and precision may differ: fp16 and TF32 change at most 3 codes in 1000.
+    """
+    for what, found, expected in (
+        *_facts("codec", other.codec, index.codec, leave_out=("precision", "backend")),
+        *_facts("level", other.level, index.level),
+        ("mel", other.mel, index.mel),
+        ("window in audio samples", other.n_audio_samples, index.n_audio_samples),
+        ("pedals", ", ".join(other.vocabulary.names), ", ".join(index.vocabulary.names)),
+        ("pedal parameters", other.vocabulary, index.vocabulary),
+        ("longest chain", other.max_chain_length, index.max_chain_length),
+        ("pairs that commute", other.commuting_pairs, index.commuting_pairs),
+    ):
+        if found != expected:
+            raise VocabularyError(
+                f"{uri} and {other_uri} cannot be used together: {what} is {_short(expected)} "
+                f"in the first and {_short(found)} in the second; make them with equal settings"
+            )
+
+
+def _facts(
+    what: str, found: Any, expected: Any, leave_out: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Any, Any]]:
+    for field in dataclasses.fields(expected):
+        if field.name not in leave_out:
+            a, b = getattr(found, field.name), getattr(expected, field.name)
+            yield f"{what} {field.name}", a, b
+
+
+def _short(value: object) -> str:
+    if isinstance(value, frozenset):
+        value = sorted("/".join(sorted(pair)) for pair in value)
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _join(indexes: list[DatasetIndex], shards: list[Shard]) -> DatasetIndex:
+    """One index over data sets that are alike; its shards are placed one after another."""
+    first = indexes[0]
+    counts = {}
+    for split in SPLITS:
+        found = [index.counts[split] for index in indexes if split in index.counts]
+        if found:
+            counts[split] = _add_counts(found, first.vocabulary.names)
+    return dataclasses.replace(
+        first,
+        identity=identity_of([index.identity for index in indexes]),
+        licences={name: item for index in indexes for name, item in index.licences.items()},
+        shareable=all(index.shareable for index in indexes),
+        counts=counts,
+        shards=tuple(dataclasses.replace(shard.entry, first=shard.first) for shard in shards),
+        recipe={"joined": [to_dict(index.recipe) for index in indexes]},
+    )
+
+
+def _add_counts(counts: list[SplitCounts], names: tuple[str, ...]) -> SplitCounts:
+    by_length: Counter[int] = Counter()
+    by_pedal: Counter[str] = Counter(dict.fromkeys(names, 0))
+    for one in counts:
+        by_length.update(one.by_length)
+        by_pedal.update(one.by_pedal)
+    total = sum(one.n_samples for one in counts)
+    return SplitCounts(total, dict(sorted(by_length.items())), dict(by_pedal))

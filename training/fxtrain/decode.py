@@ -1,0 +1,229 @@
+"""From scores of the next pedal to whole chains: beam search under rules, n-best, probabilities.
+
+Knows a scorer, not a model: anything that gives next-token log-probabilities for prefixes.
+Shapes: B sample, N beam, U step so far, V pedal (id V ends a chain), W window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fxtrain.config import DecodeSettings, Rules
+from fxtrain.contract import Commutes, Vocabulary, normal_form
+from fxtrain.models import Memory, SetOrder, Translator
+
+Scorer = Callable[[Tensor], Tensor]
+"""int64 [B, N, U] (boundary, then pedals) -> log-probabilities float32 [B, N, V + 1]."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A chain as pedal ids and its score, a log-probability up to a constant."""
+
+    ids: tuple[int, ...]
+    score: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Orders that sound alike, taken together: the likeliest stands for all of them."""
+
+    names: tuple[str, ...]
+    probability: float
+    orders: tuple[tuple[str, ...], ...]
+
+
+def batch_scorer(model: Translator, memory: Memory) -> Scorer:
+    """Every sample of ``memory`` [B, S, D] is a recording of its own."""
+
+    def score(prefixes: Tensor) -> Tensor:
+        n_beams = prefixes.shape[1]
+        padding = memory.padding
+        wide = Memory(
+            memory.states.repeat_interleave(n_beams, 0),
+            None if padding is None else padding.repeat_interleave(n_beams, 0),
+        )
+        logits = model.decode(prefixes.flatten(0, 1), wide)[:, -1]
+        return logits.log_softmax(-1).view(len(prefixes), n_beams, -1)
+
+    return score
+
+
+def window_weight(n_windows: int, correlation: float) -> float:
+    """Weight of each of ``n_windows`` log-probabilities in their sum."""
+    return 1.0 / (1.0 + (n_windows - 1) * correlation)
+
+
+def joint_scorer(model: Translator, memory: Memory, correlation: float) -> Scorer:
+    """All of ``memory`` [W, S, D] is windows of one recording, scored together (B = 1)."""
+    n_windows = len(memory.states)
+    weight = window_weight(n_windows, correlation)
+    every_window = batch_scorer(model, memory)
+
+    def score(prefixes: Tensor) -> Tensor:
+        alone = every_window(prefixes.expand(n_windows, -1, -1))
+        return (weight * alone.sum(0, keepdim=True)).log_softmax(-1)
+
+    return score
+
+
+def joint_head(heard: SetOrder, correlation: float) -> SetOrder:
+    """The head's logits for windows [W, …] of one recording, taken together [1, …]."""
+    weight = window_weight(len(heard.presence), correlation)
+    return SetOrder(*(weight * logits.sum(0, keepdim=True) for logits in heard))
+
+
+@torch.inference_mode()
+def beam_search(
+    scorer: Scorer,
+    n_samples: int,
+    rules: Rules,
+    *,
+    beam_size: int,
+    length_bias: float = 0.0,
+    device: torch.device | str = "cpu",
+) -> list[list[Hypothesis]]:
+    """The likeliest chains of every sample, best first; ``beam_size`` 1 is greedy search.
+
+    Probabilities are renormalised over what the rules allow at each step, so that they sum to 1
+    over all legal chains. Ended chains stay in the beam and compete with growing ones.
+    """
+    end = rules.n_pedals
+    prefixes = torch.full((n_samples, beam_size, 1), end, device=device)
+    scores = torch.full((n_samples, beam_size), -math.inf, device=device)
+    scores[:, 0] = 0.0
+    ended = torch.zeros(n_samples, beam_size, dtype=torch.bool, device=device)
+    for step in range(rules.max_length + 1):
+        log_probs = scorer(prefixes).clone()
+        log_probs[..., end] += length_bias
+        if not rules.repeats and step:
+            log_probs.scatter_(2, prefixes[..., 1:].clamp_max(end - 1), -math.inf)
+        if step < rules.min_length:
+            log_probs[..., end] = -math.inf
+        if step == rules.max_length:
+            log_probs[..., :end] = -math.inf
+        log_probs = log_probs.log_softmax(-1)
+        log_probs = log_probs.masked_fill(log_probs.isnan(), -math.inf)
+        log_probs = log_probs.masked_fill(ended[..., None], -math.inf)
+        log_probs[..., end] = log_probs[..., end].masked_fill(ended, 0.0)
+        totals = (scores[..., None] + log_probs).flatten(1)
+        scores, picks = totals.topk(beam_size, dim=1)
+        rows, tokens = picks // (end + 1), picks % (end + 1)
+        prefixes = prefixes.gather(1, rows[..., None].expand(-1, -1, step + 1))
+        prefixes = torch.cat((prefixes, tokens[..., None]), dim=2)
+        ended = ended.gather(1, rows) | (tokens == end)
+        if bool(ended.all()):
+            break
+    return [
+        [
+            Hypothesis(tuple(i for i in ids if i != end), score)
+            for ids, score in zip(beams, beam_scores, strict=True)
+            if score > -math.inf
+        ]
+        for beams, beam_scores in zip(prefixes.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+@torch.inference_mode()
+def n_best(
+    scorer: Scorer,
+    heard: SetOrder,
+    rules: Rules,
+    settings: DecodeSettings,
+) -> list[list[Hypothesis]]:
+    """Beam search, never worse than greedy, then weighed with the set and precedence head.
+
+    ``heard``: the head's logits for the same B samples.
+    """
+    n_samples, device = len(heard.presence), heard.presence.device
+    sizes = {1, settings.beam_size}
+    runs = [
+        beam_search(
+            scorer,
+            n_samples,
+            rules,
+            beam_size=size,
+            length_bias=settings.length_bias,
+            device=device,
+        )
+        for size in sizes
+    ]
+    found = [list({h.ids: h for run in runs for h in run[b]}.values()) for b in range(n_samples)]
+    if settings.head_weight:
+        found = weigh_with_head(found, heard, settings.head_weight)
+    return [sorted(hypotheses, key=lambda h: (-h.score, h.ids)) for hypotheses in found]
+
+
+def weigh_with_head(
+    found: Sequence[Sequence[Hypothesis]], heard: SetOrder, weight: float
+) -> list[list[Hypothesis]]:
+    """Add ``weight`` times the head's log-likelihood of each chain's set and order."""
+    there = torch.nn.functional.logsigmoid(heard.presence).tolist()
+    absent = torch.nn.functional.logsigmoid(-heard.presence).tolist()
+    before = torch.nn.functional.logsigmoid(heard.precedence).tolist()
+    return [
+        [
+            Hypothesis(h.ids, h.score + weight * head_score(h.ids, there[b], absent[b], before[b]))
+            for h in hypotheses
+        ]
+        for b, hypotheses in enumerate(found)
+    ]
+
+
+def head_score(
+    ids: Sequence[int], there: list[float], absent: list[float], before: list[list[float]]
+) -> float:
+    """Log-likelihood of a chain under independent pedals and pairs."""
+    pedals = list(dict.fromkeys(ids))
+    score = sum(there[v] if v in pedals else absent[v] for v in range(len(there)))
+    pairs = [(a, b) for i, a in enumerate(pedals) for b in pedals[i + 1 :]]
+    return score + sum(before[a][b] for a, b in pairs)
+
+
+def candidates(
+    hypotheses: Sequence[Hypothesis],
+    vocabulary: Vocabulary,
+    commutes: Commutes,
+    temperature: float,
+) -> tuple[Candidate, ...]:
+    """Hypotheses (best first) merged by how they sound, with probabilities, likeliest first."""
+    top = max((h.score for h in hypotheses), default=0.0)
+    weights = [math.exp((h.score - top) / temperature) for h in hypotheses]
+    total = sum(weights)
+    classes: dict[tuple[str, ...], list[tuple[tuple[str, ...], float]]] = {}
+    for hypothesis, weight in zip(hypotheses, weights, strict=True):
+        names = tuple(vocabulary.names[i] for i in hypothesis.ids)
+        members = classes.setdefault(normal_form(names, commutes), [])
+        members.append((names, weight / total))
+    merged = [
+        Candidate(members[0][0], sum(p for _, p in members), tuple(names for names, _ in members))
+        for members in classes.values()
+    ]
+    return tuple(sorted(merged, key=lambda c: (-c.probability, c.names)))
+
+
+def presence(found: Sequence[Candidate]) -> dict[str, float]:
+    """Probability that a pedal is in the chain, read off the n-best."""
+    there: dict[str, float] = {}
+    for candidate in found:
+        for name in dict.fromkeys(candidate.names):
+            there[name] = there.get(name, 0.0) + candidate.probability
+    return there
+
+
+def precedence(found: Sequence[Candidate], first: str, second: str) -> float:
+    """P(first before second | both there once), read off the n-best; 0.5 where none holds both."""
+    ahead = behind = 0.0
+    for candidate in found:
+        names = candidate.names
+        if names.count(first) == names.count(second) == 1:
+            if names.index(first) < names.index(second):
+                ahead += candidate.probability
+            else:
+                behind += candidate.probability
+    return ahead / (ahead + behind) if ahead + behind else 0.5

@@ -1,0 +1,23 @@
+"""Errors of the trainer that the contract does not know. Must not import torch.
+
+FxError
+├── CheckpointError           a run directory that cannot be read, or was made by something else
+├── UnreadableFileError       an audio file of a list that could not be heard
+└── InterruptedFitError       training was stopped by hand; the message says how to go on
+"""
+
+from __future__ import annotations
+
+from fxtrain.contract import FxError
+
+
+class CheckpointError(FxError):
+    pass
+
+
+class UnreadableFileError(FxError):
+    pass
+
+
+class InterruptedFitError(FxError):
+    pass

@@ -1,0 +1,350 @@
+"""Scores of predicted chains against true ones, with intervals, nulls and ceilings. numpy only.
+
+Chains are tuples of pedal names. Every score is a function of sums over samples, so one matrix of
+per-sample columns gives the value and, by weighted sums, its bootstrap interval.
+
+Definitions (y true, p predicted; the first four as in Okita & Katayose, ICASSP 2026):
+exact            share with p = y: pedals, order and length (EMA)
+levenshtein      mean edit distance in pedals, not normalised (Levenshtein 1966)
+f1_micro         F1 of "pedal is on the clip" over all samples and pedals together
+f1_macro         mean over pedals of their F1, over pedals that are in any y or p
+exact_class      share with p and y in one class of orders that sound alike (normal forms equal)
+exact_mean       mean over lengths of exact@L, so that short chains do not carry the score
+set              share with set(p) = set(y)
+order_given_set  exact over samples with the right pedals, as often each, and two or more of them
+pairwise         over pairs in both p and y whose order in y can be heard: share in y's order
+spearman         mean over samples of the rank correlation of the positions of shared pedals
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fxtrain.contract import normal_form
+from fxtrain.orders import class_size, fixed_pairs
+
+Names = tuple[str, ...]
+Chains = Sequence[Names]
+Pairs = Collection[frozenset[str]]
+Columns = dict[str, np.ndarray]
+N_RESAMPLES = 1000
+HEADLINES = (
+    "exact",
+    "exact_class",
+    "exact_mean",
+    "exact_class_mean",
+    "set",
+    "order_given_set",
+    "order_class_given_set",
+    "pairwise",
+    "levenshtein",
+    "f1_micro",
+    "f1_macro",
+    "spearman",
+)
+"""Scores over all lengths, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """``value`` with a 95 % interval over ``n`` samples (or pairs); NaN where nothing counts.
+
+    Shares of samples have Wilson's interval (Wilson 1927), honest at 0 and 1; the rest a bootstrap
+    over samples (Efron 1979).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class PedalScore:
+    """One pedal's detection: F1, precision and recall over ``n`` true occurrences."""
+
+    f1: float
+    precision: float
+    recall: float
+    n: int
+
+
+def scores(
+    truth: Chains,
+    predicted: Chains,
+    *,
+    pedals: Sequence[str],
+    commutes: Pairs,
+    rng: np.random.Generator,
+    n_resamples: int = N_RESAMPLES,
+) -> dict[str, Score]:
+    """Every score by name, ``exact@L`` and ``exact_class@L`` for each true length L among them."""
+    columns = sample_columns(truth, predicted, pedals, commutes)
+    lengths = sorted({len(y) for y in truth})
+    names = list(columns)
+    table = np.stack([columns[name] for name in names], axis=1)  # [n, columns]
+    whole = dict(zip(names, table.sum(0)[:, None], strict=True))
+    drawn = dict(zip(names, resample_sums(table, n_resamples, rng).T, strict=True))
+    shares, others = _shares(lengths), _others(pedals, lengths)
+    values = {}
+    for name, (part, counted) in shares.items():
+        values[name] = wilson(float(whole[part][0]), int(whole[counted][0]))
+    for name, (formula, counted) in others.items():
+        low, high = interval(formula(drawn))
+        values[name] = Score(float(formula(whole)[0]), low, high, int(whole[counted][0]))
+    return {name: values[name] for name in (*HEADLINES, *values)}
+
+
+def sample_columns(
+    truth: Chains, predicted: Chains, pedals: Sequence[str], commutes: Pairs
+) -> Columns:
+    """Per-sample numbers [n] from whose sums every score follows."""
+    rows = [_sample(y, p, commutes) for y, p in zip(truth, predicted, strict=True)]
+    columns = {name: np.array([row[name] for row in rows], float) for name in _sample((), (), ())}
+    for length in sorted({len(y) for y in truth}):
+        here = np.array([len(y) == length for y in truth], float)
+        columns[f"n@{length}"] = here
+        columns[f"exact@{length}"] = here * columns["exact"]
+        columns[f"class@{length}"] = here * columns["class"]
+    for pedal in pedals:
+        there = np.array([pedal in y for y in truth])
+        said = np.array([pedal in p for p in predicted])
+        columns[f"hit:{pedal}"] = (there & said).astype(float)
+        columns[f"miss:{pedal}"] = (there & ~said).astype(float)
+        columns[f"false:{pedal}"] = (~there & said).astype(float)
+    return columns
+
+
+def _sample(y: Names, p: Names, commutes: Pairs) -> dict[str, float]:
+    right, total = pairwise_counts(y, p, commutes)
+    rho = spearman(y, p)
+    same_pedals = Counter(y) == Counter(p)
+    ordered = same_pedals and len(y) > 1
+    alike = same_pedals and normal_form(y, commutes) == normal_form(p, commutes)
+    return {
+        "n": 1.0,
+        "exact": float(y == p),
+        "class": float(alike),
+        "set": float(set(y) == set(p)),
+        "ordered": float(ordered),
+        "ordered_exact": float(ordered and y == p),
+        "ordered_class": float(ordered and alike),
+        "pairs": float(total),
+        "pairs_right": float(right),
+        "edits": float(levenshtein(y, p)),
+        "rho": 0.0 if rho is None else rho,
+        "rho_n": float(rho is not None),
+    }
+
+
+def _shares(lengths: Sequence[int]) -> dict[str, tuple[str, str]]:
+    """Score name -> (column of successes, column of what counts), one 0 or 1 a sample."""
+    shares = {
+        "exact": ("exact", "n"),
+        "exact_class": ("class", "n"),
+        "set": ("set", "n"),
+        "order_given_set": ("ordered_exact", "ordered"),
+        "order_class_given_set": ("ordered_class", "ordered"),
+    }
+    for n in lengths:
+        shares[f"exact@{n}"] = (f"exact@{n}", f"n@{n}")
+        shares[f"exact_class@{n}"] = (f"class@{n}", f"n@{n}")
+    return shares
+
+
+def _others(
+    pedals: Sequence[str], lengths: Sequence[int]
+) -> dict[str, tuple[Callable[[Columns], np.ndarray], str]]:
+    """Score name -> (formula on column sums [R], column that counts its samples)."""
+    return {
+        "exact_mean": (_mean_over_lengths("exact", lengths), "n"),
+        "exact_class_mean": (_mean_over_lengths("class", lengths), "n"),
+        "pairwise": (_share("pairs_right", "pairs"), "pairs"),
+        "levenshtein": (_share("edits", "n"), "n"),
+        "f1_micro": (lambda sums: _f1(*(_over_pedals(sums, k, pedals) for k in _KINDS)), "n"),
+        "f1_macro": (lambda sums: _f1_macro(sums, pedals), "n"),
+        "spearman": (_share("rho", "rho_n"), "rho_n"),
+    }
+
+
+_KINDS = ("hit", "miss", "false")
+
+
+def _share(part: str, whole: str) -> Callable[[Columns], np.ndarray]:
+    return lambda sums: _ratio(sums[part], sums[whole])
+
+
+def _mean_over_lengths(part: str, lengths: Sequence[int]) -> Callable[[Columns], np.ndarray]:
+    def mean(sums: Columns) -> np.ndarray:
+        each = np.stack([_ratio(sums[f"{part}@{n}"], sums[f"n@{n}"]) for n in lengths])
+        return _nan_mean(each)
+
+    return mean
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    out: np.ndarray = np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+    return out
+
+
+def _nan_mean(values: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(0), known.sum(0).astype(float))
+
+
+def _over_pedals(sums: Columns, kind: str, pedals: Sequence[str]) -> np.ndarray:
+    total: np.ndarray = np.sum([sums[f"{kind}:{pedal}"] for pedal in pedals], axis=0)
+    return total
+
+
+def _f1(hit: np.ndarray, miss: np.ndarray, false: np.ndarray) -> np.ndarray:
+    return _ratio(2 * hit, 2 * hit + miss + false)
+
+
+def _f1_macro(sums: Columns, pedals: Sequence[str]) -> np.ndarray:
+    return _nan_mean(np.stack([_f1(*(sums[f"{k}:{p}"] for k in _KINDS)) for p in pedals]))
+
+
+def resample_sums(table: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """[R, columns] sums of a per-sample table over bootstrap draws of its rows."""
+    n_samples = len(table)
+    even = np.full(n_samples, 1.0 / n_samples)
+    sums = [rng.multinomial(n_samples, even).astype(float) @ table for _ in range(n_resamples)]
+    return np.stack(sums)
+
+
+def wilson(successes: float, n: int) -> Score:
+    """A share with Wilson's 95 % interval."""
+    if n == 0:
+        return Score(math.nan, math.nan, math.nan, 0)
+    z = 1.959964
+    share = successes / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Score(share, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+def interval(resampled: np.ndarray) -> tuple[float, float]:
+    """Central 95 % of the draws; NaN where none counts."""
+    known = resampled[~np.isnan(resampled)]
+    if not known.size:
+        return math.nan, math.nan
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def levenshtein(y: Sequence[str], p: Sequence[str]) -> int:
+    """Fewest insertions, deletions and substitutions that turn ``p`` into ``y``."""
+    row = list(range(len(p) + 1))
+    for i, name in enumerate(y, start=1):
+        above = row
+        row = [i]
+        for j, other in enumerate(p, start=1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (name != other)))
+    return row[-1]
+
+
+def pairwise_counts(y: Names, p: Names, commutes: Pairs) -> tuple[int, int]:
+    """(right, all) over pairs whose order in ``y`` can be heard and that stand once in ``p``."""
+    right = total = 0
+    for first, second in fixed_pairs(y, commutes):
+        if p.count(first) == p.count(second) == 1:
+            total += 1
+            right += p.index(first) < p.index(second)
+    return right, total
+
+
+def spearman(y: Names, p: Names) -> float | None:
+    """Rank correlation of positions of pedals that stand once in both; None below two of them."""
+    shared = [name for name in y if y.count(name) == p.count(name) == 1]
+    n = len(shared)
+    if n < 2:
+        return None
+    places = sorted(range(n), key=lambda i: p.index(shared[i]))
+    gaps = sum((rank - i) ** 2 for rank, i in enumerate(places))
+    return 1.0 - 6.0 * gaps / (n * (n * n - 1))
+
+
+def fixed_order(truth: Chains, order: Sequence[str]) -> list[Names]:
+    """The null's answers: the right pedals, always in one order (a textbook board)."""
+    place = {name: i for i, name in enumerate(order)}
+    return [tuple(sorted(y, key=place.__getitem__)) for y in truth]
+
+
+def constant_chain(truth: Chains) -> list[Names]:
+    """The best single answer to everything: the commonest true chain, knowing the truth."""
+    ((commonest, _),) = Counter(sorted(truth)).most_common(1)
+    return [commonest] * len(truth)
+
+
+def ceilings(truth: Chains, commutes: Pairs) -> dict[str, float]:
+    """Best expected scores of a listener who hears all but cannot tell apart what sounds alike.
+
+    Such a listener names one of a chain's ``class_size`` equally likely orders, so it is exact with
+    probability 1 / class_size. Scores that know about classes have the ceiling 1.
+    """
+    shares = np.array([1.0 / class_size(y, commutes) for y in truth])
+    lengths = np.array([len(y) for y in truth])
+    best = {"exact": float(shares.mean())}
+    for length in sorted(set(lengths.tolist())):
+        best[f"exact@{length}"] = float(shares[lengths == length].mean())
+        best[f"exact_class@{length}"] = 1.0
+    best["exact_mean"] = float(np.mean([best[f"exact@{n}"] for n in sorted(set(lengths.tolist()))]))
+    if (lengths > 1).any():
+        best["order_given_set"] = float(shares[lengths > 1].mean())
+    reachable = ("exact_class", "exact_class_mean", "set", "order_class_given_set", "pairwise")
+    return best | dict.fromkeys((*reachable, "f1_micro", "f1_macro"), 1.0)
+
+
+def by_pedal(truth: Chains, predicted: Chains, pedals: Sequence[str]) -> dict[str, PedalScore]:
+    """Detection of each pedal."""
+    found = {}
+    for pedal in pedals:
+        hit = sum(pedal in y and pedal in p for y, p in zip(truth, predicted, strict=True))
+        there = sum(pedal in y for y in truth)
+        said = sum(pedal in p for p in predicted)
+        found[pedal] = PedalScore(
+            f1=2 * hit / (there + said) if there + said else math.nan,
+            precision=hit / said if said else math.nan,
+            recall=hit / there if there else math.nan,
+            n=there,
+        )
+    return found
+
+
+def by_pair(
+    truth: Chains, predicted: Chains, commutes: Pairs
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """(right, all) of each unordered pair, named alphabetically, counted as in ``pairwise``."""
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
+    for y, p in zip(truth, predicted, strict=True):
+        for first, second in fixed_pairs(y, commutes):
+            if p.count(first) == p.count(second) == 1:
+                key = (min(first, second), max(first, second))
+                right, total = counts.get(key, (0, 0))
+                counts[key] = (right + (p.index(first) < p.index(second)), total + 1)
+    return dict(sorted(counts.items()))
+
+
+def confusion(truth: Chains, predicted: Chains, pedals: Sequence[str]) -> np.ndarray:
+    """int64 [V + 1, V + 1]: true against predicted pedal at the same position; last is "none"."""
+    place = {name: i for i, name in enumerate(pedals)}
+    none = len(pedals)
+    counts = np.zeros((none + 1, none + 1), np.int64)
+    for y, p in zip(truth, predicted, strict=True):
+        for i in range(max(len(y), len(p))):
+            said = place[p[i]] if i < len(p) else none
+            counts[place[y[i]] if i < len(y) else none, said] += 1
+    return counts
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, n_bins: int = 10) -> float:
+    """Expected calibration error over equal bins of confidence (Guo et al. 2017)."""
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = [abs(confidence[bins == b].sum() - right[bins == b].sum()) for b in range(n_bins)]
+    return float(sum(gaps) / len(confidence)) if len(confidence) else math.nan

@@ -1,0 +1,50 @@
+"""The translators, by name. torch only; knows nothing of files, shards or training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from torch import Tensor
+
+from fxtrain.config import ModelConfig
+from fxtrain.contract import unknown_name
+from fxtrain.errors import CheckpointError
+from fxtrain.models.encoder import Memory
+from fxtrain.models.heads import SetOrder
+from fxtrain.models.translator import Translator
+
+__all__ = ["MODELS", "Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
+
+MODELS: dict[str, Callable[..., Translator]] = {
+    "transformer": Translator,
+    "gru": Translator,
+}
+"""Both are one :class:`Translator`; ``config.kind`` picks its encoder context and decoder body."""
+
+
+def resolve_model(config: ModelConfig, *, n_codebooks: int, has_mel: bool) -> ModelConfig:
+    """``config`` with nothing left open: which books are read, and whether mel is heard."""
+    use_mel = has_mel if config.use_mel is None else config.use_mel
+    if use_mel and not has_mel:
+        raise CheckpointError(
+            "use_mel is on, but these shards hold no log-mel frames; "
+            "turn it off or encode again with mel"
+        )
+    if not use_mel and not config.use_codes:
+        raise CheckpointError(
+            "use_codes is off and these shards hold no log-mel frames: the model would hear nothing"
+        )
+    books = config.n_codebooks or n_codebooks
+    if books > n_codebooks:
+        raise CheckpointError(f"n_codebooks is {books}, but these shards hold {n_codebooks}")
+    return dataclasses.replace(config, use_mel=use_mel, n_codebooks=books)
+
+
+def build_model(
+    config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int
+) -> Translator:
+    """A new translator, weights drawn from torch's generator. ``config`` must be resolved."""
+    if config.kind not in MODELS:
+        raise CheckpointError(unknown_name("model", config.kind, MODELS))
+    return MODELS[config.kind](config, codebooks, n_pedals=n_pedals, n_mels=n_mels)

@@ -1,0 +1,55 @@
+"""Which pedals are there and which of two comes first, asked of the sound directly. torch only.
+
+Trained beside the decoder, so that every pedal and every pair has a probability of its own.
+Shapes: B batch, S encoder step, V pedal, D channel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fxtrain.config import ModelConfig
+from fxtrain.models.encoder import Memory
+
+
+class SetOrder(NamedTuple):
+    """``presence`` [B, V]: logit that a pedal is there. ``precedence`` [B, V, V]: logit that the
+    first stands before the second, given both; antisymmetric."""
+
+    presence: Tensor
+    precedence: Tensor
+
+
+class SetOrderHead(nn.Module):
+    """One learned query a pedal attends to the sound; pairs are compared bilinearly."""
+
+    def __init__(self, config: ModelConfig, n_pedals: int) -> None:
+        super().__init__()
+        width = config.d_model
+        self.queries = nn.Parameter(torch.randn(n_pedals, width) * width**-0.5)
+        self.attend = nn.MultiheadAttention(
+            width, config.n_heads, dropout=config.dropout, batch_first=True
+        )
+        self.norm = nn.LayerNorm(width)
+        self.presence = nn.Linear(width, 1)
+        self.former = nn.Linear(width, width // 2)
+        self.latter = nn.Linear(width, width // 2)
+
+    def forward(self, memory: Memory) -> SetOrder:
+        queries = self.queries.expand(len(memory.states), -1, -1)
+        heard, _ = self.attend(
+            queries,
+            memory.states,
+            memory.states,
+            key_padding_mask=memory.padding,
+            need_weights=False,
+        )
+        pedals = self.norm(queries + heard)  # [B, V, D]
+        former, latter = self.former(pedals), self.latter(pedals)
+        before = former @ latter.transpose(1, 2) / former.shape[-1] ** 0.5
+        return SetOrder(
+            self.presence(pedals)[..., 0].float(), (before - before.transpose(1, 2)).float()
+        )

@@ -1,0 +1,50 @@
+"""The translator: codes (and log-mel) of a clip in, scores of ordered pedals out. torch only.
+
+Shapes: B batch, K codebook, T frame, M mel band, U decoder step, V pedal.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fxtrain.config import ModelConfig
+from fxtrain.models.decoder import Decoder
+from fxtrain.models.encoder import Encoder, Memory
+from fxtrain.models.heads import SetOrder, SetOrderHead
+
+
+class Translator(nn.Module):
+    """Encoder, autoregressive decoder, and a set-and-precedence head on the same states.
+
+    Nothing here takes the answer except :meth:`decode`, which takes the pedals *so far*.
+    """
+
+    def __init__(
+        self, config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int
+    ) -> None:
+        """codebooks: float32 [K, size, dim] of the codec; n_mels: 0 where there is no mel."""
+        super().__init__()
+        self.config = config
+        self.n_pedals = n_pedals
+        self.encoder = Encoder(config, codebooks[: config.n_codebooks], n_mels)
+        self.decoder = Decoder(config, n_pedals)
+        self.head = SetOrderHead(config, n_pedals)
+
+    def encode(self, codes: Tensor, mel: Tensor | None, n_frames: Tensor | None = None) -> Memory:
+        """int64 [B, K, T], float32 [B, M, T] in 0..1 or None; ``n_frames`` [B] where padded."""
+        memory: Memory = self.encoder(codes, mel, n_frames)
+        return memory
+
+    def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
+        """int64 [B, U] (boundary, then pedals so far) -> logits float32 [B, U, V + 1]."""
+        logits: Tensor = self.decoder(tokens, memory)
+        return logits
+
+    def set_order(self, memory: Memory) -> SetOrder:
+        heard: SetOrder = self.head(memory)
+        return heard
+
+    @property
+    def n_parameters(self) -> int:
+        """Learned ones; the frozen codebook vectors do not count."""
+        return sum(p.numel() for p in self.parameters())

@@ -1,0 +1,128 @@
+"""Decoding settings fitted on validation chains: when to stop, what to trust, how sure to be.
+
+Shapes: B batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+
+from fxtrain.config import DecodeSettings, Rules
+from fxtrain.contract import Commutes, Vocabulary, normal_form
+from fxtrain.data.stream import Batch
+from fxtrain.decode import Hypothesis, batch_scorer, candidates, n_best
+from fxtrain.metrics import levenshtein
+from fxtrain.models import Translator
+
+LENGTH_BIASES: tuple[float, ...] = tuple(np.arange(-3.0, 2.25, 0.5).tolist())
+HEAD_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+TEMPERATURES: tuple[float, ...] = tuple(np.geomspace(0.5, 5.0, 19).tolist())
+MAX_SAMPLES = 2000
+
+Names = tuple[str, ...]
+
+
+@torch.inference_mode()
+def decode_batches(
+    model: Translator, batches: Iterable[Batch], rules: Rules, settings: DecodeSettings
+) -> tuple[list[list[Hypothesis]], list[tuple[int, ...]], list[int]]:
+    """(n-best, true ids, position in the split) of every sample. The truth is only passed along."""
+    found: list[list[Hypothesis]] = []
+    truth: list[tuple[int, ...]] = []
+    positions: list[int] = []
+    device = next(model.parameters()).device
+    for batch in batches:
+        batch = batch.to(device)
+        memory = model.encode(batch.codes, batch.mel)
+        heard = model.set_order(memory)
+        found += n_best(batch_scorer(model, memory), heard, rules, settings)
+        lengths = batch.lengths.tolist()
+        truth += [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
+        positions += batch.position.tolist()
+    return found, truth, positions
+
+
+def tune(
+    model: Translator,
+    batches: Iterable[Batch],
+    rules: Rules,
+    settings: DecodeSettings,
+    vocabulary: Vocabulary,
+    commutes: Commutes,
+) -> DecodeSettings:
+    """``settings`` with the best length bias, head weight and temperature on these samples.
+
+    The first two maximise class-aware exact match, ties broken by edit distance and then by the
+    smaller change; the temperature minimises the log loss of "the first answer is right".
+    """
+    held: list[Batch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= MAX_SAMPLES:
+            break
+    judged: list[tuple[tuple[float, ...], DecodeSettings]] = []
+
+    def judge(trial: DecodeSettings) -> None:
+        found, truth, _ = decode_batches(model, held, rules, trial)
+        score = quality([h[0].ids for h in found], truth, vocabulary, commutes)
+        change = abs(trial.length_bias) + abs(trial.head_weight)
+        judged.append(((*score, -change), trial))
+
+    greedy = dataclasses.replace(settings, beam_size=1, head_weight=0.0)
+    for bias in LENGTH_BIASES:
+        judge(dataclasses.replace(greedy, length_bias=bias))
+    bias = max(judged, key=lambda pair: pair[0])[1].length_bias
+    judged.clear()
+    for weight in HEAD_WEIGHTS:
+        judge(dataclasses.replace(settings, length_bias=bias, head_weight=weight))
+    best = max(judged, key=lambda pair: pair[0])[1]
+    found, truth, _ = decode_batches(model, held, rules, best)
+    return dataclasses.replace(
+        best, temperature=best_temperature(found, truth, vocabulary, commutes)
+    )
+
+
+def quality(
+    predicted: Sequence[tuple[int, ...]],
+    truth: Sequence[tuple[int, ...]],
+    vocabulary: Vocabulary,
+    commutes: Commutes,
+) -> tuple[float, float]:
+    """(class-aware exact matches, minus the edits between canonical forms), both a sample."""
+    right = edits = 0
+    for p, y in zip(predicted, truth, strict=True):
+        said, true = (canonical(ids, vocabulary, commutes) for ids in (p, y))
+        right += said == true
+        edits += levenshtein(true, said)
+    return right / len(truth), -edits / len(truth)
+
+
+def canonical(ids: Sequence[int], vocabulary: Vocabulary, commutes: Commutes) -> Names:
+    """The normal form of a chain of pedal ids, as names."""
+    return normal_form([vocabulary.names[i] for i in ids], commutes)
+
+
+def best_temperature(
+    found: Sequence[Sequence[Hypothesis]],
+    truth: Sequence[tuple[int, ...]],
+    vocabulary: Vocabulary,
+    commutes: Commutes,
+) -> float:
+    """The temperature at which the first answer's probability best foretells that it is right."""
+    targets = [canonical(ids, vocabulary, commutes) for ids in truth]
+
+    def log_loss(temperature: float) -> float:
+        loss = 0.0
+        for hypotheses, target in zip(found, targets, strict=True):
+            top = candidates(hypotheses, vocabulary, commutes, temperature)[0]
+            p = min(max(top.probability, 1e-4), 1 - 1e-4)
+            right = normal_form(top.names, commutes) == target
+            loss -= math.log(p if right else 1 - p)
+        return loss
+
+    return min(TEMPERATURES, key=lambda t: (log_loss(t), abs(math.log(t))))

@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test check docs clean
 
 demo: $(INSTALLED)
-	$(BIN)/python tests/demo.py --bin $(BIN) --output $(DEMO_DIR)
+	$(BIN)/fxpipe demo --output $(DEMO_DIR)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

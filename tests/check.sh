@@ -8,3 +8,4 @@ bin=${1:-.venv/bin}
 "$bin/lint-imports"
 "$bin/mypy"
 "$bin/python" tests/golden/make_golden.py --check
+"$bin/python" docs/generate.py --check

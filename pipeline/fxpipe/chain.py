@@ -16,6 +16,7 @@ from fxpipe.pedals import FAMILIES, PEDALS, from_unit, pool_of
 from fxtrain.contract import SPLITS, Chain, Pedal, UsageError, unknown_name
 
 ORDER_POLICIES = ("uniform", "realistic", "fixed")
+MAX_HELD_OUT_DRAWS = 1000
 PURPOSES = ("clip", "performance", "names", "settings", "noise")
 
 
@@ -55,6 +56,9 @@ class ChainSpec:
         for what, table in (("length", self.lengths), ("pedal", self.weights)):
             if min(table.values(), default=0.0) < 0 or (table and not any(table.values())):
                 raise UsageError(f"{what} weights must be 0 or more and not all 0: {table}")
+        for name in {name for order in self.held_out for name in order}:
+            if name not in self.pool:
+                raise UsageError(unknown_name("pedal in held-out orders", name, self.pool))
         for name in self.weights:
             if name not in self.pool:
                 raise UsageError(unknown_name("pedal in weights", name, self.pool))
@@ -95,11 +99,15 @@ def draw_names(
 ) -> tuple[str, ...]:
     """Which pedals, in which order. Held-out orders are drawn again unless ``test``."""
     weights = np.array([spec.weights.get(name, 1.0) for name in spec.pool])
-    while True:
+    for _ in range(MAX_HELD_OUT_DRAWS):
         chosen = rng.choice(spec.pool, size=length, replace=spec.repeats, p=weights / weights.sum())
         names = _ordered([str(name) for name in chosen], spec, rng)
         if test or names not in spec.held_out:
             return names
+    raise UsageError(
+        f"held-out orders leave nothing to train on at length {length}: {MAX_HELD_OUT_DRAWS} draws "
+        "were all held out; hold out fewer orders"
+    )
 
 
 def _ordered(names: list[str], spec: ChainSpec, rng: np.random.Generator) -> tuple[str, ...]:

@@ -128,6 +128,18 @@ def inspect(directory: str, **options: Any) -> None:
     click.echo(inspect_directory(directory, **options))
 
 
+@cli.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True
+)
+@click.option("--n-chains", type=click.IntRange(30), default=800, show_default=True)
+def demo(output: Path, n_chains: int) -> None:
+    """The whole job once, small and offline: render, encode, fit, evaluate, predict."""
+    from fxpipe.demo import run_demo
+
+    run_demo(output, n_chains)
+
+
 @cli.group()
 def codec() -> None:
     """Codec weights: fetch the official ones, train the embedded one."""

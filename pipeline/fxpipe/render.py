@@ -169,13 +169,14 @@ def change_db(before: np.ndarray, after: np.ndarray) -> float:
     20 log10(|after - g before| / |after|) at the best gain g. -inf where ``after`` is silent: a
     chain that swallows its input is as useless as one that does nothing to it.
     """
+    before, after = before.astype(np.float64), after.astype(np.float64)
     energy = float(np.dot(after, after))
     if energy <= 10 ** (SILENT_DBFS / 10) * len(after):
         return -math.inf
     dry_energy = float(np.dot(before, before))
     common = float(np.dot(before, after))
     residual = energy - common**2 / dry_energy if dry_energy else energy
-    return 10 * math.log10(max(residual / energy, 1e-12))
+    return 10 * math.log10(max(residual / energy, 1e-15))
 
 
 def to_input_level(dry: np.ndarray, peak: float, peak_dbfs: float) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxtrain.contract import (
@@ -82,6 +82,7 @@ def test_pedals_on_both_sides_of_a_wall_stay_there():
     assert normal_form(word, delay_reverb) == word
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.sets(st.sampled_from(LETTERS)), relations)
 def test_classes_are_counted(names, commutes):
     orders = set(itertools.permutations(sorted(names)))

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fxtrain.contract.errors import FxError, UsageError
-
 if TYPE_CHECKING:
     from fxtrain.config import Config
     from fxtrain.fit import FitResult
@@ -34,8 +32,6 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
         return error.exit_code
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
-    except FxError as error:
-        message, code = str(error), error.exit_code
     except (click.Abort, KeyboardInterrupt):
         message, code = "stopped", 1
     except OSError as error:
@@ -43,6 +39,12 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         message, code = str(error), 1
+    except Exception as error:
+        from fxtrain.contract import FxError  # loads numpy, which --help can do without
+
+        if not isinstance(error, FxError):
+            raise
+        message, code = str(error), error.exit_code
     click.echo(f"{prog}: error: {message}", err=True)
     return code
 
@@ -118,6 +120,7 @@ def fit(
     its settings and scores, a TensorBoard log and checkpoints.
     """
     from fxtrain.config import load_config
+    from fxtrain.contract import UsageError
 
     model = {
         "kind": kind, "use_mel": use_mel, "use_codes": use_codes, "n_codebooks": n_codebooks,

@@ -58,7 +58,7 @@ class ModelConfig:
             _at_least(1, self, "n_codebooks")
         if self.d_model % (2 * self.n_heads):
             raise UsageError(
-                f"d_model is {self.d_model}, expected a multiple of 2 * n_heads ({2 * self.n_heads})"
+                f"d_model is {self.d_model}, expected a multiple of 2 * n_heads: {2 * self.n_heads}"
             )
         if self.subsample & (self.subsample - 1):
             raise UsageError(f"subsample is {self.subsample}, expected a power of two")
@@ -81,7 +81,7 @@ class TrainConfig:
     """
 
     batch_size: int = 64
-    max_epochs: int = 40
+    max_epochs: int = 30
     lr: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.02
@@ -90,7 +90,7 @@ class TrainConfig:
     grad_clip: float = 1.0
     average_decay: float = 0.99
     canonical: bool = True
-    patience: int = 12
+    patience: int = 10
     precision: str = "auto"
     seed: int = 0
     resident: bool | None = None

@@ -42,14 +42,7 @@ def batch_scorer(model: Translator, memory: Memory) -> Scorer:
     """Every sample of ``memory`` [B, S, D] is a recording of its own."""
 
     def score(prefixes: Tensor) -> Tensor:
-        n_beams = prefixes.shape[1]
-        padding = memory.padding
-        wide = Memory(
-            memory.states.repeat_interleave(n_beams, 0),
-            None if padding is None else padding.repeat_interleave(n_beams, 0),
-        )
-        logits = model.decode(prefixes.flatten(0, 1), wide)[:, -1]
-        return logits.log_softmax(-1).view(len(prefixes), n_beams, -1)
+        return model.decode(prefixes, memory)[:, :, -1].log_softmax(-1)
 
     return score
 

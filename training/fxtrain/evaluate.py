@@ -60,7 +60,7 @@ def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int 
     loader = make_loader(
         dataset, split, batch_size=BATCH_SIZE, seed=0, shuffle=False, device=run.device
     )
-    found, ids, _ = decode_batches(run.model, loader, card.rules, card.decode)
+    found, ids = decode_batches(run.model, loader, card.rules, card.decode)
     names = card.vocabulary.names
     commutes = index.commuting_pairs
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]

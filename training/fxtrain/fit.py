@@ -217,7 +217,7 @@ def finish(
     vocabulary, commutes = card.vocabulary, card.commuting_pairs
     settings = tune(model, loader, card.rules, card.decode, vocabulary, commutes)
     card = save_model(run, dataclasses.replace(card, decode=settings), model)
-    found, truth, _ = decode_batches(model, loader, card.rules, card.decode)
+    found, truth = decode_batches(model, loader, card.rules, card.decode)
     valid = scores(
         [tuple(vocabulary.names[i] for i in ids) for ids in truth],
         [tuple(vocabulary.names[i] for i in hypotheses[0].ids) for hypotheses in found],

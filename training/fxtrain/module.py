@@ -196,6 +196,11 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         model, rules = self.scored, self.card.rules
         found, memory = self._losses(model, batch)
+        if not torch.isfinite(found.total):
+            raise FxError(
+                f"the loss became {float(found.total)} in epoch {self.current_epoch + 1}; "
+                "start again with a lower --lr, or with --precision 32"
+            )
         scorer = batch_scorer(model, memory)
         greedy = beam_search(scorer, len(batch), rules, beam_size=1, device=self.device)
         vocabulary, commutes = self.card.vocabulary, self.card.commuting_pairs
@@ -274,11 +279,6 @@ class KeepBest(Callback):  # type: ignore[misc]
             for name, value in trainer.callback_metrics.items()
             if name.startswith("valid/")
         }
-        if not math.isfinite(now["loss"]):
-            raise FxError(
-                f"the loss became {now['loss']} in epoch {trainer.current_epoch + 1}; "
-                "start again with a lower --lr, or with --precision 32"
-            )
         now["epoch"] = trainer.current_epoch + 1
         better = now["score"] > self.best.get("score", -math.inf)
         if better:

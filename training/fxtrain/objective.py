@@ -109,9 +109,9 @@ def losses(
 ) -> Losses:
     """Cross-entropy of the next pedal given the true ones before it, and the head's losses."""
     inputs, targets = teacher_tokens(order, model.n_pedals)
-    logits = model.decode(inputs, memory)
+    logits = model.decode(inputs[:, None], memory)
     tokens = functional.cross_entropy(
-        logits.flatten(0, 1),
+        logits.flatten(0, 2),
         targets.flatten(),
         ignore_index=IGNORED,
         label_smoothing=label_smoothing,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,34 +18,54 @@ from fxtrain.contract import Commutes, Vocabulary, normal_form
 from fxtrain.data.stream import Batch
 from fxtrain.decode import Hypothesis, batch_scorer, candidates, n_best
 from fxtrain.metrics import levenshtein
-from fxtrain.models import Translator
+from fxtrain.models import Memory, SetOrder, Translator
 
 LENGTH_BIASES: tuple[float, ...] = tuple(np.arange(-3.0, 2.25, 0.5).tolist())
 HEAD_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-TEMPERATURES: tuple[float, ...] = tuple(np.geomspace(0.5, 5.0, 19).tolist())
+TEMPERATURES: tuple[float, ...] = tuple(np.geomspace(0.7, 5.0, 15).tolist())
 MAX_SAMPLES = 2000
 
 Names = tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A batch as the encoder hears it, and its true pedal ids, which are only passed along."""
+
+    memory: Memory
+    set_order: SetOrder
+    truth: list[tuple[int, ...]]
+
+
 @torch.inference_mode()
-def decode_batches(
-    model: Translator, batches: Iterable[Batch], rules: Rules, settings: DecodeSettings
-) -> tuple[list[list[Hypothesis]], list[tuple[int, ...]], list[int]]:
-    """(n-best, true ids, position in the split) of every sample. The truth is only passed along."""
-    found: list[list[Hypothesis]] = []
-    truth: list[tuple[int, ...]] = []
-    positions: list[int] = []
+def listen_batches(model: Translator, batches: Iterable[Batch]) -> Iterator[Heard]:
+    """Encode each batch once, on the model's device."""
     device = next(model.parameters()).device
     for batch in batches:
         batch = batch.to(device)
         memory = model.encode(batch.codes, batch.mel)
-        heard = model.set_order(memory)
-        found += n_best(batch_scorer(model, memory), heard, rules, settings)
         lengths = batch.lengths.tolist()
-        truth += [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
-        positions += batch.position.tolist()
-    return found, truth, positions
+        truth = [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
+        yield Heard(memory, model.set_order(memory), truth)
+
+
+def decode_heard(
+    model: Translator, heard: Iterable[Heard], rules: Rules, settings: DecodeSettings
+) -> tuple[list[list[Hypothesis]], list[tuple[int, ...]]]:
+    """(n-best, true ids) of every sample."""
+    found: list[list[Hypothesis]] = []
+    truth: list[tuple[int, ...]] = []
+    for part in heard:
+        found += n_best(batch_scorer(model, part.memory), part.set_order, rules, settings)
+        truth += part.truth
+    return found, truth
+
+
+def decode_batches(
+    model: Translator, batches: Iterable[Batch], rules: Rules, settings: DecodeSettings
+) -> tuple[list[list[Hypothesis]], list[tuple[int, ...]]]:
+    """(n-best, true ids) of every sample, in the order of ``batches``."""
+    return decode_heard(model, listen_batches(model, batches), rules, settings)
 
 
 def tune(
@@ -60,15 +81,15 @@ def tune(
     The first two maximise class-aware exact match, ties broken by edit distance and then by the
     smaller change; the temperature minimises the log loss of "the first answer is right".
     """
-    held: list[Batch] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(map(len, held)) >= MAX_SAMPLES:
+    held: list[Heard] = []
+    for part in listen_batches(model, batches):
+        held.append(part)
+        if sum(len(h.truth) for h in held) >= MAX_SAMPLES:
             break
     judged: list[tuple[tuple[float, ...], DecodeSettings]] = []
 
     def judge(trial: DecodeSettings) -> None:
-        found, truth, _ = decode_batches(model, held, rules, trial)
+        found, truth = decode_heard(model, held, rules, trial)
         score = quality([h[0].ids for h in found], truth, vocabulary, commutes)
         change = abs(trial.length_bias) + abs(trial.head_weight)
         judged.append(((*score, -change), trial))
@@ -81,10 +102,9 @@ def tune(
     for weight in HEAD_WEIGHTS:
         judge(dataclasses.replace(settings, length_bias=bias, head_weight=weight))
     best = max(judged, key=lambda pair: pair[0])[1]
-    found, truth, _ = decode_batches(model, held, rules, best)
-    return dataclasses.replace(
-        best, temperature=best_temperature(found, truth, vocabulary, commutes)
-    )
+    found, truth = decode_heard(model, held, rules, best)
+    temperature = best_temperature(found, truth, vocabulary, commutes)
+    return dataclasses.replace(best, temperature=temperature)
 
 
 def quality(

@@ -40,8 +40,9 @@ class Codec(Protocol):
 class CodecSpec:
     """One named codec. ``url`` None: shipped in the package. ``architecture``: kwargs of dac.DAC.
 
-    ``sha256`` and ``n_bytes`` are None where no two independent sources give them; then the first
-    download is locked (see `fxpipe.codec.weights`).
+    ``sha256`` None: nobody has published it; the first download is locked (`fxpipe.codec.weights`).
+    Those given agree in unrelated public projects (44khz, 16khz) or come from one whose other two
+    do (24khz).
     """
 
     name: str
@@ -95,6 +96,7 @@ CODECS: dict[str, CodecSpec] = {
         bitrate="8kbps",
         tag="0.0.4",
         url=f"{_RELEASES}/0.0.4/weights_24khz.pth",
+        sha256="44bad592fc393e03eb0be7a5120b7d487fe9612fa41269dc03fca3d4b87e20ad",
     ),
     "16khz": CodecSpec(
         name="16khz",
@@ -110,6 +112,7 @@ CODECS: dict[str, CodecSpec] = {
         bitrate="8kbps",
         tag="0.0.5",
         url=f"{_RELEASES}/0.0.5/weights_16khz.pth",
+        sha256="95ab7176b67137d4d4c6c54b8d6ef3cea797faec228cb03ad084badcad570b4d",
     ),
     "embedded": CodecSpec(
         name="embedded",
@@ -148,18 +151,21 @@ def load_codec(
 
     if precision not in PRECISIONS:
         raise CodecError(unknown_name("precision", precision, PRECISIONS))
-    path = Path(name_or_path).expanduser()
+    path, sha256 = Path(name_or_path).expanduser(), None
     if name_or_path in CODECS:
-        name, path = name_or_path, weights.find_weights(CODECS[name_or_path])
+        name, spec = name_or_path, CODECS[name_or_path]
+        path, sha256 = weights.find_weights(spec), weights.expected_sha256(spec)
     elif path.is_file():
         name = path.name
     elif path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
-        raise CodecError(f"codec {name_or_path!r}: no such file; give a DAC checkpoint or one of "
-                         f"{', '.join(CODECS)}")  # fmt: skip
+        raise CodecError(
+            f"codec {name_or_path!r}: no such file; "
+            f"give a DAC checkpoint or one of {', '.join(CODECS)}"
+        )
     else:
         raise CodecError(unknown_name("codec", name_or_path, CODECS))
     return dac.open_codec(
-        name, path, device=device, precision=precision, n_threads=n_threads
+        name, path, device=device, precision=precision, n_threads=n_threads, sha256=sha256
     )
 
 

@@ -12,6 +12,9 @@ C latent channel.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,21 +24,26 @@ def fit_quantizer(quantizer: nn.Module, latents: Tensor, generator: torch.Genera
     """Seat projections and books on ``latents`` [M, C], one book after the other on the residual.
 
     Projections: the residual's principal directions, half whitened, so that the cosine look-up of
-    DAC is not ruled by one direction alone. Books: k-means by that same look-up.
+    DAC is not ruled by one direction alone. Books: k-means by that same look-up. The unit is one
+    for all books (the first has variance 1): were each book scaled to 1, the commitment loss of
+    the small residuals would blow up the gradient.
     """
     residual = latents.clone()
+    unit = torch.ones(())
     with torch.no_grad():
-        for book in _books(quantizer):
+        for k, book in enumerate(_books(quantizer)):
             size, dim = book.codebook.weight.shape
             mean = residual.mean(0)
             centred = residual - mean
             values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
-            spread = values[-dim:].clamp_min(1e-8).pow(0.25)  # fourth root: half whitening
+            top = values[-dim:]
+            spread = top.clamp_min(1e-3 * float(top[-1]) + 1e-12).pow(0.25)  # half whitening
             scale = spread.square().mean().sqrt()
             basis = vectors[:, -dim:]
             into = basis / spread * scale  # [C, D]
             back = basis * spread / scale
-            unit = (centred @ into).square().mean().sqrt()
+            if k == 0:
+                unit = (centred @ into).square().mean().sqrt()
             _seat_projection(book.in_proj, (into / unit).T, -(mean @ into) / unit)
             _seat_projection(book.out_proj, back * unit, mean)
             projected = centred @ into / unit
@@ -44,11 +52,12 @@ def fit_quantizer(quantizer: nn.Module, latents: Tensor, generator: torch.Genera
             residual = residual - (chosen @ (back * unit).T + mean)
 
 
-def _books(quantizer: nn.Module) -> list[nn.Module]:
+def _books(quantizer: nn.Module) -> list[Any]:
+    """dac's VectorQuantize modules, which carry no types."""
     return list(quantizer.get_submodule("quantizers").children())
 
 
-def _seat_projection(conv: nn.Module, weight: Tensor, bias: Tensor) -> None:
+def _seat_projection(conv: Any, weight: Tensor, bias: Tensor) -> None:
     """Into a weight-normed 1x1 convolution: weight [out, in], bias [out]."""
     conv.weight_v.copy_(weight[:, :, None])
     conv.weight_g.copy_(weight.norm(dim=1)[:, None, None])
@@ -90,11 +99,12 @@ class CodebookKeeper:
         for book in _books(quantizer):
             book.codebook.weight.requires_grad_(False)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"usage": self.usage, "sums": self.sums}
+    def state_dict(self) -> dict[str, Any]:
+        return {"usage": self.usage, "sums": self.sums, "recent": self._recent}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.usage, self.sums = state["usage"].clone(), state["sums"].clone()
+        self._recent = list(state["recent"])
 
     def restart(self, vectors_per_step: int) -> None:
         """After `fit_quantizer`: take the books as they are, all entries equally used."""
@@ -107,14 +117,17 @@ class CodebookKeeper:
     def follow(self, codes: Tensor, latents: Tensor, decay: float) -> None:
         """Move each entry towards the mean of what chose it. codes [B, K, T], latents [B, KD, T]"""
         n_books, size, dim = self.sums.shape
-        vectors = latents.detach().unflatten(1, (n_books, dim)).permute(1, 0, 3, 2).flatten(1, 2)
+        vectors = latents.detach().reshape(len(latents), n_books, dim, -1)
+        vectors = vectors.permute(1, 0, 3, 2).flatten(1, 2)
         chosen = codes.permute(1, 0, 2).flatten(1)  # [K, M]; vectors [K, M, D]
         for k, book in enumerate(_books(self._quantizer)):
             counts = torch.bincount(chosen[k], minlength=size).float()
             sums = torch.zeros(size, dim).index_add_(0, chosen[k], vectors[k])
             self.usage[k].mul_(decay).add_(counts, alpha=1 - decay)
             self.sums[k].mul_(decay).add_(sums, alpha=1 - decay)
-            book.codebook.weight.copy_(self.sums[k] / self.usage[k].clamp_min(1e-8)[:, None])
+            used = self.usage[k][:, None] > 1e-6  # below, an entry stays where it was last used
+            means = self.sums[k] / self.usage[k].clamp_min(1e-6)[:, None]
+            book.codebook.weight.copy_(torch.where(used, means, book.codebook.weight))
         self._recent = [*self._recent[-self._n_recent + 1 :], vectors.clone()]
 
     @torch.no_grad()

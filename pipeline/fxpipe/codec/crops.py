@@ -27,11 +27,11 @@ class CropSpec:
     real windows are not all at the target loudness.
     """
 
-    batch_size: int = 8
+    batch_size: int = 4
     crop_samples: int = 16_384
     phrase_samples: int = 88_200
     pool_phrases: int = 512
-    fresh_phrases: int = 2
+    fresh_phrases: int = 1
     wet_share: float = 0.75
     gain_db: float = 6.0
     peak_limit: float = 0.99

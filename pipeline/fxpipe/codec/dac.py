@@ -65,7 +65,7 @@ class Architecture:
         """From a checkpoint's metadata. Raises CodecError on what this build cannot run."""
         known = {f.name for f in dataclasses.fields(cls)}
         try:
-            values = {
+            values: dict[str, Any] = {
                 key: tuple(int(rate) for rate in value) if key.endswith("_rates") else value
                 for key, value in kwargs.items()
                 if key in known
@@ -181,7 +181,7 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    with contextlib.suppress(OSError), zipfile.ZipFile(path) as archive:
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         if any(name.endswith("/.data/extern_modules") for name in archive.namelist()):
             raise CodecError(
                 f"{path}: a torch.package, which runs code from the file when loaded; "
@@ -198,7 +198,7 @@ def _read_pickled(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     except Exception as error:  # torch raises half a dozen types for files that are not its own
         raise CodecError(
             f"{path}: not a checkpoint that loads without running code from it "
-            f"({str(error).splitlines()[0]}); give a file written by DAC.save(path, package=False)"
+            f"({first_line(error)}); give a file written by DAC.save(path, package=False)"
         ) from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     metadata = content.get("metadata") if isinstance(content, dict) else None
@@ -211,6 +211,11 @@ def _read_pickled(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     return Architecture.from_kwargs(kwargs, str(path)), state
 
 
+def first_line(error: Exception) -> str:
+    """Another library's error, short enough for one line of ours."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def _read_safetensors(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -221,8 +226,8 @@ def _read_safetensors(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
         state = load_file(path)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CodecError(
-            f"{path}: cannot be read with {card.name} beside it ({error}); expected tensors in "
-            "safetensors form and a JSON object with the key architecture"
+            f"{path}: cannot be read with {card.name} beside it ({first_line(error)}); "
+            "expected safetensors and a JSON object with the key architecture"
         ) from error
     return Architecture.from_kwargs(kwargs, str(card)), state
 
@@ -243,7 +248,7 @@ def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where:
     except RuntimeError as error:
         raise CodecError(
             f"{where}: its tensors do not fit its own metadata "
-            f"({' '.join(str(error).split())[:200]}); the file is damaged or not a DAC model"
+            f"({first_line(error)}); the file is damaged or not a DAC model"
         ) from error
     remove_weight_norm(model)
     return model.eval().requires_grad_(False)
@@ -369,13 +374,19 @@ def open_codec(
     device: str = "cpu",
     precision: str = "fp32",
     n_threads: int | None = None,
+    sha256: str | None = None,
 ) -> DacCodec:
-    """Read, check and seat a checkpoint. Raises CodecError."""
+    """Check, read and seat a checkpoint; ``sha256``: what it must hash to. Raises CodecError."""
     where = find_device(device, precision)
-    architecture, state = read_checkpoint(path)
-    model = load_encoder(architecture, state, str(path))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise CodecError(
+            f"{path}: sha256 is {digest}, expected {sha256} for codec {name!r}; "
+            f"delete the file and type 'fxpipe codec fetch {name}'"
+        )
+    architecture, state = read_checkpoint(path)
+    model = load_encoder(architecture, state, str(path))
     version = importlib.metadata.version("descript-audio-codec")
     info = CodecInfo(
         name=name,

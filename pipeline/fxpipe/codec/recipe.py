@@ -1,4 +1,4 @@
-"""What the embedded codec is trained on: notes and the synthetic guitar, through random chains.
+"""How the embedded codec is made: notes and the synthetic guitar, through random chains.
 
 Shapes: B batch, N audio sample.
 """
@@ -12,14 +12,44 @@ import numpy as np
 
 from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings
 from fxpipe.codec.crops import CropSpec, Dry, Wet, crop_batches, splice_notes
+from fxpipe.codec.train import TrainConfig, TrainReport, train_codec
 from fxpipe.errors import CodecError
 from fxpipe.level import normalise
 from fxpipe.pedals import PEDALS
 from fxpipe.render import After, RenderSpec, finish, run_chain
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
 
+N_HELD_OUT = 32
 HELD_OUT_EVERY = 8
 """Of the note files' groups (their first name part: the pitch), one in so many is held out."""
+
+
+def train_embedded(
+    run_dir: Path,
+    *,
+    audio: Sequence[Path] = (),
+    minutes: float = 9.0,
+    config: TrainConfig | None = None,
+    synth_share: float = 0.5,
+    seed: int = 0,
+    n_threads: int | None = None,
+    log: Callable[[str], None] = print,
+) -> TrainReport:
+    """Begin or go on with a run of the embedded codec's recipe; call again until finished.
+
+    ``audio``: folders of dry notes. Without any, the synthetic guitar alone. Raises CodecError.
+    """
+    notes = read_notes(audio) if audio else []
+    unheard = read_notes(audio, held_out=True) if audio else []
+    return train_codec(
+        training_batches(notes, seed=seed, synth_share=synth_share),
+        run_dir,
+        config or TrainConfig(seed=seed),
+        held_out=held_out_clips(unheard, N_HELD_OUT, seed=seed + 1),
+        minutes=minutes,
+        n_threads=n_threads,
+        log=log,
+    )
 
 
 def read_notes(folders: Sequence[Path], *, held_out: bool = False) -> list[np.ndarray]:

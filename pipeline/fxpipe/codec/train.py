@@ -7,13 +7,12 @@ Shapes: B batch, C channel, K codebook, T frame, N audio sample.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import itertools
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,11 @@ from torch import Tensor, nn
 
 from fxpipe.codec import CODECS, dac
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
+from fxpipe.codec.loss import MelLoss, mel_error_db
 from fxpipe.errors import CodecError
 
 CHECKPOINT = "checkpoint.pt"
+LOG_EVERY = 25
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class TrainConfig:
     architecture: Mapping[str, Any] = field(
         default_factory=lambda: dict(CODECS["embedded"].architecture)
     )
-    n_steps: int = 4_000
-    free_steps: int = 200
-    fit_batches: int = 80
+    n_steps: int = 3_000
+    free_steps: int = 350
+    fit_batches: int = 160
     learning_rate: float = 1e-3
-    warmup_steps: int = 50
+    warmup_steps: int = 100
     final_share: float = 0.03
     grad_clip: float = 1.0
     mel_weight: float = 15.0
@@ -73,71 +74,6 @@ class TrainReport:
     finished: bool
     seconds: float
     score: CodecScore
-
-
-class MelLoss(nn.Module):
-    """Mean |difference| of log10 mel magnitude over several windows, fp32. [B, N] x 2 -> scalar.
-
-    Amplitudes are floored at ``floor`` of full scale: quieter bins carry no label.
-    """
-
-    def __init__(
-        self, sample_rate_hz: int, windows: tuple[int, ...], floor: float = 2e-5
-    ) -> None:
-        super().__init__()
-        self._windows = windows
-        self._floor = floor
-        for n in windows:
-            self.register_buffer(f"window_{n}", torch.hann_window(n))
-            self.register_buffer(
-                f"filters_{n}", mel_filters(sample_rate_hz, n, max(5, n // 12))
-            )
-
-    def forward(self, decoded: Tensor, target: Tensor) -> Tensor:
-        total = decoded.new_zeros(())
-        for n in self._windows:
-            total = total + F.l1_loss(self._log_mel(decoded, n), self._log_mel(target, n))
-        return total / len(self._windows)
-
-    def _log_mel(self, audio: Tensor, n: int) -> Tensor:
-        window = self.get_buffer(f"window_{n}")
-        power = torch.view_as_real(
-            torch.stft(audio, n, n // 4, window=window, return_complex=True)
-        ).square().sum(-1)  # fmt: skip
-        amplitude = (power + 1e-12).sqrt() * (2 / window.sum())
-        return (self.get_buffer(f"filters_{n}") @ amplitude).clamp_min(self._floor).log10()
-
-
-def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int) -> Tensor:
-    """Triangles [n_mels, n_fft // 2 + 1] whose weights sum to 1, on the HTK mel scale, 20 Hz up."""
-    top = sample_rate_hz / 2
-    mels = np.linspace(*(2595 * np.log10(1 + np.array([20.0, top]) / 700)), n_mels + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)
-    bins = np.linspace(0, top, n_fft // 2 + 1)
-    # Low bands are narrower than a bin: widen them to one, or they would be empty.
-    half = np.maximum(np.stack([edges[1:-1] - edges[:-2], edges[2:] - edges[1:-1]]), bins[1])
-    offset = bins[None] - edges[1:-1, None]
-    rise, fall = 1 + offset / half[0][:, None], 1 - offset / half[1][:, None]
-    filters = np.clip(np.minimum(rise, fall), 0, None)
-    filters /= filters.sum(1, keepdims=True)
-    return torch.from_numpy(filters.astype(np.float32))
-
-
-def mel_error_db(decoded: Tensor, target: Tensor, sample_rate_hz: int) -> float:
-    """Mean |dB| between 96-band log-mels of [B, N], equal loudness, floor 65 dB under the peak."""
-    window = torch.hann_window(2_048)
-    filters = mel_filters(sample_rate_hz, 2_048, 96)
-
-    def log_mel(audio: Tensor) -> Tensor:
-        spectrum = torch.stft(audio, 2_048, 512, window=window, return_complex=True).abs()
-        return 20 * (filters @ spectrum).clamp_min(1e-9).log10()
-
-    decoded = decoded * (target.square().mean(1) / decoded.square().mean(1).clamp_min(1e-12)).sqrt()[
-        :, None
-    ]
-    wanted = log_mel(target)
-    floor = wanted.amax((1, 2), keepdim=True) - 65
-    return float((log_mel(decoded).maximum(floor) - wanted.maximum(floor)).abs().mean())
 
 
 @torch.no_grad()
@@ -174,10 +110,8 @@ class _Run:
         torch.manual_seed(config.seed)
         self.model = dac.build(self.shape, decoder=True)
         for module in self.model.modules():
-            if isinstance(module, nn.Conv1d):  # as dac.DAC itself starts
-                nn.init.trunc_normal_(module.weight_v, std=0.02)
-                module.weight_g.data.copy_(module.weight_v.norm(dim=(1, 2), keepdim=True))
-                nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Conv1d) and module.bias is not None:
+                nn.init.zeros_(module.bias)  # dac's trunc_normal_ is undone by its weight norm
         self.keeper = CodebookKeeper(self.model.get_submodule("quantizer"))
         self.ema = [p.detach().clone() for p in self.model.parameters()]
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -236,16 +170,16 @@ class _Run:
         mel = self.mel_loss(decoded, batch)
         l1 = F.l1_loss(decoded, batch)
         loss = (
-            config.mel_weight * mel
-            + config.l1_weight * l1
-            + config.commitment_weight * commitment
+            config.mel_weight * mel + config.l1_weight * l1 + config.commitment_weight * commitment
         )
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
         if not torch.isfinite(norm):
-            raise CodecError(f"codec training: the gradient at step {self.step} is not finite; "
-                             "lower the learning rate or look for silence or NaN in the audio")  # fmt: skip
+            raise CodecError(
+                f"codec training: the gradient at step {self.step} is not finite; "
+                "lower the learning rate, or look for NaN in the audio"
+            )
         self.optimizer.step()
         if not free:
             self.keeper.follow(codes, projected, 1 - (1 - config.book_decay) * max(rate, 0.1))
@@ -256,13 +190,13 @@ class _Run:
         found = {"loss": loss, "mel": mel, "l1": l1, "commitment": commitment, "gradient": norm}
         return {name: float(value.detach()) for name, value in found.items()}
 
-    def fit_books(self, batches: Iterator[np.ndarray]) -> None:
-        """Seat the quantiser on the latents of ``fit_batches`` batches."""
+    def fit_books(self, batches: Iterable[np.ndarray]) -> None:
+        """Seat the quantiser on the latents of ``batches``, and start the average anew."""
         found = []
         self.model.eval()
         with torch.no_grad():
-            for _ in range(self.config.fit_batches):
-                latents = self.encoder(torch.from_numpy(next(batches))[:, None])
+            for batch in batches:
+                latents = self.encoder(torch.from_numpy(batch)[:, None])
                 found.append(latents.transpose(1, 2).flatten(0, 1))
         quantizer = self.model.get_submodule("quantizer")
         fit_quantizer(quantizer, torch.cat(found), self.draws)
@@ -309,9 +243,9 @@ def train_codec(
 ) -> TrainReport:
     """Train, or go on where ``run_dir`` stopped, for at most ``minutes`` or until ``n_steps``.
 
-    ``batches(step)``: an endless iterator of float32 [B, N] crops, N a multiple of the hop, to be
-    used from that step on. ``held_out``: float32 [B, N] clips for the score. Writes a checkpoint
-    and TensorBoard scalars to ``run_dir``. Raises CodecError.
+    ``batches(step)``: an iterator of float32 [B, N] crops, N a multiple of the hop, to be used from
+    that step on; where it ends, so does this call. ``held_out``: float32 [B, N] clips for the
+    score. Writes a checkpoint and TensorBoard scalars to ``run_dir``. Raises CodecError.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -320,24 +254,30 @@ def train_codec(
     with dac.threads(n_threads):
         run = _resume(run_dir, config)
         source = batches(run.step)
-        with SummaryWriter(str(run_dir)) as board:  # type: ignore[no-untyped-call]
-            first = run.step
+        with SummaryWriter(str(run_dir)) as board:
+            first, recent = run.step, []
             while run.step < config.n_steps and time.monotonic() - began < 60 * minutes:
+                batch = next(source, None)
+                if batch is None:
+                    break
                 if run.step == config.free_steps:
-                    run.fit_books(source)
-                losses = run.train_step(torch.from_numpy(next(source)))
-                if run.step % 25 == 0:
-                    for name, value in losses.items():
-                        board.add_scalar(f"train/{name}", value, run.step)  # type: ignore[no-untyped-call]
+                    more = itertools.islice(source, config.fit_batches - 1)
+                    run.fit_books(itertools.chain([batch], more))
+                recent.append(run.train_step(torch.from_numpy(batch)))
+                if run.step % LOG_EVERY == 0:
+                    means = {key: float(np.mean([r[key] for r in recent])) for key in recent[0]}
+                    recent = []
+                    for name, value in means.items():
+                        board.add_scalar(f"train/{name}", value, run.step)
                     pace = (time.monotonic() - began) / (run.step - first)
-                    log(f"step {run.step}/{config.n_steps}  mel {losses['mel']:.3f}  "
-                        f"l1 {losses['l1']:.3f}  commitment {losses['commitment']:.3f}  "
+                    log(f"step {run.step}/{config.n_steps}  mel {means['mel']:.3f}  "
+                        f"l1 {means['l1']:.3f}  commitment {means['commitment']:.3f}  "
                         f"{pace:.2f} s/step")  # fmt: skip
             _save(run.state_dict(), run_dir / CHECKPOINT)
             score = score_codec(run.averaged(), held_out, run.shape.sample_rate)
-            board.add_scalar("held_out/mel_error_db", score.mel_error_db, run.step)  # type: ignore[no-untyped-call]
+            board.add_scalar("held_out/mel_error_db", score.mel_error_db, run.step)
             for k, bits in enumerate(score.entropy_bits):
-                board.add_scalar(f"held_out/entropy_bits_{k}", bits, run.step)  # type: ignore[no-untyped-call]
+                board.add_scalar(f"held_out/entropy_bits_{k}", bits, run.step)
     return TrainReport(run.step, run.step >= config.n_steps, time.monotonic() - began, score)
 
 
@@ -360,7 +300,8 @@ def export_encoder(run_dir: Path, target_dir: Path, card: Mapping[str, Any]) -> 
     }  # fmt: skip
     draft = path.with_name(path.name + ".part")
     save_file(tensors, draft)
-    os.replace(draft, path)
+    draft.chmod(0o644)  # safetensors writes for the owner alone
+    draft.replace(path)
     document = {"architecture": dict(run.config.architecture), "steps": run.step, **card}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     path.with_name("codec.json").write_text(text, encoding="utf-8")
@@ -396,7 +337,7 @@ def _read(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for files that are not its own
         raise CodecError(
-            f"{path}: not a checkpoint of a codec run ({str(error).splitlines()[0]}); "
+            f"{path}: not a checkpoint of a codec run ({dac.first_line(error)}); "
             "delete the run directory and start again"
         ) from error
     return state
@@ -404,5 +345,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
     draft = path.with_name(path.name + ".part")
-    torch.save(copy.copy(dict(state)), draft)
-    os.replace(draft, path)
+    torch.save(dict(state), draft)
+    draft.replace(path)

@@ -1,13 +1,12 @@
 """Where codec weights lie and how they get there. No torch, no dac.
 
-A hash that nobody could confirm twice is not written into `CODECS`; the first download is then
-recorded in a lock file beside the weights (``<file>.sha256``), and every later look must agree.
+Where `CODECS` has no hash, the first download is recorded in a lock file beside the weights
+(``<file>.sha256``), and every later look must agree.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from fxpipe.codec import CodecSpec
@@ -46,7 +45,7 @@ def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None
     path = weights_path(spec)
     if spec.url is None:
         return find_weights(spec)
-    expected = spec.sha256 or _locked(path)
+    expected = expected_sha256(spec)
     if path.is_file():
         found = _sha256(path)
         if expected is not None and found != expected:
@@ -65,8 +64,13 @@ def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None
         lock = _lock_path(path)
         draft = lock.with_name(lock.name + ".part")
         draft.write_text(f"{found}  {path.name}\n", encoding="ascii")
-        os.replace(draft, lock)
+        draft.replace(lock)
     return path
+
+
+def expected_sha256(spec: CodecSpec) -> str | None:
+    """The registered hash, else the locked one, else None. Raises CodecError on a broken lock."""
+    return spec.sha256 or (_locked(weights_path(spec)) if spec.url else None)
 
 
 def _lock_path(path: Path) -> Path:

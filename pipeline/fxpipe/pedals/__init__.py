@@ -60,7 +60,7 @@ PEDALS: dict[str, PedalSpec] = {
         "nonlinear",
         "cuts hiss and tails between notes",
         (
-            Param("threshold_db", "dBFS", -36.0, -20.0, "linear", "below this it closes"),
+            Param("threshold_db", "dBFS", -32.0, -12.0, "linear", "below this it closes"),
             Param("ratio", "ratio", 4.0, 20.0, "log", "how far it closes"),
             Param("attack_ms", "ms", 0.5, 5.0, "log", "how fast it opens"),
             Param("release_ms", "ms", 10.0, 200.0, "log", "how fast it closes"),

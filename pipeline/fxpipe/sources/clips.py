@@ -34,7 +34,8 @@ def pick_start(item: Item, u: float, clip_s: float) -> float:
     need = min(MIN_SOUND_S, clip_s / 2, float(heard[-1]) / 2)
 
     def sound_in_clip(start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.interp(start + clip_s, edges, heard) - np.interp(start, edges, heard)
+        heard_before = np.interp([start, start + clip_s], edges, heard)  # [2, …]
+        return np.asarray(heard_before[1] - heard_before[0], dtype=np.float64)
 
     # The sound in a clip is linear in its start between these points.
     last = item.duration_s - clip_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from fxpipe.sources.guitars import STANDARD_TUNING
 from fxpipe.sources.strings import Note
 
 Shape = list[tuple[int, int]]
+T = TypeVar("T")
 
 _X = -1  # string not played
 _OPEN_CHORDS: tuple[tuple[int, ...], ...] = (
@@ -51,12 +53,6 @@ _MOVABLE_CHORDS: tuple[tuple[int, ...], ...] = (
     (_X, _X, _X, 2, 3, 1),  # minor triad on three strings
     (_X, _X, 2, 0, 1, 0),  # four-string major
 )
-_POWER_CHORDS: tuple[tuple[int, ...], ...] = (
-    (0, 2, 2, _X, _X, _X),
-    (0, 2, _X, _X, _X, _X),
-    (_X, 0, 2, 2, _X, _X),
-    (_X, 0, 2, _X, _X, _X),
-)
 _SCALES: tuple[tuple[int, ...], ...] = (
     (0, 3, 5, 7, 10),  # minor pentatonic
     (0, 2, 4, 7, 9),  # major pentatonic
@@ -76,8 +72,9 @@ _CELLS: tuple[tuple[float, ...], ...] = (  # rhythm, in beats
     (2.0,),
 )
 _STRUMS = ("D-DU-UDU", "D-D-D-DU", "D-DUD-DU", "DUDUDUDU", "D---D-D-", "D-xUD-xU", "D-U-xUDU")
-_FUNK = ("DxxUxxDx", "xxDUxxDx", "DxUxDxxU", "xUxxDxUx", "DUxxxUDx")
+_FUNK = ("D-xUD-xU", "D-DUxxD-", "DxU-D-xU", "D-xUxUD-", "DU-xD-UD")
 _PICKING = ((0, 2, 1, 3, 2, 4), (0, 1, 2, 3), (0, 3, 2, 1), (0, 2, 3, 1, 2, 3), (0, 1, 2, 3, 2, 1))
+_RIFF_SLOTS = "mmmmmmmmmPPPPnnnnn--."  # palm mute, power chord, run, let ring, rest
 _DEAD_MUTE = 0.95
 
 
@@ -101,13 +98,13 @@ def play_note(rng: np.random.Generator, hand: Hand) -> list[Note]:
     """A few long single notes, at times with vibrato, a bend or a natural harmonic."""
     notes, at_s = [], 0.0
     while at_s < hand.span_s:
-        length_s = hand.beat_s * float(rng.choice((2.0, 3.0, 4.0, 6.0)))
+        length_s = hand.beat_s * _one(rng, (2.0, 3.0, 4.0, 6.0))
         string = int(rng.integers(6))
         fret = int(rng.integers(0, 18)) if rng.random() < 0.85 else 0
         note = _touch(rng, hand, string, fret, at_s, length_s)
         luck = rng.random()
         if luck < 0.12:
-            note = replace(note, fret=0, harmonic=int(rng.choice((2, 3, 4, 5))))
+            note = replace(note, fret=0, harmonic=_one(rng, (2, 3, 4, 5)))
         elif luck < 0.35 and fret:
             note = replace(note, vibrato=_vibrato(rng))
         elif luck < 0.45 and fret and string > 2:
@@ -126,12 +123,12 @@ def play_double_stop(rng: np.random.Generator, hand: Hand) -> list[Note]:
         high = low + (1 if rng.random() < 0.75 else 2)
         span = hand.open_midi[high] - hand.open_midi[low]
         choices = [i for i in (3, 4, 5, 7, 8, 9, 12) if -3 <= i - span <= 3]
-        other = fret + int(rng.choice(choices)) - span
+        other = fret + _one(rng, choices) - span
         slide = _slide(rng, -2) if rng.random() < 0.15 else ()
         for string, at_fret in ((low, fret), (high, max(0, other))):
             note = _touch(rng, hand, string, at_fret, at_s, length_s * 0.97)
             notes.append(replace(note, bend=slide))
-        fret = int(np.clip(fret + rng.choice((-3, -2, -1, 0, 0, 1, 2, 3)), 1, 15))
+        fret = min(15, max(1, fret + _one(rng, (-3, -2, -1, 0, 0, 1, 2, 3))))
         if rng.random() < 0.15:
             low = int(rng.integers(0, 4))
     return notes
@@ -151,8 +148,8 @@ def play_chord(rng: np.random.Generator, hand: Hand) -> list[Note]:
 def play_arpeggio(rng: np.random.Generator, hand: Hand) -> list[Note]:
     """A held chord picked string by string; every string rings until it is struck again."""
     shapes = _progression(rng, hand)
-    pattern = _PICKING[int(rng.integers(len(_PICKING)))]
-    step_s = hand.beat_s * float(rng.choice((0.5, 0.5, 1 / 3, 0.25)))
+    pattern = _one(rng, _PICKING)
+    step_s = hand.beat_s * _one(rng, (0.5, 0.5, 1 / 3, 0.25))
     change = int(rng.integers(6, 17))  # steps a chord stays
     notes = []
     for step in range(int(hand.span_s / step_s) + 1):
@@ -166,36 +163,37 @@ def play_arpeggio(rng: np.random.Generator, hand: Hand) -> list[Note]:
 
 def play_strum(rng: np.random.Generator, hand: Hand) -> list[Note]:
     """Down and up strokes over a chord progression, some of them dead."""
-    return _strum(rng, hand, str(rng.choice(_STRUMS)), 0.5, (0.008, 0.04))
+    return _strum(rng, hand, _one(rng, _STRUMS), 0.5, (0.008, 0.04))
 
 
 def play_funk(rng: np.random.Generator, hand: Hand) -> list[Note]:
     """Sixteenths on the high strings: short chords between dead strokes."""
-    return _strum(rng, hand, str(rng.choice(_FUNK)), 0.25, (0.003, 0.012))
+    return _strum(rng, hand, _one(rng, _FUNK), 0.25, (0.003, 0.012))
 
 
 def play_riff(rng: np.random.Generator, hand: Hand) -> list[Note]:
     """Palm-muted low notes with power chords and runs between them."""
     root = int(rng.integers(0, 6))
-    step_s = hand.beat_s * float(rng.choice((0.5, 0.5, 0.25)))
-    slots = rng.choice(list("mmmPnn-."), size=8, p=(0.2, 0.15, 0.1, 0.2, 0.125, 0.125, 0.05, 0.05))
-    slots[0] = "P" if rng.random() < 0.5 else "m"
-    degrees = rng.choice((0, 0, 0, 3, 5, 7, 10), size=8)
-    power = _POWER_CHORDS[int(rng.integers(2))]
+    step_s = hand.beat_s * _one(rng, (0.5, 0.5, 0.25))
+    slots = [_one(rng, _RIFF_SLOTS) for _ in range(8)]
+    slots[0] = _one(rng, "mP")
+    degrees = [_one(rng, (0, 0, 0, 3, 5, 7, 10)) for _ in range(8)]
+    n_strings = _one(rng, (2, 3))
+    second = hand.open_midi[1] - hand.open_midi[0]  # frets from string 0 to string 1
     notes: list[Note] = []
     for step in range(int(hand.span_s / step_s) + 1):
         slot, at_s = slots[step % 8], step * step_s
-        fret = root + int(degrees[step % 8])
+        fret = root + degrees[step % 8]
         if slot == "m":
             muted = _touch(rng, hand, 0, root, at_s, step_s * 0.95)
             notes.append(replace(muted, mute=hand.palm_mute))
         elif slot == "P":
-            held = 1 + int(np.argmax([*(s != "-" for s in np.roll(slots, -1 - step % 8)), True]))
-            shape = _shape(hand, power, fret)
+            shape = _power(hand, 0, fret, n_strings)
+            held = 2 if slots[(step + 1) % 8] == "-" else 1
             notes += _stroke(rng, hand, shape, at_s, held * step_s * 0.95, 0.006, accent=0.12)
         elif slot == "n":
-            string = int(fret >= 5)
-            notes.append(_touch(rng, hand, string, fret - 5 * string, at_s, step_s))
+            place = (1, fret - second) if fret >= second else (0, fret)
+            notes.append(_touch(rng, hand, *place, at_s, step_s))
     return notes
 
 
@@ -218,7 +216,7 @@ def play_phrase(rng: np.random.Generator, hand: Hand) -> list[Note]:
         if length_s > 0.45 and fret and rng.random() < 0.5:
             note = replace(note, vibrato=_vibrato(rng))
         notes.append(note)
-        here = int(np.clip(here + rng.choice((-3, -2, -1, -1, 1, 1, 2, 3)), 0, len(places) - 1))
+        here = min(len(places) - 1, max(0, here + _one(rng, (-3, -2, -1, -1, 1, 1, 2, 3))))
     return notes
 
 
@@ -248,6 +246,11 @@ def choked(notes: Sequence[Note]) -> list[Note]:
     return out[::-1]
 
 
+def _one(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    """One of the choices; faster than ``Generator.choice`` and keeps the type."""
+    return choices[int(rng.integers(len(choices)))]
+
+
 def _touch(
     rng: np.random.Generator,
     hand: Hand,
@@ -258,16 +261,16 @@ def _touch(
     accent: float = 0.0,
 ) -> Note:
     """A picked note with this player's scatter in time, force and place."""
-    onset_s = max(0.0, at_s + hand.loose_s * float(rng.standard_normal()))
-    velocity = hand.dynamic + accent + 0.07 * float(rng.standard_normal())
+    late, force, place, lift = rng.standard_normal(4).tolist()
+    onset_s = max(0.0, at_s + hand.loose_s * late)
     return Note(
         string=string,
         fret=fret,
         onset_s=onset_s,
         end_s=onset_s + max(length_s, 0.03),
-        velocity=float(np.clip(velocity, 0.05, 1.0)),
-        pick_mm=max(12.0, hand.pick_mm + 6.0 * float(rng.standard_normal())),
-        lift_s=float(rng.uniform(0.012, 0.05)),
+        velocity=min(1.0, max(0.05, hand.dynamic + accent + 0.07 * force)),
+        pick_mm=max(12.0, hand.pick_mm + 6.0 * place),
+        lift_s=0.03 * 2.0 ** (0.6 * lift),
     )
 
 
@@ -317,7 +320,7 @@ def _strum(
         if stroke != "-":
             dead = stroke == "x"
             accent = 0.06 if step % 4 == 0 else -0.05 * (stroke == "U") - 0.1 * dead
-            length_s = step_s * 0.9 if short or dead else 4.0 * hand.beat_s
+            length_s = step_s * (0.9 if dead else 1.8) if short or dead else 4.0 * hand.beat_s
             spread = float(rng.uniform(*spread_s))
             mute = _DEAD_MUTE if dead else 0.0
             notes += _stroke(rng, hand, shape, step * step_s, length_s, spread, accent, mute)
@@ -330,7 +333,7 @@ def _rhythm(
     """Onset and length, in seconds, of notes that fill the span from random cells."""
     at_s = 0.0
     while at_s < hand.span_s:
-        for beats in _CELLS[int(rng.choice(cells))]:
+        for beats in _CELLS[_one(rng, cells)]:
             yield at_s, beats * hand.beat_s
             at_s += beats * hand.beat_s
 
@@ -341,9 +344,20 @@ def _progression(rng: np.random.Generator, hand: Hand) -> list[Shape]:
     if luck < 0.45:
         picks = rng.choice(len(_OPEN_CHORDS), size=count, replace=False)
         return [_shape(hand, _OPEN_CHORDS[int(pick)], 0) for pick in picks]
-    book = _MOVABLE_CHORDS if luck < 0.9 else _POWER_CHORDS
-    form = book[int(rng.integers(len(book)))]
-    return [_shape(hand, form, int(rng.integers(1, 10))) for _ in range(count)]
+    frets = [int(fret) for fret in rng.integers(1, 10, size=count)]
+    if luck < 0.9:
+        form = _one(rng, _MOVABLE_CHORDS)
+        return [_shape(hand, form, fret) for fret in frets]
+    root_string, n_strings = _one(rng, (0, 1)), _one(rng, (2, 3))
+    return [_power(hand, root_string, fret, n_strings) for fret in frets]
+
+
+def _power(hand: Hand, root_string: int, fret: int, n_strings: int) -> Shape:
+    """Root, fifth and (with three strings) octave on neighbouring strings, in any tuning."""
+    midi = hand.open_midi
+    root = midi[root_string] + fret
+    strings = range(root_string, root_string + n_strings)
+    return [(s, root + up - midi[s]) for s, up in zip(strings, (0, 7, 12), strict=False)]
 
 
 def _shape(hand: Hand, frets: Sequence[int], up: int) -> Shape:
@@ -359,7 +373,7 @@ def _shape(hand: Hand, frets: Sequence[int], up: int) -> Shape:
 
 def _position(rng: np.random.Generator, hand: Hand) -> Shape:
     """Places of one scale within four frets, in order of pitch."""
-    scale = _SCALES[int(rng.integers(len(_SCALES)))]
+    scale = _one(rng, _SCALES)
     root, low_fret = int(rng.integers(12)), int(rng.integers(0, 13))
     places = {}
     for string, open_midi in enumerate(hand.open_midi):

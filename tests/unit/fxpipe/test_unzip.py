@@ -46,7 +46,7 @@ def test_what_macos_adds_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../out.wav", "a/../../out.wav", "/tmp-out.wav", "C:/out.wav", "C:out.wav", "..\\out.wav"],
+    ["../out.wav", "a/../../out.wav", "/out.wav", "C:/out.wav", "C:out.wav", "..\\out.wav"],
 )
 def test_a_path_that_leaves_the_folder_stops_everything(name: str, tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", {"fine.wav": b"x", name: b"evil"})

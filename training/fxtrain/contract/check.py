@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from fxtrain.contract.chain import arrow
 from fxtrain.contract.errors import FxError
 from fxtrain.contract.folder import Folder
 from fxtrain.contract.index import count_samples, read_codebooks, read_index, read_verified
@@ -68,21 +69,27 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
         try:
             for block in read_shard(folder, shard, index):
                 validate_block(block, index, shard.name)
-                chains[shard.split] += map(index.vocabulary.decode_order, block.order)
+                names = [index.vocabulary.decode_order(order) for order in block.order]
+                chains.setdefault(shard.split, []).extend(names)
                 problems += check_records(block.records, shard, groups, seen)
+                problems += check_labels(names, block.records, shard)
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
     if read_shard is not None and not problems:
-        for split, names in chains.items():
-            found = count_samples(names, index.vocabulary)
-            if names and found != index.counts.get(split):
+        for split, orders in chains.items():
+            found = count_samples(orders, index.vocabulary)
+            if found != index.counts.get(split, count_samples((), index.vocabulary)):
                 problems.append(Problem(split, "counts in the index differ from the samples"))
     return problems
 
 
 def check_layout(shards: tuple[ShardEntry, ...]) -> list[Problem]:
     """Shards of a split must follow one another without gap or overlap."""
-    problems = []
+    problems = [
+        Problem(shard.name, f"is in split {shard.split!r}, expected one of {', '.join(SPLITS)}")
+        for shard in shards
+        if shard.split not in SPLITS
+    ]
     for split in SPLITS:
         position = 0
         for shard in sorted((s for s in shards if s.split == split), key=lambda s: s.first):
@@ -109,4 +116,17 @@ def check_records(
         if other != shard.split:
             what = f"group {group!r} is in {shard.split!r} and in {other!r}"
             problems.append(Problem(shard.name, what))
+    return problems
+
+
+def check_labels(
+    names: Sequence[tuple[str, ...]], records: Sequence[Record], shard: ShardEntry
+) -> list[Problem]:
+    """The label a model trains on must be the chain that the record says was rendered."""
+    problems = []
+    for label, record in zip(names, records, strict=True):
+        rendered = tuple(str(pedal.get("name")) for pedal in record.get("chain", ()))
+        if label != rendered:
+            what = f"sample {record.get('id')!r} is labelled {arrow(label)}, its record says "
+            problems.append(Problem(shard.name, what + arrow(rendered)))
     return problems

@@ -85,8 +85,12 @@ def count_samples(chains: Iterable[tuple[str, ...]], vocabulary: Vocabulary) -> 
 def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:
     """float32 [K, codebook_size, codebook_dim]: the codec's own vectors, frozen in the model."""
     where = f"{folder.uri}/{CODEBOOKS_NAME}"
-    (entry,) = (file for file in index.files if file.path == CODEBOOKS_NAME)
-    data = read_verified(folder, entry)
+    entries = [file for file in index.files if file.path == CODEBOOKS_NAME]
+    if len(entries) != 1:
+        raise DamagedError(
+            f"{folder.uri}/{INDEX_NAME} lists {CODEBOOKS_NAME} {len(entries)} times, expected once"
+        )
+    data = read_verified(folder, entries[0])
     codebooks = unpack_npy(data, where)
     codec = index.codec
     expected = (codec.n_codebooks, codec.codebook_size, codec.codebook_dim)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import tokenize
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,15 @@ def pack_npy(array: np.ndarray) -> bytes:
 def unpack_npy(data: bytes, where: str) -> np.ndarray:
     try:
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, OverflowError, MemoryError) as error:
+    # TokenError: numpy tokenizes a header that Python cannot parse.
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        OverflowError,
+        MemoryError,
+        tokenize.TokenError,
+    ) as error:
         raise DamagedError(f"{where}: not a readable npy array ({error})") from None
 
 

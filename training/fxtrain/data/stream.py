@@ -146,7 +146,7 @@ def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
     mel = stored.get("mel")
     order = stored["order"].to(torch.int64)
     return Batch(
-        codes=stored["codes"].view(torch.uint16).to(torch.int64),
+        codes=stored["codes"].to(torch.int64).bitwise_and_(0xFFFF),
         mel=None if mel is None else mel.to(torch.float32).div_(255.0),
         order=order,
         params=stored["params"],
@@ -156,7 +156,7 @@ def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
 
 
 def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Stored arrays as tensors over the same memory; uint16 cannot be indexed, int16 can."""
+    """Stored arrays as tensors over the same memory; torch indexes int16 everywhere, uint16 not."""
     views = {k: v.view(np.int16) if v.dtype == np.uint16 else v for k, v in arrays.items()}
     return {name: torch.from_numpy(view) for name, view in views.items()}
 
@@ -194,7 +194,8 @@ class ResidentLoader:
         mine = self._permutation()[self._rank :: self._world_size]
         for number in range(len(self)):
             rows = mine[number * self._batch_size : (number + 1) * self._batch_size]
-            yield widen({name: tensor[rows] for name, tensor in self._stored.items()}, rows)
+            picked = {name: t.index_select(0, rows) for name, t in self._stored.items()}
+            yield widen(picked, rows)
 
     def _permutation(self) -> Tensor:
         """int64 [N] on the device; drawn on the CPU, so the same on every device."""
@@ -206,8 +207,12 @@ class ResidentLoader:
         return torch.randperm(self._n_samples, generator=generator).to(device)
 
 
-class StreamingDataset(IterableDataset[Batch | FxError]):
-    """Batches of the samples that fall to one worker of one rank.
+Rows = dict[str, np.ndarray]
+"""Samples as they are stored, field by field, and their ``position``."""
+
+
+class StreamingDataset(IterableDataset[Rows | FxError]):
+    """Batches, as stored, of the samples that fall to one worker of one rank.
 
     The split is laid out shard after shard in the order of (seed, epoch) and cut into as many
     equal runs of samples as there are workers on all ranks. So nothing is lost or doubled however
@@ -245,7 +250,7 @@ class StreamingDataset(IterableDataset[Batch | FxError]):
             return sum(len(run) // self._batch_size for run in runs)
         return sum(-(-len(run) // self._batch_size) for run in runs)
 
-    def __iter__(self) -> Iterator[Batch | FxError]:
+    def __iter__(self) -> Iterator[Rows | FxError]:
         """Batches; in a worker process an error is the last item, as :class:`StreamLoader` expects.
 
         Raised there, it would reach the user as a traceback of many lines.
@@ -259,10 +264,10 @@ class StreamingDataset(IterableDataset[Batch | FxError]):
         except FxError as error:
             yield error
 
-    def _batches(self, worker: int, n_workers: int, *, reopen: bool) -> Iterator[Batch]:
+    def _batches(self, worker: int, n_workers: int, *, reopen: bool) -> Iterator[Rows]:
         run = self._run(worker, n_workers)
         rng = np.random.default_rng([self._seed, self._epoch, 1, run.start])
-        kept: list[dict[str, np.ndarray]] = []
+        kept: list[Rows] = []
         for part in self._parts(run, reopen=reopen):
             kept.append(part)
             if sum(len(part["order"]) for part in kept) >= self._pool_samples:
@@ -271,7 +276,7 @@ class StreamingDataset(IterableDataset[Batch | FxError]):
         batches, kept = self._draw(kept, rng)
         yield from batches
         if kept and not self._drop_last:
-            yield _batch(kept[0])
+            yield kept[0]
 
     def _run(self, worker: int, n_workers: int) -> range:
         """Places, in the order of this epoch, of the samples that fall to one worker."""
@@ -282,7 +287,7 @@ class StreamingDataset(IterableDataset[Batch | FxError]):
             return range(consumer * quota, (consumer + 1) * quota)
         return range(consumer * n_samples // n_consumers, (consumer + 1) * n_samples // n_consumers)
 
-    def _parts(self, run: range, *, reopen: bool) -> Iterator[dict[str, np.ndarray]]:
+    def _parts(self, run: range, *, reopen: bool) -> Iterator[Rows]:
         """What lies in ``run``, shard by shard; ``position`` stands beside the fields."""
         order = np.arange(len(self._shards))
         if self._shuffle:
@@ -301,8 +306,8 @@ class StreamingDataset(IterableDataset[Batch | FxError]):
             yield arrays
 
     def _draw(
-        self, parts: list[dict[str, np.ndarray]], rng: np.random.Generator
-    ) -> tuple[Iterator[Batch], list[dict[str, np.ndarray]]]:
+        self, parts: list[Rows], rng: np.random.Generator
+    ) -> tuple[Iterator[Rows], list[Rows]]:
         """(whole batches of the shuffled pool, what is left of it for the next one)."""
         if not parts:
             return iter(()), []
@@ -311,7 +316,7 @@ class StreamingDataset(IterableDataset[Batch | FxError]):
         rows = rng.permutation(n_samples) if self._shuffle else np.arange(n_samples)
         n_whole = n_samples // self._batch_size * self._batch_size
         starts = range(0, n_whole, self._batch_size)
-        batches = (_batch(_take(pool, rows[i : i + self._batch_size])) for i in starts)
+        batches = (_take(pool, rows[i : i + self._batch_size]) for i in starts)
         return batches, [_take(pool, rows[n_whole:])] if n_whole < n_samples else []
 
 
@@ -326,6 +331,7 @@ class StreamLoader:
             dataset,
             batch_size=None,
             num_workers=n_workers,
+            collate_fn=_as_it_is,
             generator=torch.Generator(),  # else it draws from the global one
         )
 
@@ -336,16 +342,17 @@ class StreamLoader:
         return self._dataset.n_batches(self._n_workers)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            if isinstance(batch, FxError):
-                raise batch
-            yield batch.to(self._device, non_blocking=True)
+        for rows in self._loader:
+            if isinstance(rows, FxError):
+                raise rows
+            moved = {name: t.to(self._device) for name, t in as_tensors(rows).items()}
+            yield widen(moved, moved.pop("position"))
 
 
-def _take(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: array[rows] for name, array in arrays.items()}
+def _as_it_is(rows: Any) -> Any:
+    """Workers send arrays: as tensors, each would take a shared-memory file of its own."""
+    return rows
 
 
-def _batch(arrays: dict[str, np.ndarray]) -> Batch:
-    tensors = as_tensors(arrays)
-    return widen(tensors, tensors.pop("position"))
+def _take(rows: Rows, numbers: np.ndarray) -> Rows:
+    return {name: array[numbers] for name, array in rows.items()}

@@ -1,7 +1,10 @@
 """Encoder states and the pedals so far to scores of the next pedal. torch only.
 
 Tokens are pedal ids; the id ``n_pedals`` is the chain's boundary: it starts the input and, as an
-output, ends the chain. Shapes: B batch, S encoder step, U decoder step, V pedal, D channel.
+output, ends the chain. A clip's N chains are decoded side by side, so that what the decoder takes
+from the sound is computed once for all of them.
+
+Shapes: B batch, N chain of a clip, S encoder step, U decoder step, V pedal, D channel.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
 from fxtrain.models.encoder import Memory
-from fxtrain.models.layers import causal_mask, sinusoids
+from fxtrain.models.layers import causal_mask, drop_rarely, sinusoids
 
 
 class Decoder(nn.Module):
@@ -26,7 +29,7 @@ class Decoder(nn.Module):
         self.out = nn.Linear(config.d_model, n_pedals + 1)
 
     def forward(self, tokens: Tensor, memory: Memory) -> Tensor:
-        """int64 [B, U] -> float32 [B, U, V + 1], unnormalised log-probabilities."""
+        """int64 [B, N, U] -> float32 [B, N, U, V + 1], unnormalised log-probabilities."""
         states = self.body(self.dropout(self.embed(tokens)), memory)
         logits: Tensor = self.out(states)
         return logits.float()
@@ -46,18 +49,20 @@ class TransformerBody(nn.Module):
             batch_first=True,
             norm_first=True,
         )
+        drop_rarely(layer)
         norm = nn.LayerNorm(config.d_model)
         self.layers = nn.TransformerDecoder(layer, config.n_decoder_layers, norm=norm)
 
     def forward(self, steps: Tensor, memory: Memory) -> Tensor:
-        placed = steps + sinusoids(steps.shape[1], steps.shape[2], steps.device).to(steps.dtype)
+        n_chains, n_steps, width = steps.shape[1:]
+        placed = steps + sinusoids(n_steps, width, steps.device).to(steps.dtype)
         states: Tensor = self.layers(
-            placed,
+            placed.flatten(1, 2),
             memory.states,
-            tgt_mask=causal_mask(steps.shape[1], steps.device),
+            tgt_mask=causal_mask(n_chains, n_steps, steps.device),
             memory_key_padding_mask=memory.padding,
         )
-        return states
+        return states.view(steps.shape)
 
 
 class GruBody(nn.Module):
@@ -67,14 +72,12 @@ class GruBody(nn.Module):
         super().__init__()
         width = config.d_model
         self.gru = nn.GRU(width, width, config.n_decoder_layers, batch_first=True)
-        self.attend = nn.MultiheadAttention(
-            width, config.n_heads, dropout=config.dropout, batch_first=True
-        )
+        self.attend = nn.MultiheadAttention(width, config.n_heads, batch_first=True)
         self.join = nn.Linear(2 * width, width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, steps: Tensor, memory: Memory) -> Tensor:
-        states, _ = self.gru(steps)
+        states = self.gru(steps.flatten(0, 1))[0].reshape(len(steps), -1, steps.shape[-1])
         context, _ = self.attend(
             states,
             memory.states,
@@ -83,7 +86,7 @@ class GruBody(nn.Module):
             need_weights=False,
         )
         joined: Tensor = self.norm(states + torch.tanh(self.join(torch.cat((states, context), -1))))
-        return joined
+        return joined.view(steps.shape)
 
 
 BODIES: dict[str, type[TransformerBody] | type[GruBody]] = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
-from fxtrain.models.layers import ConvStep, hide_spans, padding_mask, sinusoids
+from fxtrain.models.layers import ConvStep, drop_rarely, hide_spans, padding_mask, sinusoids
 
 
 class Memory(NamedTuple):
@@ -128,6 +128,7 @@ class TransformerContext(nn.Module):
             batch_first=True,
             norm_first=True,
         )
+        drop_rarely(layer)
         norm = nn.LayerNorm(config.d_model)
         self.layers = nn.TransformerEncoder(
             layer, config.n_layers, norm=norm, enable_nested_tensor=False

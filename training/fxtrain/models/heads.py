@@ -30,9 +30,7 @@ class SetOrderHead(nn.Module):
         super().__init__()
         width = config.d_model
         self.queries = nn.Parameter(torch.randn(n_pedals, width) * width**-0.5)
-        self.attend = nn.MultiheadAttention(
-            width, config.n_heads, dropout=config.dropout, batch_first=True
-        )
+        self.attend = nn.MultiheadAttention(width, config.n_heads, batch_first=True)
         self.norm = nn.LayerNorm(width)
         self.presence = nn.Linear(width, 1)
         self.former = nn.Linear(width, width // 2)

@@ -1,6 +1,6 @@
 """The translator: codes (and log-mel) of a clip in, scores of ordered pedals out. torch only.
 
-Shapes: B batch, K codebook, T frame, M mel band, U decoder step, V pedal.
+Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, U decoder step, V pedal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class Translator(nn.Module):
         return memory
 
     def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
-        """int64 [B, U] (boundary, then pedals so far) -> logits float32 [B, U, V + 1]."""
+        """int64 [B, N, U] (boundary, then pedals so far) -> logits float32 [B, N, U, V + 1].
+
+        N chains of the same clip are scored side by side and do not see one another.
+        """
         logits: Tensor = self.decoder(tokens, memory)
         return logits
 

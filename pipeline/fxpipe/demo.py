@@ -1,0 +1,67 @@
+"""``fxpipe demo``: the whole job once, small, offline, through the real programs.
+
+Every step is the command a user would type, shown before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from fxtrain.contract import FxError, arrow
+
+SPLIT, SAMPLE = "test", 1
+STEPS = (
+    "fxpipe render --dataset synth --n-chains {n} --pool take4 --lengths 1-3",
+    "fxpipe encode --codec embedded --with-mel",
+    "fxtrain fit shards/ --output runs/demo",
+    "fxtrain evaluate runs/demo shards/",
+    f"fxpipe inspect renders --split {SPLIT} --sample {SAMPLE} --listen wet.wav --json",
+    "fxtrain predict wet.wav --run runs/demo",
+)
+
+
+def run_demo(output: Path, n_chains: int) -> None:
+    """Run the steps in ``output``; stop with one line at the first that fails."""
+    output.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    answers = []
+    for step in STEPS:
+        line = step.format(n=n_chains)
+        if line.startswith("fxtrain fit") and (output / "runs/demo").exists():
+            line += " --overwrite"
+        click.secho(f"\n$ {line}", bold=True)
+        answers.append(_run(line, output, quiet="inspect" in line))
+    record = json.loads(answers[-2])
+    true = tuple(pedal["name"] for pedal in record["chain"])
+    predicted = json.loads(_run(f"{STEPS[-1]} --json", output, quiet=True))
+    named = tuple(pedal["name"] for pedal in predicted["pedals"])
+    click.secho("\nWhat was on the clip, and what was heard", bold=True)
+    click.echo(f"  true       {arrow(true)}")
+    click.echo(f"  predicted  {arrow(named)}")
+    click.echo(f"\nEverything lies in {output.resolve()}:")
+    for name, what in (
+        ("renders/", "wet clips with their records"),
+        ("shards/", "codec tokens and labels"),
+        ("runs/demo/", "the trained model, scores and a TensorBoard log"),
+        ("wet.wav", "the clip above, to listen to"),
+    ):
+        click.echo(f"  {name:<11}{what}")
+    click.echo(f"Done in {time.monotonic() - began:.0f} s.")
+
+
+def _run(line: str, cwd: Path, *, quiet: bool) -> str:
+    program, *words = shlex.split(line)
+    path = Path(sys.executable).with_name(program)
+    done = subprocess.run([path, *words], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise FxError(f"the demo stopped: '{line}' ended with exit code {done.returncode}")
+    if not quiet:
+        click.echo(done.stdout.rstrip())
+    return done.stdout

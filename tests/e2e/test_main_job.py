@@ -1,0 +1,112 @@
+"""The user's three lines and what follows them, through the real programs, on the synth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fixtures.cli import run
+
+N_CHAINS = 48
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """renders/, shards/ and a run, made once."""
+    here = tmp_path_factory.mktemp("workspace")
+    for line in (
+        f"fxpipe render --dataset synth --n-chains {N_CHAINS} --pool take4 --lengths 1-2 -j 2",
+        "fxpipe encode --codec embedded --with-mel -j 2",
+        "fxtrain fit shards/ --epochs 2 --device cpu --output runs/first",
+    ):
+        done = run(*line.split(), cwd=here)
+        assert done.code == 0, done.err
+    return here
+
+
+def test_no_path_is_needed_between_the_lines(workspace):
+    assert (workspace / "renders/index.json").exists()
+    assert (workspace / "shards/index.json").exists()
+    assert (workspace / "runs/first/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("directory", ["renders", "shards"])
+def test_check_finds_it_whole_and_inspect_says_what_is_there(workspace, directory):
+    assert run("fxpipe", "check", directory, cwd=workspace).code == 0
+    shown = run("fxpipe", "inspect", directory, cwd=workspace)
+    assert shown.code == 0
+    assert "delay" in shown.out
+
+
+def test_records_say_how_each_clip_was_made(workspace):
+    done = run("fxpipe", "inspect", "renders", "--sample", "3", "--json", cwd=workspace)
+    record = json.loads(done.out)
+    assert record["licence"] == "CC0-1.0"
+    assert record["chain"]
+    assert record["clip"]["performance"]["style"]
+
+
+def test_running_again_does_nothing_and_says_so(workspace):
+    before = (workspace / "renders/index.json").stat().st_mtime_ns
+    options = f"--n-chains {N_CHAINS} --pool take4 --lengths 1-2".split()
+    done = run("fxpipe", "render", *options, cwd=workspace)
+    assert done.code == 0
+    assert "nothing to do" in done.err
+    assert (workspace / "renders/index.json").stat().st_mtime_ns == before
+
+
+def test_another_data_set_is_not_written_over_this_one(workspace):
+    done = run("fxpipe", "render", "--n-chains", "9", cwd=workspace)
+    assert done.code == 2
+    assert "--overwrite" in done.last_line
+
+
+def test_zarr_holds_the_same_samples(workspace):
+    line = "encode --codec embedded --with-mel --format zarr -o zarr -j 2"
+    done = run("fxpipe", *line.split(), cwd=workspace)
+    assert done.code == 0, done.err
+    assert run("fxpipe", "check", "zarr", cwd=workspace).code == 0
+    from fxtrain.data import open_shards
+
+    one, other = (open_shards(workspace / d).load("train") for d in ("shards", "zarr"))
+    assert one.records == other.records
+    for name, array in one.arrays().items():
+        assert (array == other.arrays()[name]).all() or name == "params"
+
+
+def test_evaluate_prints_scores_beside_null_and_ceiling(workspace):
+    done = run("fxtrain", "evaluate", "runs/first", "shards/", cwd=workspace)
+    assert done.code == 0, done.err
+    for word in ("exact", "null", "ceiling"):
+        assert word in done.out.lower()
+
+
+def test_predict_names_pedals_of_a_wav(workspace):
+    wav = workspace / "wet.wav"
+    made = run("fxpipe", "inspect", "renders", "--split", "test", "--listen", wav, cwd=workspace)
+    assert made.code == 0, made.err
+    shown = run("fxtrain", "predict", wav, "--run", "runs/first", cwd=workspace)
+    assert shown.code == 0, shown.err
+    answer = run("fxtrain", "predict", wav, "--run", "runs/first", "--json", cwd=workspace)
+    line = json.loads(answer.out)
+    names = {"distortion", "chorus", "delay", "reverb"}
+    assert {pedal["name"] for pedal in line["pedals"]} <= names
+    assert line["file"] == str(wav)
+
+
+def test_predict_goes_on_after_a_file_it_cannot_read(workspace):
+    good, bad = workspace / "good.wav", workspace / "bad.wav"
+    run("fxpipe", "inspect", "renders", "--listen", good, cwd=workspace)
+    bad.write_bytes(b"not audio")
+    done = run("fxtrain", "predict", bad, good, "--run", "runs/first", "--json", cwd=workspace)
+    assert done.code == 1
+    assert "bad.wav" in done.err
+    assert len([line for line in done.out.splitlines() if "good.wav" in line]) == 1
+
+
+def test_resume_goes_on_with_the_run(workspace):
+    line = "fit shards/ --resume runs/first --epochs 3 --device cpu"
+    done = run("fxtrain", *line.split(), cwd=workspace)
+    assert done.code == 0, done.err

@@ -1,0 +1,52 @@
+"""What a user installs: both packages, typed, with the codec and the manifests inside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Built by the backend itself, which is a dev dependency: no network, no isolation."""
+    target = tmp_path_factory.mktemp("wheel")
+    code = f"import hatchling.build as b; b.build_wheel({str(target)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = target.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.namelist()
+
+
+def test_both_packages_are_there_and_typed(members):
+    for name in (
+        "fxpipe/py.typed",
+        "fxtrain/py.typed",
+        "fxpipe/cli.py",
+        "fxtrain/contract/schema.py",
+        "fxpipe/codec/embedded/encoder.safetensors",
+        "fxpipe/data_manifests/idmt.json",
+    ):
+        assert name in members
+
+
+def test_nothing_else_is_there(members):
+    tops = {name.split("/")[0] for name in members}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"fxpipe", "fxtrain"}
+    assert not [name for name in members if name.endswith((".pyc", ".pkl", ".pth", ".wav"))]
+
+
+def test_entry_points():
+    from importlib.metadata import distribution
+
+    found = {(point.group, point.name) for point in distribution("fxpipe").entry_points}
+    assert {
+        ("console_scripts", "fxpipe"),
+        ("console_scripts", "fxtrain"),
+        ("fxtrain.frontends", "fxpipe"),
+    } <= found

@@ -1,0 +1,233 @@
+"""fxpipe.codec training: crops, codebooks that live, steps that resume, an export that loads."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fxpipe.codec import dac, load_codec
+from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
+from fxpipe.codec.crops import CropSpec, crop_batches, splice_notes
+from fxpipe.codec.loss import MelLoss, mel_error_db, mel_filters
+from fxpipe.codec.train import (
+    CHECKPOINT,
+    TrainConfig,
+    export_encoder,
+    train_codec,
+)
+from fxpipe.errors import CodecError
+
+TINY = {
+    "encoder_dim": 4,
+    "encoder_rates": [8, 8, 4, 2],
+    "latent_dim": 16,
+    "decoder_dim": 32,
+    "decoder_rates": [2, 4, 8, 8],
+    "n_codebooks": 2,
+    "codebook_size": 16,
+    "codebook_dim": 4,
+    "quantizer_dropout": 0.5,
+}
+CONFIG = TrainConfig(
+    architecture=TINY, n_steps=5, free_steps=1, fit_batches=2, mel_windows=(128, 512),
+    renew_every=1,
+)  # fmt: skip
+HELD_OUT = np.random.default_rng(9).uniform(-0.1, 0.1, (2, 4_096)).astype(np.float32)
+
+
+def noise_batches(first: int, last: int):
+    """Batches first..last of one endless stream, whatever the step."""
+
+    def stream():
+        rng = np.random.default_rng(3)
+        while True:
+            yield rng.uniform(-0.1, 0.1, (2, 2_048)).astype(np.float32)
+
+    return lambda step: islice(stream(), first, last)
+
+
+def train(run_dir: Path, first: int, last: int, config: TrainConfig = CONFIG):
+    return train_codec(
+        noise_batches(first, last), run_dir, config, held_out=HELD_OUT, log=lambda line: None
+    )
+
+
+def state_of(run_dir: Path):
+    return torch.load(run_dir / CHECKPOINT, weights_only=True)
+
+
+def test_two_steps_then_resumed_equals_all_at_once(tmp_path):
+    # One free step, two batches to fit the books (the first is trained on, too), four steps.
+    report = train(tmp_path / "parts", 0, 3)
+    assert (report.step, report.finished) == (2, False)
+    report = train(tmp_path / "parts", 3, 20)
+    assert (report.step, report.finished) == (5, True)
+    train(tmp_path / "whole", 0, 20)
+    parts, whole = state_of(tmp_path / "parts"), state_of(tmp_path / "whole")
+    assert parts["step"] == whole["step"] == 5
+    for key, value in whole["model"].items():
+        torch.testing.assert_close(parts["model"][key], value, rtol=0, atol=0)
+    for one, other in zip(parts["ema"], whole["ema"], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert np.isfinite(report.score.mel_error_db)
+    assert len(report.score.used_entries) == len(report.score.entropy_bits) == 2
+    assert list((tmp_path / "parts").glob("events.out.tfevents.*"))
+
+
+def test_resumed_with_other_settings_is_refused(tmp_path):
+    train(tmp_path, 0, 1)
+    other = TrainConfig(**{**vars(CONFIG), "learning_rate": 0.5})
+    with pytest.raises(CodecError, match="begun with another learning_rate"):
+        train(tmp_path, 0, 1, other)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"not torch")
+    with pytest.raises(CodecError, match="not a checkpoint of a codec run"):
+        train(tmp_path, 0, 1)
+
+
+def test_audio_that_is_not_finite_stops_the_run(tmp_path):
+    broken = np.full((2, 2_048), np.nan, np.float32)
+    with pytest.raises(CodecError, match="gradient at step 0 is not finite"):
+        train_codec(
+            lambda step: iter([broken]), tmp_path, CONFIG, held_out=HELD_OUT, log=lambda line: None
+        )
+
+
+def test_export_loads_and_encodes(tmp_path):
+    train(tmp_path / "run", 0, 20)
+    path = export_encoder(tmp_path / "run", tmp_path / "out", {"licence": "MIT"})
+    codec = load_codec(str(path))
+    codes = codec.encode(HELD_OUT)
+    assert codes.shape == (2, 2, 8)
+    assert codes.max() < 16
+    architecture, state = dac.read_checkpoint(path)
+    assert architecture.latent_dim == 16
+    assert all(not key.startswith("decoder.") for key in state)
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def quantizer_of(n_codebooks: int, size: int):
+    shape = dac.Architecture.from_kwargs(
+        {**TINY, "n_codebooks": n_codebooks, "codebook_size": size}, "test"
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return dac.build(shape).get_submodule("quantizer").eval()
+
+
+def latents_of(n: int) -> torch.Tensor:
+    """[M, 16] with few strong directions and a large mean, as encoders give."""
+    draws = torch.Generator().manual_seed(1)
+    mix = torch.randn(16, 16, generator=draws) * torch.logspace(0, -2, 16)[:, None]
+    return torch.randn(n, 16, generator=draws) @ mix + 3
+
+
+def test_fitted_books_describe_latents_and_are_used():
+    quantizer, latents = quantizer_of(3, 64), latents_of(4_096)
+    fit_quantizer(quantizer, latents, torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        quantized, codes = quantizer(latents.T[None])[:2]
+        first = quantizer(latents.T[None], 1)[0]
+    spread = (latents - latents.mean(0)).square().mean()
+    error = (quantized[0].T - latents).square().mean() / spread
+    assert error < 0.2
+    assert error < 0.7 * (first[0].T - latents).square().mean() / spread
+    assert all(len(book.unique()) >= 60 for book in codes[0])
+
+
+def test_books_follow_what_chooses_them():
+    quantizer = quantizer_of(1, 4)
+    keeper = CodebookKeeper(quantizer)
+    keeper.restart(4)
+    codes = torch.tensor([[[2, 2, 2, 2]]])
+    latents = torch.full((1, 4, 4), 7.0)
+    before = quantizer.quantizers[0].codebook.weight.clone()
+    for _ in range(400):
+        keeper.follow(codes, latents, 0.95)
+    after = quantizer.quantizers[0].codebook.weight
+    torch.testing.assert_close(after[2], torch.full((4,), 7.0))
+    torch.testing.assert_close(after[[0, 1, 3]], before[[0, 1, 3]], rtol=1e-3, atol=1e-3)
+    assert not after.requires_grad
+
+
+def test_unused_entries_are_renewed_slowly_on_recent_latents():
+    quantizer = quantizer_of(1, 8)
+    keeper = CodebookKeeper(quantizer)
+    keeper.restart(8)
+    latents = torch.full((1, 4, 8), 5.0)
+    for _ in range(200):
+        keeper.follow(torch.zeros(1, 1, 8, dtype=torch.long), latents, 0.9)
+    draws = torch.Generator().manual_seed(0)
+    ((entries, vectors),) = keeper.renew(draws, below=0.1, at_most=3)
+    assert len(entries) == 3
+    assert 0 not in entries
+    torch.testing.assert_close(vectors, torch.full((3, 4), 5.0))
+    torch.testing.assert_close(quantizer.quantizers[0].codebook.weight[entries], vectors)
+    ((again, _),) = keeper.renew(draws, below=0.1, at_most=3)
+    assert not set(again.tolist()) & set(entries.tolist())
+
+
+def test_mel_filters_average_and_cover_the_spectrum():
+    filters = mel_filters(44_100, 2_048, 96)
+    assert filters.shape == (96, 1_025)
+    torch.testing.assert_close(filters.sum(1), torch.ones(96))
+    centres = filters.argmax(1)
+    assert (centres.diff() >= 0).all()
+    assert centres[-1] > 950
+
+
+def test_mel_error_is_zero_for_another_volume_and_grows_with_tilt():
+    audio = torch.from_numpy(HELD_OUT)
+    assert mel_error_db(0.25 * audio, audio, 44_100) == pytest.approx(0, abs=1e-3)
+    tilted = audio.clone()
+    tilted[:, 1:] -= 0.9 * audio[:, :-1]
+    assert mel_error_db(tilted, audio, 44_100) > 3
+
+
+def test_mel_loss_sees_a_tenfold_change_as_one():
+    loss = MelLoss(44_100, (512, 1_024))
+    audio = torch.from_numpy(HELD_OUT)
+    assert float(loss(audio * 10, audio)) == pytest.approx(1, abs=0.01)
+    assert float(loss(audio, audio)) == 0
+
+
+def test_crops_have_the_asked_shape_and_stay_below_full_scale():
+    spec = CropSpec(batch_size=3, crop_samples=512, phrase_samples=2_048, pool_phrases=4)
+    heard: list[float] = []
+
+    def dry(rng, n_samples):
+        return rng.uniform(-1, 1, n_samples).astype(np.float32)
+
+    def wet(rng, audio):
+        heard.append(float(np.abs(audio).max()))
+        return 2 * audio
+
+    def batches(seed):
+        rng = np.random.default_rng(seed)
+        return list(islice(crop_batches(rng, [(1.0, dry)], wet, lambda x: 0.9 * x, spec), 5))
+
+    first = batches(0)
+    assert all(batch.shape == (3, 512) and batch.dtype == np.float32 for batch in first)
+    assert all(np.abs(batch).max() <= 0.9901 for batch in first)
+    assert heard
+    for one, two in zip(first, batches(0), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(first[0], batches(1)[0])
+
+
+def test_spliced_phrases_sound_and_come_from_the_notes():
+    notes = [np.full(9_000, 0.25, np.float32), np.full(30_000, 0.5, np.float32)]
+    draw = splice_notes(notes, 44_100)
+    for seed in range(20):
+        phrase = draw(np.random.default_rng(seed), 44_100)
+        assert phrase.shape == (44_100,)
+        assert phrase.dtype == np.float32
+        assert np.isfinite(phrase).all()
+        assert np.abs(phrase).max() > 0.05
+    assert notes[0].min() == np.float32(0.25)  # the notes themselves are not faded

@@ -1,0 +1,115 @@
+"""Rendering one clip: pure functions on arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fixtures.audio import RATE_HZ, riff
+from fxpipe.chain import ChainSpec
+from fxpipe.pedals import PEDALS, POOLS
+from fxpipe.render import (
+    After,
+    RenderSpec,
+    change_db,
+    draw_and_render,
+    draw_clip,
+    finish,
+    run_chain,
+    to_input_level,
+)
+from fxtrain.contract import Chain, UsageError
+
+SPEC = RenderSpec(ChainSpec(POOLS["stompbox"]), clip_s=1.0, run_in_s=0.25)
+
+
+def chain(*names: str) -> Chain:
+    return Chain(tuple(PEDALS[name].example(name) for name in names))
+
+
+def test_order_is_heard():
+    one, _ = run_chain(riff(), chain("distortion", "reverb"), RATE_HZ)
+    other, _ = run_chain(riff(), chain("reverb", "distortion"), RATE_HZ)
+    assert change_db(one, other) > -30
+
+
+def test_run_in_is_heard_but_not_kept():
+    dry = riff()
+    skip = RATE_HZ // 2
+    wet, _ = run_chain(dry, chain("delay"), RATE_HZ, skip=skip)
+    cold, _ = run_chain(dry[skip:], chain("delay"), RATE_HZ)
+    assert wet.shape == cold.shape == (len(dry) - skip,)
+    assert change_db(wet, cold) > -40  # echoes of what came before the clip
+
+
+def test_stops_at_the_first_pedal_nobody_hears():
+    _, changes = run_chain(riff(), chain("gate", "delay"), RATE_HZ, audible_db=0.5)
+    assert len(changes) == 1
+
+
+def test_change_is_blind_to_volume_and_sees_everything_else():
+    dry = riff()
+    assert change_db(dry, 0.3 * dry) < -100
+    noise = np.random.default_rng(0).standard_normal(len(dry)).astype(np.float32)
+    noise -= dry * (dry @ noise) / (dry @ dry)
+    noise *= np.linalg.norm(dry) / np.linalg.norm(noise)
+    assert change_db(dry, dry + noise) == pytest.approx(-10 * math.log10(2), abs=0.01)
+    assert change_db(dry, np.zeros_like(dry)) == -math.inf
+    assert change_db(np.zeros_like(dry), dry) == 0.0
+
+
+def test_draw_and_render_gives_only_audible_pedals():
+    dry = riff(SPEC.n_run_in + SPEC.n_samples)
+    for position in range(12):
+        wet = draw_and_render(SPEC, dry, 3, 0, "train", position)
+        assert wet is not None
+        assert wet.wave.shape == (SPEC.n_samples,)
+        assert len(wet.chain.pedals) == 3 == len(wet.stage_change_db)
+        assert min(wet.stage_change_db) >= SPEC.audible_db
+
+
+def test_the_drawn_chain_remakes_the_wave():
+    dry = riff(SPEC.n_run_in + SPEC.n_samples)
+    wet = draw_and_render(SPEC, dry, 4, 3, "test", 9)
+    again, _ = run_chain(dry, wet.chain, RATE_HZ, skip=SPEC.n_run_in)
+    np.testing.assert_array_equal(wet.wave, again)
+
+
+def test_silence_has_no_audible_chain():
+    silent = np.zeros(SPEC.n_run_in + SPEC.n_samples, np.float32)
+    assert draw_and_render(SPEC, silent, 2, 0, "train", 0) is None
+
+
+def test_finish_puts_the_noise_where_it_says():
+    wave = riff(hiss_dbfs=-200)
+    after = After(noise_snr_db=30.0, noise_cutoff_hz=2000.0, gain_db=6.0)
+    out = finish(wave, after, RATE_HZ, np.random.default_rng(0))
+    noise = out / 10 ** (6 / 20) - wave
+    snr_db = 20 * math.log10(np.linalg.norm(wave) / np.linalg.norm(noise))
+    assert snr_db == pytest.approx(30.0, abs=0.05)
+    spectrum = np.abs(np.fft.rfft(noise)) ** 2
+    low, high = spectrum[:4000].mean(), spectrum[40_000:].mean()
+    assert low > 10 * high  # 2 kHz lowpass: noise has colour
+
+
+def test_input_level_is_that_of_the_whole_recording():
+    dry = np.array([0.1, -0.05], np.float32)
+    scaled = to_input_level(dry, 0.5, -6.0)
+    assert scaled[0] == pytest.approx(0.2 * 10 ** (-6 / 20))
+
+
+def test_draws_do_not_depend_on_one_another():
+    assert draw_clip(SPEC, 5, "train", 7) == draw_clip(SPEC, 5, "train", 7)
+    draws = {draw_clip(SPEC, 5, "train", position).item_u for position in range(50)}
+    assert len(draws) == 50
+    again = draw_clip(SPEC, 5, "train", 7, attempt=1)
+    assert again.length == draw_clip(SPEC, 5, "train", 7).length  # redraws keep the balance
+    assert again.item_u != draw_clip(SPEC, 5, "train", 7).item_u
+
+
+@pytest.mark.parametrize("wrong", [{"clip_s": 0.0}, {"clip_s": 1e6}, {"noise_snr_db": (9.0, 1.0)}])
+def test_impossible_specs_are_refused(wrong):
+    with pytest.raises(UsageError):
+        RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0}), **wrong)

@@ -1,0 +1,214 @@
+"""The command line: exit codes, what goes where, and that help is light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures.shards import make_shards
+from fxtrain.cli import cli, run_cli
+from fxtrain.contract import Features, FxError, Hearing, MissingExtraError
+
+TINY = """
+[model]
+kind = "gru"
+d_model = 32
+n_layers = 1
+n_heads = 2
+[train]
+batch_size = 16
+max_epochs = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli")
+    make_shards(path / "shards", n_train=48, n_valid=16, n_test=16)
+    (path / "tiny.toml").write_text(TINY)
+    return path
+
+
+def call(*args: str | Path) -> int:
+    return run_cli(cli, "fxtrain", [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Path:
+    run = place / "runs" / "one"
+    code = call("fit", place / "shards", "--config", place / "tiny.toml", "--output", run)
+    assert code == 0
+    return run
+
+
+def only_line(text: str) -> str:
+    (line,) = text.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize("args", [["-h"], ["--help"], ["fit", "-h"], ["predict", "--help"]])
+def test_help_is_no_error(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*args) == 0
+    assert "Usage: fxtrain" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert capsys.readouterr().out.startswith("fxtrain ")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["fitt"],
+        ["fit"],
+        ["fit", "x", "--epochs", "0"],
+        ["fit", "x", "--model", "lstm"],
+        ["fit", "x", "--resume", "y", "--lr", "1"],
+        ["fit", "x", "--lr", "-1"],
+        ["evaluate", "only-one-argument"],
+        ["predict"],
+    ],
+)
+def test_usage_errors_exit_2_with_one_line(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*args) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert only_line(streams.err).startswith("fxtrain: error: ")
+
+
+def test_data_errors_exit_1_with_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("fit", place / "nowhere") == 1
+    assert "no index.json" in only_line(capsys.readouterr().err)
+    assert call("evaluate", place / "nothing", place / "shards") == 1
+    assert "no trained model here" in only_line(capsys.readouterr().err)
+
+
+def test_unknown_settings_name_the_nearest(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.toml").write_text("[train]\nbatchsize = 3\n")
+    assert call("fit", place / "shards", "--config", tmp_path / "bad.toml") == 2
+    assert "did you mean 'batch_size'" in only_line(capsys.readouterr().err)
+
+
+def test_dry_run_writes_nothing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ["fit", place / "shards", "--config", place / "tiny.toml", "--dry-run", "--json"]
+    assert call(*args) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n_train"], found["steps_per_epoch"]) == (48, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fit_writes_where_it_is_told_and_never_over_a_run(
+    place: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert (trained / "model.json").is_file()
+    args = ["fit", place / "shards", "--config", place / "tiny.toml", "--output", trained]
+    assert call(*args) == 2
+    assert "--overwrite" in only_line(capsys.readouterr().err)
+
+
+def test_fit_prints_the_run_on_stdout_and_the_log_on_stderr(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("fit", place / "shards", "--config", place / "tiny.toml", "--seed", "3") == 0
+    streams = capsys.readouterr()
+    run = tmp_path / only_line(streams.out)
+    assert run.parent == tmp_path / "runs"
+    assert "epoch   2/2" in streams.err
+    assert json.loads((run / "config.json").read_text())["train"]["seed"] == 3
+    assert call("fit", place / "shards", "--resume", run, "--epochs", "3", "--json") == 0
+    streams = capsys.readouterr()
+    assert "epoch   3/3" in streams.err
+    assert "epoch   2/3" not in streams.err
+    assert json.loads(streams.out)["valid"]["exact"]["n"] == 16
+
+
+def test_evaluate_prints_a_table_or_json(
+    place: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", trained, place / "shards") == 0
+    assert "ceiling" in capsys.readouterr().out
+    assert call("evaluate", trained, place / "shards", "--split", "valid", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["split"] == "valid"
+    assert (trained / "evaluation.json").is_file()
+
+
+class Ears:
+    def __init__(self, hearing: Hearing) -> None:
+        self.hearing = hearing
+
+    def read(self, path: str) -> tuple[np.ndarray, int]:
+        if "bad" in str(path):
+            raise FxError("cannot be decoded")
+        return np.ones(4, np.float32), 44_100
+
+    def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
+        return Features(np.ones((2, 4, 16), np.uint16), None, (0.0, 0.1))
+
+
+def test_predict_goes_on_after_a_bad_file(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("fxtrain.contract.open_frontend", Ears)
+    for name in ("one.wav", "bad.wav", "two.wav"):
+        (tmp_path / name).write_bytes(b"")
+    clips = [tmp_path / name for name in ("one.wav", "bad.wav", "two.wav")]
+    assert call("predict", *clips, "--run", trained, "--json") == 1
+    streams = capsys.readouterr()
+    lines = [json.loads(line) for line in streams.out.splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["one.wav", "two.wav"]
+    assert "bad.wav: cannot be decoded" in only_line(streams.err)
+    monkeypatch.chdir(trained.parent.parent)
+    assert call("predict", clips[0]) == 0
+    streams = capsys.readouterr()
+    assert streams.out.startswith(str(clips[0]))
+    assert only_line(streams.err) == "model: runs/one"
+
+
+def test_predict_without_the_pipeline_says_which_extra(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(hearing: Hearing) -> None:
+        raise MissingExtraError('pip install "fxpipe[pipeline]"')
+
+    monkeypatch.setattr("fxtrain.contract.open_frontend", missing)
+    assert call("predict", "x.wav", "--run", trained) == 1
+    assert "fxpipe[pipeline]" in only_line(capsys.readouterr().err)
+
+
+def test_predict_without_a_model_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("predict", "x.wav") == 1
+    assert "fxtrain fit SHARDS" in only_line(capsys.readouterr().err)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from fxtrain.cli import cli, run_cli; run_cli(cli, 'fxtrain', ['-h']);"
+        "heavy = {'torch', 'lightning', 'zarr', 'webdataset', 'numpy'} & set(sys.modules);"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

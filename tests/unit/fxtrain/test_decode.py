@@ -1,0 +1,272 @@
+"""Decoding against brute force, and the rules no answer may break."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from fxtrain.config import DecodeSettings, ModelConfig, Rules
+from fxtrain.contract import PAD, PedalEntry, Vocabulary
+from fxtrain.data.stream import Batch
+from fxtrain.decode import (
+    Candidate,
+    Hypothesis,
+    Scorer,
+    batch_scorer,
+    beam_search,
+    candidates,
+    head_score,
+    joint_head,
+    joint_scorer,
+    n_best,
+    precedence,
+    presence,
+    window_weight,
+)
+from fxtrain.models import Memory, SetOrder, build_model, resolve_model
+from fxtrain.tune import best_temperature, decode_batches, quality, tune
+
+N_PEDALS = 4
+VOCABULARY = Vocabulary(tuple(PedalEntry(name, "any", ()) for name in "abcd"))
+BOTH_WAYS = frozenset({frozenset("ab")})
+
+
+def random_scorer(n_samples: int, seed: int) -> Scorer:
+    """Log-probabilities that depend on the sample and the whole prefix, and on nothing else."""
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.randn(n_samples, 6, 7, N_PEDALS + 1, generator=generator) * 1.5
+
+    def score(prefixes: Tensor) -> Tensor:
+        last, length = prefixes[..., -1], prefixes.shape[-1]
+        mixed = (prefixes[..., 1:] * torch.arange(1, length)).sum(-1) % 6
+        rows = torch.arange(n_samples)[:, None]
+        return (table[rows, mixed, length - 1] + 0.3 * table[rows, last % 6, 0]).log_softmax(-1)
+
+    return score
+
+
+def brute_force(scorer: Scorer, rules: Rules) -> dict[tuple[int, ...], float]:
+    """Log-probability of every legal chain of sample 0, renormalised at each step."""
+    found = {}
+    for length in range(rules.min_length, rules.max_length + 1):
+        for chain in itertools.product(range(rules.n_pedals), repeat=length):
+            if not rules.repeats and len(set(chain)) < length:
+                continue
+            total = 0.0
+            for step, token in enumerate((*chain, rules.n_pedals)):
+                prefix = torch.tensor([[[rules.n_pedals, *chain[:step]]]])
+                row = scorer(prefix)[0, 0].clone()
+                if not rules.repeats:
+                    row[list(chain[:step])] = -math.inf
+                if step < rules.min_length:
+                    row[rules.n_pedals] = -math.inf
+                if step == rules.max_length:
+                    row[: rules.n_pedals] = -math.inf
+                total += float(row.log_softmax(-1)[token])
+            found[chain] = total
+    return found
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("min_length", [0, 2])
+def test_a_wide_beam_finds_what_brute_force_finds(repeats: bool, min_length: int) -> None:
+    rules = Rules(N_PEDALS, min_length, 3, repeats=repeats)
+    scorer = random_scorer(1, seed=3)
+    expected = brute_force(scorer, rules)
+    assert math.fsum(map(math.exp, expected.values())) == pytest.approx(1.0, abs=1e-5)
+    (found,) = beam_search(scorer, 1, rules, beam_size=len(expected) + 4)
+    assert {h.ids for h in found} == set(expected)
+    for hypothesis in found:
+        assert hypothesis.score == pytest.approx(expected[hypothesis.ids], abs=1e-4)
+    assert found[0].ids == max(expected, key=expected.__getitem__)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_n_best_is_never_worse_than_greedy(seed: int) -> None:
+    rules = Rules(N_PEDALS, 0, 4, repeats=False)
+    scorer = random_scorer(20, seed)
+    nothing = SetOrder(torch.zeros(20, N_PEDALS), torch.zeros(20, N_PEDALS, N_PEDALS))
+    greedy = beam_search(scorer, 20, rules, beam_size=1)
+    best = n_best(scorer, nothing, rules, DecodeSettings(beam_size=3))
+    for g, b in zip(greedy, best, strict=True):
+        assert b[0].score >= g[0].score - 1e-6
+        assert [h.score for h in b] == sorted((h.score for h in b), reverse=True)
+        assert len({h.ids for h in b}) == len(b)
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_no_repeats_and_no_chain_out_of_bounds(beam_size: int) -> None:
+    rules = Rules(N_PEDALS, 1, 3, repeats=False)
+    found = beam_search(random_scorer(50, seed=1), 50, rules, beam_size=beam_size)
+    for hypothesis in itertools.chain.from_iterable(found):
+        assert len(set(hypothesis.ids)) == len(hypothesis.ids)
+        assert 1 <= len(hypothesis.ids) <= 3
+        assert set(hypothesis.ids) <= set(range(N_PEDALS))
+
+
+def test_repeats_come_where_allowed() -> None:
+    def same_again(prefixes: Tensor) -> Tensor:
+        row = torch.tensor([5.0, 0.0, 0.0, 0.0, 0.0]).log_softmax(-1)
+        return row.expand(*prefixes.shape[:2], -1)
+
+    rules = Rules(N_PEDALS, 0, 3, repeats=True)
+    assert beam_search(same_again, 1, rules, beam_size=1)[0][0].ids == (0, 0, 0)
+
+
+def test_a_negative_length_bias_makes_chains_longer() -> None:
+    rules = Rules(N_PEDALS, 0, 4, repeats=False)
+    means = []
+    for bias in (-3.0, 0.0, 3.0):
+        found = beam_search(random_scorer(60, 2), 60, rules, beam_size=1, length_bias=bias)
+        means.append(sum(len(h[0].ids) for h in found) / 60)
+    assert means[0] > means[1] + 0.3 > means[2] + 0.6
+
+
+def small_model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    config = resolve_model(
+        ModelConfig(kind="gru", d_model=32, n_heads=2, subsample=1), n_codebooks=2, has_mel=False
+    )
+    return build_model(config, torch.randn(2, 16, 4), n_pedals=N_PEDALS, n_mels=0).eval()
+
+
+def test_windows_weigh_between_mean_and_sum() -> None:
+    assert window_weight(1, 0.5) == 1.0
+    assert 10 * window_weight(10, 0.0) == 10.0  # the sum
+    assert 10 * window_weight(10, 1.0) == 1.0  # the mean
+    assert 10 * window_weight(10, 0.25) == pytest.approx(10 / 3.25)
+
+
+def test_windows_are_scored_together() -> None:
+    model = small_model()
+    codes = torch.randint(16, (3, 2, 8), generator=torch.Generator().manual_seed(0))
+    memory = model.encode(codes, None)
+    prefix = torch.tensor([[[N_PEDALS, 1]]])
+    each = batch_scorer(model, memory)(prefix.expand(3, -1, -1))
+    together = joint_scorer(model, memory, 0.0)(prefix)
+    assert torch.allclose(together, each.sum(0, keepdim=True).log_softmax(-1), atol=1e-5)
+    twice = Memory(memory.states[:1].repeat(2, 1, 1), None)
+    same = joint_scorer(model, twice, 1.0)(prefix)
+    assert torch.allclose(same, each[:1], atol=1e-5)
+    heard = model.set_order(memory)
+    assert torch.allclose(joint_head(heard, 0.0).presence, heard.presence.sum(0, keepdim=True))
+
+
+def test_inference_never_sees_the_target() -> None:
+    # A known trap: feeding the true chain at every step of "inference".
+    model = small_model()
+    codes = torch.randint(16, (6, 2, 8), generator=torch.Generator().manual_seed(0))
+    rules = Rules(N_PEDALS, 1, 3, repeats=False)
+
+    def answers(order: Tensor) -> list[tuple[int, ...]]:
+        batch = Batch(
+            codes=codes,
+            mel=None,
+            order=order,
+            params=torch.zeros(6, 3, 1),
+            lengths=(order != PAD).sum(1),
+            position=torch.arange(6),
+        )
+        found, truth = decode_batches(model, [batch], rules, DecodeSettings())
+        assert truth == [tuple(i for i in row if i != PAD) for row in order.tolist()]
+        return [h[0].ids for h in found]
+
+    one = torch.tensor([[0, 1, 2]] * 6)
+    other = torch.tensor([[3, PAD, PAD]] * 6)
+    assert answers(one) == answers(other)
+
+
+def test_head_score_by_hand() -> None:
+    there, absent = [-0.1, -0.2, -0.3], [-1.0, -2.0, -3.0]
+    before = [[0.0, -0.5, -0.6], [-5.0, 0.0, -0.7], [-6.0, -7.0, 0.0]]
+    assert head_score((2, 0), there, absent, before) == pytest.approx(-0.3 - 0.1 - 2.0 - 6.0)
+    assert head_score((), there, absent, before) == pytest.approx(-6.0)
+
+
+def test_the_head_can_turn_the_answer() -> None:
+    def undecided(prefixes: Tensor) -> Tensor:
+        return torch.zeros(*prefixes.shape[:2], 3).log_softmax(-1)
+
+    heard = SetOrder(torch.tensor([[3.0, 3.0]]), torch.tensor([[[0.0, -4.0], [4.0, 0.0]]]))
+    rules = Rules(2, 0, 2, repeats=False)
+    (best, *_) = n_best(undecided, heard, rules, DecodeSettings(head_weight=1.0))[0]
+    assert best.ids == (1, 0)
+
+
+def test_orders_that_sound_alike_are_merged() -> None:
+    hypotheses = [
+        Hypothesis((0, 2), math.log(0.4)),
+        Hypothesis((1, 0), math.log(0.35)),
+        Hypothesis((0, 1), math.log(0.25)),
+    ]
+    merged = candidates(hypotheses, VOCABULARY, BOTH_WAYS, 1.0)
+    assert [c.names for c in merged] == [("b", "a"), ("a", "c")]
+    assert [c.probability for c in merged] == pytest.approx([0.6, 0.4])
+    assert merged[0].orders == (("b", "a"), ("a", "b"))
+    cooler = candidates(hypotheses, VOCABULARY, frozenset(), 0.1)
+    assert cooler[0].probability > 0.7
+    assert math.fsum(c.probability for c in cooler) == pytest.approx(1.0)
+
+
+def test_precedence_and_presence_are_read_off_the_n_best() -> None:
+    found = (
+        Candidate(("a", "b"), 0.6, ()),
+        Candidate(("b", "a", "c"), 0.3, ()),
+        Candidate(("c",), 0.1, ()),
+    )
+    assert precedence(found, "a", "b") == pytest.approx(0.6 / 0.9)
+    assert precedence(found, "b", "a") == pytest.approx(0.3 / 0.9)
+    assert precedence(found, "a", "d") == 0.5
+    assert presence(found) == pytest.approx({"a": 0.9, "b": 0.9, "c": 0.4})
+
+
+def test_quality_counts_classes_and_edits() -> None:
+    right, edits = quality([(1, 0), (2,)], [(0, 1), (2, 3)], VOCABULARY, BOTH_WAYS)
+    assert (right, edits) == (0.5, -0.5)
+
+
+def test_temperature_rises_when_the_model_is_too_sure() -> None:
+    sure = [[Hypothesis((0,), 0.0), Hypothesis((1,), -4.0)]] * 10
+    half_right = [(0,), (1,)] * 5
+    always_right = [(0,)] * 10
+    assert best_temperature(sure, half_right, VOCABULARY, frozenset()) > 3.0
+    assert best_temperature(sure, always_right, VOCABULARY, frozenset()) < 1.0
+
+
+def test_tuning_lengthens_chains_that_come_out_too_short() -> None:
+    class TooShort(torch.nn.Module):
+        """Prefers pedal 0, then 1, but likes to stop a little more."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
+            return Memory(torch.zeros(len(codes), 1, 1), None)
+
+        def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
+            row = torch.tensor([2.0, 1.0, -4.0, -4.0, 2.7])
+            return row.expand(*tokens.shape, -1)
+
+        def set_order(self, memory: Memory) -> SetOrder:
+            n = len(memory.states)
+            return SetOrder(torch.zeros(n, N_PEDALS), torch.zeros(n, N_PEDALS, N_PEDALS))
+
+    order = torch.tensor([[0, 1]] * 8)
+    batch = Batch(
+        codes=torch.zeros(8, 1, 1, dtype=torch.int64),
+        mel=None,
+        order=order,
+        params=torch.zeros(8, 2, 1),
+        lengths=torch.full((8,), 2),
+        position=torch.arange(8),
+    )
+    rules = Rules(N_PEDALS, 1, 2, repeats=False)
+    settings = tune(TooShort(), [batch], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
+    assert settings.length_bias < 0
+    found, _ = decode_batches(TooShort(), [batch], rules, settings)  # type: ignore[arg-type]
+    assert {h[0].ids for h in found} == {(0, 1)}

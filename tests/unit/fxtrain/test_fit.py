@@ -1,0 +1,262 @@
+"""Training end to end on a tiny learnable data set: results, resuming, stopping, refusing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from fixtures.shards import make_shards
+from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run
+from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
+from fxtrain.contract import ContractError, DamagedError, FxError, UsageError, VocabularyError
+from fxtrain.data import ShardDataset, open_shards
+from fxtrain.errors import CheckpointError, InterruptedFitError
+from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
+from fxtrain.fit import (
+    check_resume,
+    claim,
+    fit,
+    lightning_precision,
+    load_run_config,
+    new_run_folder,
+    plan,
+)
+from fxtrain.module import confusion_image, lr_factor
+
+MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
+SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=3, lr=3e-3, warmup_steps=5))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    path = tmp_path_factory.mktemp("data") / "shards"
+    make_shards(path, n_train=96, n_valid=24, n_test=32)
+    return open_shards(path)
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None)
+    return run
+
+
+def test_a_run_directory_holds_everything(finished: Path) -> None:
+    names = {p.relative_to(finished).as_posix() for p in finished.rglob("*") if p.is_file()}
+    events = {name for name in names if name.startswith("tensorboard/events")}
+    assert len(events) == 1
+    assert names - events == {
+        "config.json",
+        "model.json",
+        "model.safetensors",
+        "metrics.json",
+        "checkpoints/best.safetensors",
+        "checkpoints/last.ckpt",
+        "tensorboard/hparams.yaml",
+    }
+    config = config_from_dict(json.loads((finished / "config.json").read_text()), "config.json")
+    assert config.train == SETTINGS.train
+    assert config.model.use_mel is False  # resolved: these shards have none
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert 1 <= metrics["best_epoch"] <= 3
+    assert set(metrics["valid"]["exact"]) == {"value", "low", "high", "n"}
+
+
+def test_tensorboard_holds_losses_scores_rate_and_confusion(finished: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    scalars = {"train/loss", "train/tokens", "valid/loss", "valid/exact_class", "valid/set"}
+    assert scalars <= set(tags["scalars"])
+    assert any(tag.startswith("lr") for tag in tags["scalars"]), tags["scalars"]
+    assert tags["images"] == ["valid/confusion"]
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_checkpoints_load_without_running_code(finished: Path) -> None:
+    held = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)
+    assert held["epoch"] == 2
+    assert held["fxtrain"]["card"]["kind"] == "fxtrain-model"
+
+
+def test_the_model_has_learnt_and_evaluation_says_so(dataset: ShardDataset, tmp_path: Path) -> None:
+    longer = Config(MODEL, TrainConfig(batch_size=16, max_epochs=14, lr=5e-3, warmup_steps=5))
+    said: list[str] = []
+    result = fit(dataset, longer, tmp_path / "run", device="cpu", say=said.append)
+    assert any(re.match(r"epoch +1/14 +valid loss", line) for line in said)
+    run = load_run(tmp_path / "run")
+    assert run.card == result.card
+    found = evaluate(run, dataset)
+    assert found.scores["set"].value > 0.7
+    assert found.scores["exact_class"].value > found.null["exact_class"] - 0.2
+    assert found.scores["exact_class"].value > found.constant["exact_class"] + 0.2
+    assert found.n == 32
+    save_evaluation(run, found)
+    data = json.loads((run.path / "evaluation.json").read_text())
+    assert data == json.loads(json.dumps(evaluation_dict(found)))
+    assert set(data["scores"]["exact"]) == {
+        "value", "low", "high", "n", "null", "constant", "ceiling",
+    }  # fmt: skip
+    text = "\n".join(table(found))
+    for word in ("exact@2", "null", "ceiling", "95 % interval", "distortion", "calibration"):
+        assert word in text
+
+
+def test_stopped_by_ctrl_c_and_resumed_is_as_if_never_stopped(
+    dataset: ShardDataset, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "stopped"
+
+    def press_ctrl_c(text: str) -> None:
+        if text.startswith("epoch   1/"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedFitError, match=f"fxtrain fit .*shards --resume {run}"):
+        fit(dataset, SETTINGS, run, device="cpu", say=press_ctrl_c)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load_run(run).card.n_train == 96  # usable already
+    config = load_run_config(run)
+    check_resume(run, dataset)
+    fit(dataset, config, run, resume=True, device="cpu", say=lambda text: None)
+    whole = safetensors.torch.load_file(finished / "checkpoints/best.safetensors")
+    again = safetensors.torch.load_file(run / "checkpoints/best.safetensors")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    ends = [torch.load(r / "checkpoints/last.ckpt", weights_only=True) for r in (finished, run)]
+    states = [end["state_dict"] for end in ends]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_resuming_on_other_shards_is_refused(finished: Path, tmp_path: Path) -> None:
+    make_shards(tmp_path / "pedals", n_train=8, n_valid=8, n_test=0, pedals=("fuzz", "wah"))
+    with pytest.raises(VocabularyError, match="only the shards know fuzz, wah"):
+        check_resume(finished, open_shards(tmp_path / "pedals"))
+    make_shards(tmp_path / "codec", n_train=8, n_valid=8, n_test=0, codec_name="other")
+    with pytest.raises(VocabularyError, match="codec name 'other'"):
+        check_resume(finished, open_shards(tmp_path / "codec"))
+    make_shards(tmp_path / "seed", n_train=8, n_valid=8, n_test=0, seed=5)
+    check_resume(finished, open_shards(tmp_path / "seed"))
+    with pytest.raises(CheckpointError, match="not the ones the run began with"):
+        fit(
+            open_shards(tmp_path / "seed"),
+            load_run_config(finished, max_epochs=4),
+            finished,
+            resume=True,
+            device="cpu",
+            say=lambda text: None,
+        )
+
+
+def test_two_codecs_cannot_be_trained_on_together(tmp_path: Path) -> None:
+    make_shards(tmp_path / "a", n_train=8, n_valid=8, n_test=0)
+    make_shards(tmp_path / "b", n_train=8, n_valid=8, n_test=0, seed=1, codec_name="other")
+    with pytest.raises(VocabularyError, match="codec name"):
+        open_shards([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    index = make_shards(tmp_path / "shards", n_train=32, n_valid=8, n_test=0)
+    victim = tmp_path / "shards" / index.shards_of("train")[0].files[0].path
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    victim.write_bytes(data)
+    with pytest.raises(DamagedError, match=re.escape(victim.name)):
+        fit(
+            open_shards(tmp_path / "shards"),
+            SETTINGS,
+            tmp_path / "run",
+            device="cpu",
+            say=lambda text: None,
+        )
+    assert not (tmp_path / "run" / CARD_NAME).exists()
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", n_train=8, n_valid=0, n_test=8)
+    with pytest.raises(ContractError, match="'valid'"):
+        plan(open_shards(tmp_path / "shards"), SETTINGS, "cpu")
+
+
+def test_a_loss_that_explodes_says_what_to_do(dataset: ShardDataset, tmp_path: Path) -> None:
+    wild = Config(MODEL, TrainConfig(batch_size=16, max_epochs=3, lr=1e30, warmup_steps=0))
+    with pytest.raises(FxError, match="lower --lr"):
+        fit(dataset, wild, tmp_path / "run", device="cpu", say=lambda text: None)
+
+
+def test_plan_counts(dataset: ShardDataset) -> None:
+    found = plan(dataset, SETTINGS, "cpu")
+    assert (found.n_train, found.n_valid) == (96, 24)
+    assert (found.steps_per_epoch, found.max_epochs) == (6, 3)
+    assert found.n_parameters > 10_000
+    assert found.seconds > 0
+
+
+def test_a_run_is_never_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS_NAME).write_bytes(b"")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        claim(tmp_path, overwrite=False)
+    claim(tmp_path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    claim(tmp_path, overwrite=False)
+
+
+def test_run_folders_never_collide(tmp_path: Path) -> None:
+    first = new_run_folder(tmp_path)
+    first.mkdir()
+    assert new_run_folder(tmp_path) != first
+
+
+def test_settings_files(tmp_path: Path) -> None:
+    path = tmp_path / "fit.toml"
+    path.write_text('[model]\nkind = "gru"\nd_model = 64\n[train]\nlr = 1\n')
+    config = load_config(path, {"model": {"kind": "transformer"}, "train": {"lr": None}})
+    assert (config.model.kind, config.model.d_model, config.train.lr) == ("transformer", 64, 1.0)
+    path.write_text("[train]\nlabel_smoothin = 0.1\n")
+    with pytest.raises(UsageError, match="did you mean 'label_smoothing'"):
+        load_config(path, {})
+    path.write_text("[train\n")
+    with pytest.raises(UsageError, match="not a TOML file"):
+        load_config(path, {})
+    with pytest.raises(UsageError, match="cannot read"):
+        load_config(tmp_path / "none.toml", {})
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        load_run_config(tmp_path)
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    factors = [lr_factor(step, 10, 100) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 11)
+    assert max(factors) == factors[10] == 1.0
+    assert factors[-1] == pytest.approx(0.02)
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
+
+
+def test_precision_words() -> None:
+    assert lightning_precision("auto", torch.device("cpu")) == "32-true"
+    assert lightning_precision("bf16", torch.device("cpu")) == "bf16-mixed"
+    with pytest.raises(UsageError, match="needs a GPU"):
+        lightning_precision("16", torch.device("cpu"))
+
+
+def test_confusion_image_is_dark_where_rows_agree() -> None:
+    image = confusion_image(np.array([[5, 0], [0, 0]]), cell=4)
+    assert image.shape == (8, 8, 3)
+    assert image[2, 2].tolist() == [20, 60, 160]
+    assert image[2, 6].tolist() == image[6, 6].tolist() == [255, 255, 255]

@@ -1,0 +1,259 @@
+"""Scores against hand-calculated cases and brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxtrain.contract import count_classes, normal_form
+from fxtrain.metrics import (
+    HEADLINES,
+    by_pair,
+    by_pedal,
+    calibration_error,
+    ceilings,
+    confusion,
+    constant_chain,
+    fixed_order,
+    interval,
+    levenshtein,
+    pairwise_counts,
+    scores,
+    spearman,
+    wilson,
+)
+from fxtrain.orders import class_size, fixed_pairs, free_pairs
+
+PEDALS = ("drive", "chorus", "delay", "reverb")
+COMMUTES = frozenset({frozenset(("delay", "reverb"))})
+ALL_PAIRS = [frozenset(pair) for pair in itertools.combinations(PEDALS, 2)]
+
+chains = st.permutations(PEDALS).flatmap(
+    lambda order: st.integers(0, 4).map(lambda n: tuple(order[:n]))
+)
+pair_sets = st.frozensets(st.sampled_from(ALL_PAIRS))
+
+TRUTH = [
+    ("drive",),
+    ("drive", "delay"),
+    ("delay", "reverb"),
+    ("chorus", "drive", "reverb"),
+]
+SAID = [
+    ("drive",),  # exact
+    ("delay", "drive"),  # right set, wrong order
+    ("reverb", "delay"),  # sounds the same
+    ("chorus", "reverb"),  # one missed
+]
+
+
+def score_all(truth: list[tuple[str, ...]], said: list[tuple[str, ...]]) -> dict[str, float]:
+    rng = np.random.default_rng(0)
+    found = scores(truth, said, pedals=PEDALS, commutes=COMMUTES, rng=rng, n_resamples=50)
+    return {name: score.value for name, score in found.items()}
+
+
+def test_every_score_by_hand() -> None:
+    assert score_all(TRUTH, SAID) == pytest.approx(
+        {
+            "exact": 1 / 4,
+            "exact_class": 2 / 4,
+            "exact_mean": (1 + 0 + 0) / 3,
+            "exact_class_mean": (1 + 1 / 2 + 0) / 3,
+            "set": 3 / 4,
+            "order_given_set": 0 / 2,
+            "order_class_given_set": 1 / 2,
+            # drive-delay wrong, chorus-reverb right; delay-reverb cannot be heard
+            "pairwise": 1 / 2,
+            "levenshtein": (0 + 2 + 2 + 1) / 4,
+            # true 8 times, said 7 times, 7 of them right
+            "f1_micro": 14 / 15,
+            # drive 4/5 and three perfect ones
+            "f1_macro": (4 / 5 + 1 + 1 + 1) / 4,
+            "spearman": (-1 - 1 + 1) / 3,
+            "exact@1": 1.0,
+            "exact@2": 0.0,
+            "exact@3": 0.0,
+            "exact_class@1": 1.0,
+            "exact_class@2": 0.5,
+            "exact_class@3": 0.0,
+        }
+    )
+
+
+def test_perfect_answers_score_one() -> None:
+    found = score_all(TRUTH, TRUTH)
+    assert found.pop("levenshtein") == 0.0
+    assert set(found.values()) == {1.0}
+    assert set(HEADLINES) - {"levenshtein"} <= set(found)
+
+
+def test_what_nothing_counts_for_is_nan() -> None:
+    found = score_all([("drive",), ()], [(), ()])
+    assert math.isnan(found["pairwise"])
+    assert math.isnan(found["order_given_set"])
+    assert math.isnan(found["spearman"])
+    assert found["exact"] == 0.5
+    assert found["f1_micro"] == 0.0
+
+
+def test_a_repeated_pedal_counts_in_the_set_score_but_not_as_the_right_chain() -> None:
+    found = score_all([("drive", "delay")], [("drive", "delay", "drive")])
+    assert found["set"] == 1.0
+    assert found["exact_class"] == 0.0
+    assert math.isnan(found["order_given_set"])
+
+
+def test_intervals_hold_the_value_and_repeat_with_the_seed() -> None:
+    truth, said = TRUTH * 25, SAID * 25
+
+    def run() -> dict[str, tuple[float, float, float]]:
+        rng = np.random.default_rng(5)
+        found = scores(truth, said, pedals=PEDALS, commutes=COMMUTES, rng=rng)
+        return {name: (score.low, score.value, score.high) for name, score in found.items()}
+
+    first = run()
+    assert first == run()
+    for low, value, high in first.values():
+        assert low <= value <= high
+    low, _, high = first["levenshtein"]
+    spread = np.std([0, 2, 2, 1]) / 10  # of a mean over 100 samples
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.2)
+
+
+def test_wilson_by_published_formula() -> None:
+    score = wilson(10, 10)
+    assert (score.value, score.high, score.n) == (1.0, pytest.approx(1.0), 10)
+    assert score.low == pytest.approx(0.7225, abs=1e-4)  # 1 / (1 + z^2 / n)
+    half = wilson(50, 100)
+    assert (half.low, half.high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert math.isnan(wilson(0, 0).value)
+
+
+def test_interval_ignores_draws_that_do_not_count() -> None:
+    assert interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
+    assert all(map(math.isnan, interval(np.array([np.nan]))))
+
+
+def test_levenshtein_on_known_words() -> None:
+    assert levenshtein("kitten", "sitting") == 3
+    assert levenshtein("", "abc") == levenshtein("abc", "") == 3
+    assert levenshtein("ab", "ba") == 2
+
+
+@given(a=chains, b=chains, c=chains)
+def test_levenshtein_is_a_distance(
+    a: tuple[str, ...], b: tuple[str, ...], c: tuple[str, ...]
+) -> None:
+    assert levenshtein(a, b) == levenshtein(b, a)
+    assert (levenshtein(a, b) == 0) == (a == b)
+    assert levenshtein(a, c) <= levenshtein(a, b) + levenshtein(b, c)
+
+
+@given(chain=chains, commutes=pair_sets)
+def test_class_size_counts_the_orders_with_one_normal_form(
+    chain: tuple[str, ...], commutes: frozenset[frozenset[str]]
+) -> None:
+    form = normal_form(chain, commutes)
+    same = [o for o in itertools.permutations(chain) if normal_form(o, commutes) == form]
+    assert class_size(chain, commutes) == len(same)
+
+
+@given(chain=chains, commutes=pair_sets)
+def test_fixed_pairs_keep_their_order_in_every_member_of_the_class(
+    chain: tuple[str, ...], commutes: frozenset[frozenset[str]]
+) -> None:
+    form = normal_form(chain, commutes)
+    same = [o for o in itertools.permutations(chain) if normal_form(o, commutes) == form]
+    pairs = [(a, b) for i, a in enumerate(chain) for b in chain[i + 1 :]]
+    fixed = [(a, b) for a, b in pairs if all(o.index(a) < o.index(b) for o in same)]
+    assert sorted(fixed_pairs(chain, commutes)) == sorted(fixed)
+    assert sorted(free_pairs(chain, commutes)) == sorted(set(pairs) - set(fixed))
+
+
+def test_repeated_pedals_have_no_before() -> None:
+    assert fixed_pairs(("drive", "delay", "drive"), frozenset()) == []
+    assert class_size(("drive", "delay", "drive"), frozenset()) == 1
+    both = frozenset({frozenset(("drive", "delay"))})
+    assert class_size(("drive", "delay", "drive"), both) == 3
+
+
+def test_a_pair_that_commutes_may_be_fixed_by_a_third_between() -> None:
+    commutes = frozenset({frozenset(("delay", "reverb"))})
+    assert ("delay", "reverb") in fixed_pairs(("delay", "drive", "reverb"), commutes)
+    assert pairwise_counts(("delay", "drive", "reverb"), ("reverb", "delay"), commutes) == (0, 1)
+
+
+def test_spearman_agrees_with_the_correlation_of_ranks() -> None:
+    y = ("drive", "chorus", "delay", "reverb")
+    for p in itertools.permutations(y):
+        expected = np.corrcoef(range(4), [p.index(name) for name in y])[0, 1]
+        assert spearman(y, p) == pytest.approx(expected)
+    assert spearman(y, ("reverb", "drive")) == -1.0
+    assert spearman(y, ("drive",)) is None
+
+
+def test_null_is_the_right_pedals_in_one_order() -> None:
+    orders = [o for n in (1, 2, 3) for o in itertools.permutations(PEDALS[:3], n)]
+    answers = fixed_order(orders, PEDALS)
+    assert len(orders) == 15
+    found = score_all(orders, answers)
+    assert found["set"] == 1.0
+    assert found["exact"] == pytest.approx(7 / 15)  # 46.7 %, as derived for three effects
+    four = [o for n in (1, 2, 3, 4) for o in itertools.permutations(PEDALS, n)]
+    assert score_all(four, fixed_order(four, PEDALS))["exact"] == pytest.approx(15 / 64)
+
+
+def test_constant_answer_is_the_commonest_chain() -> None:
+    truth = [("drive",), ("delay",), ("drive",)]
+    assert constant_chain(truth) == [("drive",)] * 3
+
+
+def test_ceiling_is_what_a_perfect_listener_gets_on_average() -> None:
+    truth = [o for n in (1, 2, 3) for o in itertools.permutations(PEDALS, n)]
+    best = ceilings(truth, COMMUTES)
+    rng = np.random.default_rng(1)
+    hits = []
+    for y in truth * 200:
+        form = normal_form(y, COMMUTES)
+        same = [o for o in itertools.permutations(y) if normal_form(o, COMMUTES) == form]
+        hits.append(same[rng.integers(len(same))] == y)
+    assert best["exact"] == pytest.approx(np.mean(hits), abs=0.01)
+    for n in (2, 3):
+        classes = orders = 0
+        for pedals in itertools.combinations(PEDALS, n):
+            found = count_classes(pedals, COMMUTES)
+            classes, orders = classes + found[0], orders + found[1]
+        assert best[f"exact@{n}"] == pytest.approx(classes / orders)
+    assert best["exact_class"] == 1.0
+    assert best["order_given_set"] < best["exact"] < 1.0
+
+
+def test_by_pedal_and_by_pair() -> None:
+    pedals = by_pedal(TRUTH, SAID, (*PEDALS, "wah"))
+    assert (pedals["drive"].precision, pedals["drive"].recall) == (1.0, 2 / 3)
+    assert pedals["drive"].n == 3
+    assert math.isnan(pedals["wah"].f1)
+    assert by_pair(TRUTH, SAID, COMMUTES) == {
+        ("chorus", "reverb"): (1, 1),
+        ("delay", "drive"): (0, 1),
+    }
+
+
+def test_confusion_counts_positions() -> None:
+    counts = confusion([("drive", "delay")], [("drive",)], PEDALS)
+    assert counts[0, 0] == 1  # drive heard as drive
+    assert counts[2, 4] == 1  # delay heard as nothing
+    assert counts.sum() == 2
+
+
+def test_calibration_error_by_hand() -> None:
+    confidence = np.array([0.95, 0.95, 0.15, 1.0])
+    right = np.array([1.0, 0.0, 0.0, 1.0])
+    # bin .9-1: |2.9 - 2| ; bin .1-.2: |0.15 - 0|
+    assert calibration_error(confidence, right) == pytest.approx((0.9 + 0.15) / 4)

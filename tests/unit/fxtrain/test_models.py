@@ -1,0 +1,276 @@
+"""Translators: what they hear, what they must not see, and that both can learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fxtrain.config import MODEL_KINDS, ModelConfig, Rules
+from fxtrain.contract import PAD, PedalEntry, UsageError, Vocabulary, normal_form
+from fxtrain.decode import batch_scorer, beam_search
+from fxtrain.errors import CheckpointError
+from fxtrain.models import MODELS, Translator, build_model, resolve_model
+from fxtrain.models.layers import hide_spans, sinusoids
+from fxtrain.objective import (
+    IGNORED,
+    alphabetical,
+    canonical_order,
+    commute_table,
+    head_losses,
+    losses,
+    precedence_target,
+    presence_target,
+    teacher_tokens,
+)
+
+N_PEDALS, N_BOOKS, SIZE, N_FRAMES = 4, 3, 40, 30
+
+
+def make_model(kind: str, *, n_mels: int = 0, seed: int = 0, **options: object) -> Translator:
+    torch.manual_seed(seed)
+    config = ModelConfig(kind=kind, d_model=48, n_heads=4, **options)  # type: ignore[arg-type]
+    resolved = resolve_model(config, n_codebooks=N_BOOKS, has_mel=n_mels > 0)
+    books = torch.randn(N_BOOKS, SIZE, 8, generator=torch.Generator().manual_seed(1))
+    return build_model(resolved, books, n_pedals=N_PEDALS, n_mels=n_mels).eval()
+
+
+def random_codes(n: int, n_frames: int = N_FRAMES, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(SIZE, (n, N_BOOKS, n_frames), generator=generator)
+
+
+def test_config_and_registry_name_the_same_models() -> None:
+    assert set(MODEL_KINDS) == set(MODELS)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_shapes(kind: str) -> None:
+    model = make_model(kind)
+    memory = model.encode(random_codes(5), None)
+    assert memory.states.shape == (5, 8, 48)  # 30 frames, halved twice, rounded up
+    tokens = torch.zeros(5, 2, 3, dtype=torch.int64)
+    assert model.decode(tokens, memory).shape == (5, 2, 3, N_PEDALS + 1)
+    heard = model.set_order(memory)
+    assert heard.presence.shape == (5, N_PEDALS)
+    assert torch.equal(heard.precedence, -heard.precedence.transpose(1, 2))
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_scores_never_depend_on_later_pedals(kind: str) -> None:
+    model = make_model(kind)
+    memory = model.encode(random_codes(1), None)
+    start = N_PEDALS
+    one = model.decode(torch.tensor([[[start, 0, 1, 2]]]), memory)
+    other = model.decode(torch.tensor([[[start, 0, 3, 1]]]), memory)
+    assert torch.allclose(one[..., :2, :], other[..., :2, :], atol=1e-6)
+    assert not torch.allclose(one[..., 2, :], other[..., 2, :], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_chains_of_a_clip_do_not_see_one_another(kind: str) -> None:
+    model = make_model(kind)
+    memory = model.encode(random_codes(2), None)
+    chains = torch.tensor([[[N_PEDALS, 0, 1], [N_PEDALS, 3, 2], [N_PEDALS, 1, 0]]] * 2)
+    together = model.decode(chains, memory)
+    alone = torch.cat([model.decode(chains[:, i : i + 1], memory) for i in range(3)], dim=1)
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+@pytest.mark.parametrize("extra", [1, 2, 7])
+def test_padding_never_changes_a_prediction(kind: str, extra: int) -> None:
+    model = make_model(kind, n_mels=6)
+    codes, garbage = random_codes(3), random_codes(3, extra, seed=9)
+    mel, noise = torch.rand(3, 6, N_FRAMES), torch.rand(3, 6, extra)
+    tokens = torch.tensor([[[N_PEDALS, 1, 2]]] * 3)
+    n_frames = torch.full((3,), N_FRAMES)
+    padded = model.encode(torch.cat((codes, garbage), 2), torch.cat((mel, noise), 2), n_frames)
+    plain = model.encode(codes, mel)
+    assert torch.allclose(model.decode(tokens, padded), model.decode(tokens, plain), atol=1e-5)
+    for a, b in zip(model.set_order(padded), model.set_order(plain), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_a_clip_is_heard_alike_whatever_stands_beside_it_in_the_batch(kind: str) -> None:
+    # A known trap: positions indexed by batch instead of time.
+    model = make_model(kind)
+    codes = random_codes(4)
+    together = model.encode(codes, None).states
+    alone = torch.cat([model.encode(codes[i : i + 1], None).states for i in range(4)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_transformer_hears_when_things_happen() -> None:
+    model = make_model("transformer")
+    steps = torch.ones(1, 6, 48)
+    states = model.encoder.context(steps, None, None)
+    assert not torch.allclose(states[:, 0], states[:, 3], atol=1e-3)
+
+
+def test_sinusoids_are_indexed_by_time() -> None:
+    code = sinusoids(5, 8, torch.device("cpu"))
+    assert code.shape == (5, 8)
+    assert torch.allclose(code[0], torch.tensor([0.0, 1.0] * 4))
+    assert code[3, 0] == pytest.approx(np.sin(3.0), abs=1e-6)
+    assert len(np.unique(code.numpy().round(4), axis=0)) == 5
+
+
+def test_codebook_vectors_are_frozen_and_normalised() -> None:
+    model = make_model("gru")
+    assert model.encoder.codes is not None
+    table = model.encoder.codes.table.reshape(N_BOOKS, SIZE, 8)
+    assert not table.requires_grad
+    assert torch.allclose(table.mean(1), torch.zeros(N_BOOKS, 8), atol=1e-5)
+    assert torch.allclose(table.std(1), torch.ones(N_BOOKS, 8), atol=1e-4)
+    assert "encoder.codes.table" in model.state_dict()
+    assert not any("table" in name for name, _ in model.named_parameters())
+
+
+def test_only_the_books_asked_for_are_read() -> None:
+    model = make_model("gru", n_codebooks=2)
+    codes = random_codes(2)
+    other = codes.clone()
+    other[:, 2] = 0
+    assert torch.equal(model.encode(codes, None).states, model.encode(other, None).states)
+    other[:, 1] = 0
+    assert not torch.equal(model.encode(codes, None).states, model.encode(other, None).states)
+
+
+def test_learned_residual_drops_whole_books_in_training_only() -> None:
+    model = make_model("gru", learned_residual=True, codebook_dropout=0.5)
+    frames = model.encoder.codes
+    assert frames is not None
+    codes = random_codes(2)
+    assert torch.equal(frames(codes), frames(codes))
+    frames.train()
+    assert not torch.equal(frames(codes), frames(codes))
+
+
+def test_hidden_frames_come_in_spans_of_about_the_asked_share() -> None:
+    torch.manual_seed(0)
+    hidden = hide_spans(torch.ones(200, 100, 1), 0.2)[..., 0] == 0
+    assert 0.12 < hidden.float().mean() < 0.25
+    n_spans = (hidden[:, 1:] & ~hidden[:, :-1]).sum()
+    assert hidden.sum() / n_spans > 5
+
+
+def test_mel_is_heard_where_asked_for_and_missing_mel_is_refused() -> None:
+    model = make_model("gru", n_mels=6)
+    codes = random_codes(1)
+    low, high = (model.encode(codes, torch.full((1, 6, N_FRAMES), v)) for v in (0.1, 0.9))
+    assert not torch.allclose(low.states, high.states)
+    with pytest.raises(ValueError, match="log-mel"):
+        model.encode(codes, None)
+    with pytest.raises(CheckpointError, match="no log-mel"):
+        resolve_model(ModelConfig(use_mel=True), n_codebooks=3, has_mel=False)
+    with pytest.raises(CheckpointError, match="hear nothing"):
+        resolve_model(ModelConfig(use_codes=False), n_codebooks=3, has_mel=False)
+    with pytest.raises(CheckpointError, match="n_codebooks is 9"):
+        resolve_model(ModelConfig(n_codebooks=9), n_codebooks=3, has_mel=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "transfomer"}, "did you mean 'transformer'"),
+        ({"d_model": 50}, "multiple of 8"),
+        ({"subsample": 3}, "power of two"),
+        ({"dropout": 1.5}, "dropout is 1.5"),
+        ({"n_layers": 0}, "n_layers is 0"),
+        ({"use_codes": False, "use_mel": False}, "hear nothing"),
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ModelConfig(**options)  # type: ignore[arg-type]
+
+
+def test_default_models_are_small() -> None:
+    for kind in MODEL_KINDS:
+        config = resolve_model(ModelConfig(kind=kind), n_codebooks=9, has_mel=True)
+        model = build_model(config, torch.randn(9, 1024, 8), n_pedals=10, n_mels=64)
+        assert 300_000 < model.n_parameters < 1_000_000
+
+
+def test_teacher_tokens_by_hand() -> None:
+    order = torch.tensor([[2, 0, PAD], [PAD, PAD, PAD], [1, 3, 0]])
+    inputs, targets = teacher_tokens(order, 4)
+    assert inputs.tolist() == [[4, 2, 0, 4], [4, 4, 4, 4], [4, 1, 3, 0]]
+    i = IGNORED
+    assert targets.tolist() == [[2, 0, 4, i], [4, i, i, i], [1, 3, 0, 4]]
+
+
+def test_head_targets_by_hand() -> None:
+    order = torch.tensor([[2, 0, PAD], [1, 0, 1]])
+    assert presence_target(order, 3).tolist() == [[1, 0, 1], [1, 1, 0]]
+    pairs = precedence_target(order, 3)
+    assert pairs[0].nonzero().tolist() == [[2, 0]]
+    assert pairs[1].nonzero().tolist() == []  # 1 stands before and after 0: no single answer
+
+
+def test_head_losses_of_a_certain_and_right_head_vanish() -> None:
+    model = make_model("gru")
+    heard = model.set_order(model.encode(random_codes(1), None))
+    order = torch.tensor([[2, 0, PAD]])
+    sure = 40.0 * (2 * presence_target(order, N_PEDALS) - 1)
+    pairs = precedence_target(order, N_PEDALS)
+    right = heard._replace(presence=sure, precedence=40.0 * (pairs - pairs.transpose(1, 2)))
+    assert sum(map(float, head_losses(right, order))) < 1e-6
+    wrong = right._replace(precedence=-right.precedence)
+    assert float(head_losses(wrong, order)[1]) == pytest.approx(40.0, rel=1e-4)
+
+
+NAMES = ("reverb", "chorus", "delay", "fuzz", "eq")
+ENTRIES = Vocabulary(tuple(PedalEntry(name, "any", ()) for name in NAMES))
+ALL_PAIRS = [frozenset((a, b)) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]]
+
+
+@given(
+    chain=st.lists(st.integers(0, len(NAMES) - 1), max_size=6),
+    commutes=st.frozensets(st.sampled_from(ALL_PAIRS)),
+)
+def test_canonical_order_is_the_normal_form(
+    chain: list[int], commutes: frozenset[frozenset[str]]
+) -> None:
+    order = torch.full((2, 6), PAD)
+    order[0, : len(chain)] = torch.tensor(chain, dtype=torch.int64)
+    table, rank = commute_table(ENTRIES, commutes), alphabetical(ENTRIES)
+    found = ENTRIES.decode_order(canonical_order(order, table, rank)[0].numpy())
+    assert found == normal_form([NAMES[i] for i in chain], commutes)
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_learns_32_chains_by_heart(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    order = np.full((32, 3), PAD)
+    codes = rng.integers(0, 8, (32, N_BOOKS, N_FRAMES))
+    for row in range(32):
+        length = rng.integers(1, 4)
+        order[row, :length] = rng.permutation(N_PEDALS)[:length]
+        for place in range(3):
+            band = N_PEDALS if order[row, place] == PAD else order[row, place]
+            codes[row, :, 10 * place : 10 * place + 10] += 8 * band
+    torch.manual_seed(0)
+    model = make_model(kind, dropout=0.0, frame_mask=0.0).train()
+    heard, target = torch.from_numpy(codes), torch.from_numpy(order)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        found = losses(
+            model, model.encode(heard, None), target, label_smoothing=0.05, head_weight=0.5
+        )
+        optimizer.zero_grad()
+        found.total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+    rules = Rules(N_PEDALS, 1, 3, repeats=False)
+    scorer = batch_scorer(model, model.encode(heard, None))
+    answers = [h[0].ids for h in beam_search(scorer, 32, rules, beam_size=1)]
+    truth = [tuple(i for i in row if i != PAD) for row in order.tolist()]
+    assert np.mean([a == t for a, t in zip(answers, truth, strict=True)]) > 0.9
+    presence = model.set_order(model.encode(heard, None)).presence > 0
+    assert (presence == presence_target(target, N_PEDALS).bool()).float().mean() > 0.95

@@ -1,0 +1,161 @@
+"""From a recording to pedals through a frontend that stands in for the ears."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fixtures.shards import make_shards
+from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
+from fxtrain.config import ModelConfig
+from fxtrain.contract import Chain, Features, FxError, PedalEntry
+from fxtrain.decode import Candidate
+from fxtrain.errors import CheckpointError, UnreadableFileError
+from fxtrain.models import resolve_model
+from fxtrain.predict import (
+    PairOrder,
+    Prediction,
+    newest_run,
+    predict_features,
+    predict_file,
+    prediction_dict,
+    prediction_lines,
+)
+
+
+class Ears:
+    """Returns set features for any wave; a wave of nothing has no sounding window."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+
+    def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
+        if Path(path).read_bytes() == b"not audio":
+            raise FxError("not an audio file")
+        return np.ones(8, np.float32), 44_100
+
+    def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
+        return self.features
+
+    def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:
+        return dry
+
+    def pedals(self) -> tuple[PedalEntry, ...]:
+        return ()
+
+
+def make_features(n_windows: int, *, n_mels: int = 8) -> Features:
+    rng = np.random.default_rng(n_windows)
+    return Features(
+        codes=rng.integers(0, 64, (n_windows, 4, 16)).astype(np.uint16),
+        mel=rng.integers(0, 255, (n_windows, n_mels, 16)).astype(np.uint8),
+        starts_s=tuple(0.5 * i for i in range(n_windows)),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    path = tmp_path_factory.mktemp("predict")
+    index = make_shards(path / "shards", n_train=8, n_valid=4, n_test=0, with_mel=True)
+    config = ModelConfig(kind="gru", d_model=32, n_heads=2)
+    card = card_of(index, resolve_model(config, n_codebooks=4, has_mel=True), {})
+    card = dataclasses.replace(card, rules=dataclasses.replace(card.rules, min_length=2))
+    torch.manual_seed(0)
+    save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
+    return load_run(path / "run")
+
+
+def test_probabilities_and_pairs_are_consistent(run: Run) -> None:
+    found = predict_features(run, make_features(1))
+    assert sum(c.probability for c in found.candidates) == pytest.approx(1.0)
+    assert len(set(found.names)) == len(found.names) >= 2
+    assert set(found.presence) == set(found.names) == set(found.textbook)
+    assert all(0 < p <= 1 + 1e-9 for p in found.presence.values())
+    assert len(found.pairs) == len(found.names) * (len(found.names) - 1) // 2
+    places = [run.card.vocabulary.names.index(name) for name in found.textbook]
+    assert places == sorted(places)
+
+
+def test_long_recordings_are_heard_in_parts_with_one_answer(run: Run) -> None:
+    many = make_features(70)
+    found = predict_features(run, many)
+    assert len(found.starts_s) == 70
+    order = np.random.default_rng(0).permutation(70)
+    assert many.mel is not None
+    shuffled = Features(many.codes[order], many.mel[order], many.starts_s)
+    again = predict_features(run, shuffled)
+    assert again.names == found.names
+    assert again.candidates[0].probability == pytest.approx(
+        found.candidates[0].probability, abs=1e-3
+    )
+
+
+def test_files_that_cannot_be_heard_are_named(run: Run, tmp_path: Path) -> None:
+    good = Ears(make_features(1))
+    with pytest.raises(UnreadableFileError, match=r"gone\.wav: no such file"):
+        predict_file(run, good, tmp_path / "gone.wav")
+    (tmp_path / "text.wav").write_bytes(b"not audio")
+    with pytest.raises(UnreadableFileError, match=r"text\.wav: not an audio file"):
+        predict_file(run, good, tmp_path / "text.wav")
+    (tmp_path / "silent.wav").write_bytes(b"silence")
+    with pytest.raises(UnreadableFileError, match=r"silent\.wav: nothing sounds"):
+        predict_file(run, Ears(make_features(0)), tmp_path / "silent.wav")
+
+
+PREDICTION = Prediction(
+    candidates=(
+        Candidate(("delay", "reverb"), 0.7, (("delay", "reverb"), ("reverb", "delay"))),
+        Candidate(("distortion", "delay"), 0.2, (("distortion", "delay"),)),
+        Candidate((), 0.1, ((),)),
+    ),
+    presence={"delay": 0.9, "reverb": 0.7},
+    pairs=(PairOrder("delay", "reverb", 0.5, False), PairOrder("delay", "wah", 0.6, True)),
+    textbook=("delay", "reverb"),
+    starts_s=(0.0, 0.5),
+)
+
+
+def test_prediction_as_json(run: Run) -> None:
+    data = json.loads(json.dumps(prediction_dict(PREDICTION, "clip.wav", run, 2)))
+    assert data["chain"] == ["delay", "reverb"]
+    assert data["pedals"] == [
+        {"name": "delay", "probability": 0.9},
+        {"name": "reverb", "probability": 0.7},
+    ]
+    assert [a["chain"] for a in data["alternatives"]] == [
+        ["delay", "reverb"],
+        ["distortion", "delay"],
+    ]
+    assert data["alternatives"][0]["orders_that_sound_alike"][1] == ["reverb", "delay"]
+    assert data["pairs"][0] == {
+        "first": "delay", "second": "reverb", "probability": 0.5, "audible": False,
+    }  # fmt: skip
+    assert data["windows_start_s"] == [0.0, 0.5]
+    assert any("DI" in text for text in data["assumptions"])
+
+
+def test_prediction_for_people() -> None:
+    text = "\n".join(prediction_lines(PREDICTION, "clip.wav", 3))
+    assert text.startswith("clip.wav: delay → reverb  (70% sure)")
+    assert "no audible order: delay / reverb" in text
+    assert "unsure order: delay before wah 60%" in text
+    assert "textbook order: the same" in text
+    assert "(no pedals)" in text
+    assert "heard 2 windows; assumes a guitar recorded directly (DI)" in text
+
+
+def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="train one with 'fxtrain fit SHARDS'"):
+        newest_run(tmp_path / "runs")
+    for age, name in enumerate(("b", "a", "c")):
+        card = tmp_path / "runs" / name / "model.json"
+        card.parent.mkdir(parents=True)
+        card.write_text("{}")
+        os.utime(card, (1000 - age, 1000 - age))
+    assert newest_run(tmp_path / "runs").name == "b"

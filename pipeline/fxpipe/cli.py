@@ -69,6 +69,7 @@ def fetch(name: str, data_dir: Path | None) -> None:
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")
+@click.option("--repair", is_flag=True, help="Read every byte that is there; remake what differs.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def render(**options: Any) -> None:
@@ -90,6 +91,7 @@ def render(**options: Any) -> None:
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")
+@click.option("--repair", is_flag=True, help="Read every byte that is there; remake what differs.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def encode(**options: Any) -> None:

@@ -30,6 +30,9 @@ def run(group: click.Group, prog: str) -> int:
     except FxError as error:
         click.echo(f"{prog}: error: {' '.join(str(error).split())}", err=True)
         return error.exit_code
+    except OSError as error:
+        click.echo(f"{prog}: error: {error.filename or ''}: {error.strerror or error}", err=True)
+        return FxError.exit_code
     return code if isinstance(code, int) else 0
 
 

@@ -187,13 +187,18 @@ def encode_all(
     workers: Workers,
     devices: Sequence[str],
     on_shard: Callable[[ShardEntry], None],
+    *,
+    repair: bool = False,
 ) -> DatasetIndex:
-    """Encode what is not there yet, then write the index. Safe to interrupt and to run again."""
+    """Encode what is not there yet, then write the index. Safe to interrupt and to run again.
+
+    ``repair`` reads every byte of what is there and makes again what differs.
+    """
     codec = load_codec(spec.codec, device=devices[0], precision=spec.precision, n_threads=1)
     identity, recipe = encode_identity(renders, codec.info, spec)
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices)
-    done = read_receipts(folder, identity)
+    done = read_receipts(folder, identity, verify=repair)
     if any(job["name"] not in done for job in jobs):
         folder.delete(INDEX_NAME)
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codec.codebooks))]

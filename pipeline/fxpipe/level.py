@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def loudness_lufs(wave: np.ndarray, sample_rate_hz: int) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def _meter(sample_rate_hz: int) -> object:
+def _meter(sample_rate_hz: int) -> Any:
     import pyloudnorm
 
     return pyloudnorm.Meter(sample_rate_hz, block_size=BLOCK_S)

@@ -42,7 +42,8 @@ def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
     bands = power @ _filters(sample_rate_hz, info)
     decibels = 10 * np.log10(np.maximum(bands.T, 1e-12))
     steps = np.round((decibels - info.floor_db) / info.step_db)
-    return np.clip(steps, 0, 255).astype(np.uint8)
+    frames_u8: np.ndarray = np.clip(steps, 0, 255).astype(np.uint8)
+    return frames_u8
 
 
 @functools.lru_cache(maxsize=4)

@@ -274,10 +274,18 @@ def _tally(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def render_all(
-    folder: Folder, plan: Plan, workers: Workers, on_shard: Callable[[ShardEntry], None]
+    folder: Folder,
+    plan: Plan,
+    workers: Workers,
+    on_shard: Callable[[ShardEntry], None],
+    *,
+    repair: bool = False,
 ) -> RendersIndex:
-    """Render what is not there yet, then write the index. Safe to interrupt and to run again."""
-    done = read_receipts(folder, plan.identity)
+    """Render what is not there yet, then write the index. Safe to interrupt and to run again.
+
+    ``repair`` reads every byte of what is there and makes again what differs.
+    """
+    done = read_receipts(folder, plan.identity, verify=repair)
     jobs = shard_jobs(plan, folder)
     if any(job["name"] not in done for job in jobs):
         folder.delete(INDEX_NAME)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fxtrain.contract import Folder, FxError, ShardEntry, from_dict, to_dict
+from fxtrain.contract import Folder, FxError, ShardEntry, check_files, from_dict, to_dict
 
 Job = dict[str, Any]
 RETRIES = 2
@@ -63,8 +63,11 @@ def write_receipt(folder: Folder, receipt: Receipt) -> None:
     folder.write(receipt_name(receipt.shard.name), json.dumps(to_dict(receipt)).encode())
 
 
-def read_receipts(folder: Folder, identity: str) -> dict[str, Receipt]:
-    """Shard name -> receipt, of shards of this identity whose files are all there, full length."""
+def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, Receipt]:
+    """Shard name -> receipt, of shards of this identity whose files are all there.
+
+    By length; with ``verify`` by every byte.
+    """
     found = {}
     for name in folder.names():
         if not (name.startswith(f"{RECEIPTS}/") and name.endswith(".json")):
@@ -73,11 +76,16 @@ def read_receipts(folder: Folder, identity: str) -> dict[str, Receipt]:
             receipt = from_dict(Receipt, json.loads(folder.read(name)), name)
         except (ValueError, FxError):
             continue  # cut short by a crash: the shard is made again
-        if receipt.identity == identity and all(
-            folder.size(file.path) == file.n_bytes for file in receipt.shard.files
-        ):
+        if receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify):
             found[receipt.shard.name] = receipt
     return found
+
+
+def is_whole(folder: Folder, shard: ShardEntry, *, verify: bool) -> bool:
+    """Are all files of a shard there: by length, or with ``verify`` by every byte?"""
+    if verify:
+        return not check_files(folder, shard.files)
+    return all(folder.size(file.path) == file.n_bytes for file in shard.files)
 
 
 def run_tasks(
@@ -89,13 +97,24 @@ def run_tasks(
     import distributed
 
     with _client(min(workers.n_workers, len(jobs)), workers.scheduler) as client:
-        futures = client.map(function, jobs, pure=False, retries=RETRIES)
+        futures = client.map(_try, [function] * len(jobs), jobs, pure=False, retries=RETRIES)
         try:
             for future in distributed.as_completed(futures):
-                yield future.result()
+                outcome = future.result()
+                if isinstance(outcome, FxError):
+                    raise outcome
+                yield outcome
                 future.release()
         finally:
             client.cancel(futures, force=True)
+
+
+def _try(function: Callable[[Job], Receipt], job: Job) -> Receipt | FxError:
+    """An ``FxError`` is an answer: trying again gives the same. Anything else dask tries again."""
+    try:
+        return function(job)
+    except FxError as error:
+        return error
 
 
 @contextmanager
@@ -127,8 +146,8 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,
-            silence_logs="ERROR",
+            dashboard_address=":0",
+            silence_logs="CRITICAL",
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -19,7 +19,7 @@ from fxpipe.encode import EncodeSpec, encode_all, encode_identity, shard_size_fo
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
 from fxpipe.sources import Source, default_data_dir, open_source
-from fxpipe.tasks import Workers, default_workers
+from fxpipe.tasks import Workers, default_workers, is_whole
 from fxtrain.contract import (
     INDEX_NAME,
     SPLITS,
@@ -49,6 +49,7 @@ def render_command(
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
+    repair: bool,
     dry_run: bool,
     as_json: bool,
     **chain_options: Any,
@@ -66,13 +67,13 @@ def render_command(
         )
         return
     _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
-    if _finished(folder, read_renders_index, plan.identity, overwrite):
+    if _finished(folder, read_renders_index, plan.identity, overwrite) and not repair:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
     else:
         with _resumable(), Progress(n_chains, "render") as on_shard:
             where = Workers(workers or default_workers(), scheduler)
-            index = render_all(folder, plan, where, on_shard)
+            index = render_all(folder, plan, where, on_shard, repair=repair)
     click.echo(json.dumps(_summary(index)) if as_json else render_summary(index, output))
 
 
@@ -89,6 +90,7 @@ def encode_command(
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
+    repair: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -118,14 +120,16 @@ def encode_command(
     identity, _ = encode_identity(
         index, load_codec(codec, device=devices[0], precision=precision).info, spec
     )
-    if _finished(folder, read_index, identity, overwrite):
+    if _finished(folder, read_index, identity, overwrite) and not repair:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
     else:
         n_workers = len(devices) if gpu is not None else (workers or default_workers())
         with _resumable(), Progress(n, "encode") as on_shard:
             where = Workers(n_workers, scheduler)
-            shards = encode_all(renders_folder, index, folder, spec, where, devices, on_shard)
+            shards = encode_all(
+                renders_folder, index, folder, spec, where, devices, on_shard, repair=repair
+            )
     click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
 
 
@@ -191,11 +195,7 @@ def _finished(
     if folder.size(INDEX_NAME) is not None:
         index = read(folder)
         if index.identity == identity:
-            return all(
-                folder.size(file.path) == file.n_bytes
-                for shard in index.shards
-                for file in shard.files
-            )
+            return all(is_whole(folder, shard, verify=False) for shard in index.shards)
         raise UsageError(
             f"{folder.uri} holds another finished data set; choose another --output, or replace "
             "it with --overwrite"

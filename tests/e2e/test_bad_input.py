@@ -131,6 +131,9 @@ def test_encode_refuses_unfinished_and_altered_renders(renders, tmp_path):
     checked = run("fxpipe", "check", altered, cwd=tmp_path)
     assert checked.code == 1
     assert "train-000000.npy" in checked.out
+    again = ["render", "--n-chains", "12", *SHORT, "-o", altered, "--repair"]
+    assert run("fxpipe", *again, cwd=tmp_path).code == 0
+    assert target.read_bytes() == (renders / "train-000000.npy").read_bytes()
 
 
 def test_overwrite_never_deletes_what_is_not_ours(tmp_path):

@@ -39,6 +39,7 @@ CARD_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.json"
+EVALUATION_NAME = "evaluation.json"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The command line of fxtrain: parse, call, print, exit code. Heavy imports inside commands.
 
-Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something failed, 2 usage.
+Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something failed, 2 usage,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fxtrain.fit import FitResult
 
 RUNS = "runs"
+INTERRUPTED = 130
 
 
 def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        message, code = "stopped", 1
+        message, code = "interrupted", INTERRUPTED
     except OSError as error:
         if error.errno == errno.EPIPE:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,7 +47,7 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
         if not isinstance(error, FxError):
             raise
         message, code = str(error), error.exit_code
-    click.echo(f"{prog}: error: {message}", err=True)
+    click.echo(f"{prog}: error: {' '.join(message.split())}", err=True)
     return code
 
 
@@ -136,18 +138,19 @@ def fit(
     dataset = open_shards(shards)
 
     from fxtrain import fit as training
+    from fxtrain import runs
 
     if resume is not None:
-        config = training.load_run_config(resume, max_epochs=epochs)
+        config = runs.load_run_config(resume, max_epochs=epochs)
     if dry_run:
         echo_plan(training.plan(dataset, config, device), as_json)
         return
     if resume is not None:
         run = resume
-        training.check_resume(run, dataset)
+        runs.check_resume(run, dataset)
     else:
-        run = output or training.new_run_folder(Path(RUNS))
-        training.claim(run, overwrite=overwrite)
+        run = output or runs.new_run_folder(Path(RUNS))
+        runs.claim(run, overwrite=overwrite)
     result = training.fit(
         dataset,
         config,
@@ -241,10 +244,11 @@ def predict(
     from fxtrain.contract import open_frontend
     from fxtrain.device import resolve_device
     from fxtrain.errors import UnreadableFileError
+    from fxtrain.runs import newest_run
 
     path = run
     if path is None:
-        path = hearing.newest_run(RUNS)
+        path = newest_run(RUNS)
         log(f"model: {path}")
     loaded = load_run(path, resolve_device(device))
     frontend = open_frontend(loaded.card.hearing)

@@ -3,7 +3,7 @@
 FxError
 ├── CheckpointError           a run directory that cannot be read, or was made by something else
 ├── UnreadableFileError       an audio file of a list that could not be heard
-└── InterruptedFitError       training was stopped by hand; the message says how to go on
+└── InterruptedFitError       exit 130: training was stopped by hand; it says how to go on
 """
 
 from __future__ import annotations
@@ -20,4 +20,4 @@ class UnreadableFileError(FxError):
 
 
 class InterruptedFitError(FxError):
-    pass
+    exit_code = 130

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fxtrain.checkpoint import Run, check_data
+from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.contract import LocalFolder, normal_form
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
@@ -31,7 +31,6 @@ from fxtrain.metrics import (
 )
 from fxtrain.tune import decode_batches
 
-EVALUATION_NAME = "evaluation.json"
 BATCH_SIZE = 64
 
 

@@ -11,8 +11,6 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
-import pickle
-import shutil
 import signal
 import threading
 import time
@@ -35,26 +33,22 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from fxtrain.checkpoint import (
-    CARD_NAME,
     CONFIG_NAME,
     METRICS_NAME,
-    WEIGHTS_NAME,
     ModelCard,
     card_of,
-    check_data,
     new_model,
     save_model,
 )
-from fxtrain.config import Config, TrainConfig, config_from_dict, config_json, replace_train
-from fxtrain.contract import FxError, LocalFolder, UsageError, from_dict, read_codebooks
+from fxtrain.config import Config, TrainConfig, config_json
+from fxtrain.contract import FxError, LocalFolder, UsageError, read_codebooks
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
 from fxtrain.device import resolve_device
-from fxtrain.errors import CheckpointError, InterruptedFitError
+from fxtrain.errors import InterruptedFitError
 from fxtrain.metrics import Score, scores
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import (
-    LAST_NAME,
     KeepBest,
     Say,
     StopOnSignal,
@@ -64,18 +58,8 @@ from fxtrain.module import (
     say_on_stderr,
 )
 from fxtrain.objective import losses
+from fxtrain.runs import LAST_NAME
 from fxtrain.tune import decode_batches, tune
-
-OWN_NAMES = (
-    CONFIG_NAME,
-    CARD_NAME,
-    WEIGHTS_NAME,
-    METRICS_NAME,
-    "evaluation.json",
-    "tensorboard",
-    "checkpoints",
-)
-"""All that a run directory may hold; nothing else in it is ever removed."""
 
 LIBRARIES = ("fxpipe", "torch", "lightning", "numpy", "safetensors")
 
@@ -177,11 +161,15 @@ def fit(
         f"{model.n_parameters:,} parameters on {place}"
     )
     module = TranslatorModule(model, card, config.train, dataset)
-    keep = KeepBest(run, say)
     stop = StopOnSignal()
     try:
-        with quiet_lightning(), stopped_by_ctrl_c(stop, say, config.train.n_devices):
-            trainer = make_trainer(run, config.train, place, progress, [keep, stop])
+        with (
+            quiet_lightning(),
+            stopped_by_ctrl_c(stop, say, config.train.n_devices),
+            torch.random.fork_rng(devices=[]),
+        ):
+            callbacks: list[Callback] = [KeepBest(run, say), stop]
+            trainer = make_trainer(run, config.train, place, progress, callbacks)
             last = str(run / LAST_NAME) if resume else None
             trainer.fit(module, ckpt_path=last, weights_only=True if resume else None)
     except (StopRequestedError, KeyboardInterrupt, SystemExit):
@@ -190,8 +178,8 @@ def fit(
         raise FxError(
             f"{place} ran out of memory; give a smaller --batch-size than {config.train.batch_size}"
         ) from None
-    load_best(run, model)
-    return finish(run, card, model, dataset, config, place, keep.best, started)
+    best = load_best(run, model)
+    return finish(run, card, model, dataset, config, place, best, started)
 
 
 def finish(
@@ -307,56 +295,6 @@ def interrupted(run: Path, card: ModelCard, model: Translator, dataset: ShardDat
     )
 
 
-def claim(run: Path, *, overwrite: bool) -> None:
-    """Make sure that ``run`` is free; with ``overwrite`` what a fit writes is removed from it."""
-    there = [name for name in OWN_NAMES if (run / name).exists()]
-    if not there:
-        return
-    if not overwrite:
-        raise UsageError(
-            f"{run}: a run is there already ({', '.join(there)}); go on with --resume {run}, "
-            "replace it with --overwrite, or give another --output"
-        )
-    for name in there:
-        if (run / name).is_dir():
-            shutil.rmtree(run / name)
-        else:
-            (run / name).unlink()
-
-
-def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
-    """The settings a run was begun with; ``max_epochs`` may be raised."""
-    where = run / CONFIG_NAME
-    if not where.is_file() or not (run / LAST_NAME).is_file():
-        missing = CONFIG_NAME if not where.is_file() else LAST_NAME
-        raise CheckpointError(
-            f"{run}: no {missing}, so there is nothing to resume; start a new run"
-        )
-    try:
-        data = json.loads(where.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{where}: not JSON ({error})") from None
-    config = config_from_dict(data, str(where))
-    return config if max_epochs is None else replace_train(config, max_epochs=max_epochs)
-
-
-def check_resume(run: Path, dataset: ShardDataset) -> None:
-    """Raise unless the shards are those of the run, naming the difference in pedals or codec."""
-    try:
-        held = torch.load(run / LAST_NAME, map_location="cpu", weights_only=True)
-        card = from_dict(ModelCard, held["fxtrain"]["card"], str(run / LAST_NAME))
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-        raise CheckpointError(f"{run / LAST_NAME}: cannot be read ({_line(error)})") from None
-    check_data(card, dataset.index, dataset.folder.uri)
-
-
-def new_run_folder(base: Path) -> Path:
-    """``base``/<local time>, with a number where that second is taken."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
-    return next(base / name for name in names if not (base / name).exists())
-
-
 def versions() -> dict[str, str]:
     """Versions of what shaped the result; a package run from its sources has none."""
     found = {}
@@ -401,7 +339,3 @@ def stopped_by_ctrl_c(stop: StopOnSignal, say: Say, n_devices: int) -> Iterator[
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

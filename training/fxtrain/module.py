@@ -5,6 +5,7 @@ Shapes: B batch, V pedal.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -29,10 +30,11 @@ from fxtrain.errors import CheckpointError
 from fxtrain.metrics import confusion
 from fxtrain.models import Translator
 from fxtrain.objective import Losses, alphabetical, canonical_order, commute_table, losses
+from fxtrain.runs import LAST_NAME
 from fxtrain.tune import canonical
 
 BEST_NAME = "checkpoints/best.safetensors"
-LAST_NAME = "checkpoints/last.ckpt"
+BEST_SCORES_NAME = "checkpoints/best.json"
 FINAL_LR = 0.02
 Say = Callable[[str], None]
 
@@ -286,7 +288,7 @@ class KeepBest(Callback):  # type: ignore[misc]
         if trainer.is_global_zero:
             if better:
                 assert isinstance(pl_module, TranslatorModule)
-                save_state(self.run, pl_module.scored)
+                save_best(self.run, pl_module.scored, now)
             if not trainer.progress_bar_callback:
                 self.say(self.line(trainer, now, better))
 
@@ -306,18 +308,20 @@ class KeepBest(Callback):  # type: ignore[misc]
         self.best = dict(state_dict["best"])
 
 
-def save_state(run: Path, model: Translator) -> None:
-    """The best weights so far, whole or not at all."""
+def save_best(run: Path, model: Translator, scores: dict[str, float]) -> None:
+    """The best weights so far and their validation scores, each whole or not at all."""
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     LocalFolder(run).write(BEST_NAME, safetensors.torch.save(state))
+    LocalFolder(run).write(BEST_SCORES_NAME, json.dumps(scores, indent=1).encode() + b"\n")
 
 
-def load_best(run: Path, model: Translator) -> None:
-    """Put the best weights of a run into ``model``."""
-    path = run / BEST_NAME
-    if not path.is_file():
+def load_best(run: Path, model: Translator) -> dict[str, float]:
+    """Put the best weights of a run into ``model``; their validation scores come back."""
+    path, scores = run / BEST_NAME, run / BEST_SCORES_NAME
+    if not path.is_file() or not scores.is_file():
         raise CheckpointError(f"{path} is missing: no epoch of this run was finished")
     load_state(model, path.read_bytes(), str(path))
+    return {name: float(value) for name, value in json.loads(scores.read_bytes()).items()}
 
 
 class StopOnSignal(Callback):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fxtrain.checkpoint import CARD_NAME, Run
+from fxtrain.checkpoint import Run
 from fxtrain.contract import Features, Frontend, FxError, arrow
 from fxtrain.decode import (
     Candidate,
@@ -24,7 +24,7 @@ from fxtrain.decode import (
     precedence,
     presence,
 )
-from fxtrain.errors import CheckpointError, UnreadableFileError
+from fxtrain.errors import UnreadableFileError
 from fxtrain.models import Memory, SetOrder
 from fxtrain.orders import fixed_pairs, free_pairs
 
@@ -119,17 +119,6 @@ def predict_file(run: Run, frontend: Frontend, path: str | os.PathLike[str]) -> 
         text = str(error)
         name = os.fspath(path)
         raise UnreadableFileError(text if name in text else f"{name}: {text}") from None
-
-
-def newest_run(base: str | os.PathLike[str] = "runs") -> Path:
-    """The run under ``base`` whose model was written last."""
-    cards = sorted(Path(base).glob(f"*/{CARD_NAME}"), key=lambda card: card.stat().st_mtime)
-    if not cards:
-        raise CheckpointError(
-            f"no trained model under {os.fspath(base)}/: train one with 'fxtrain fit SHARDS', "
-            "or name one with --run RUN"
-        )
-    return cards[-1].parent
 
 
 def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) -> dict[str, Any]:

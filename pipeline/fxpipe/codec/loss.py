@@ -6,40 +6,80 @@ Shapes: B batch, N audio sample.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FLOOR = 2e-5
+"""Amplitudes below this share of full scale carry no label: mel losses do not look there."""
+
+
+class LogMel(nn.Module):
+    """log10 of mel-band amplitude, floored: [B, N] -> [B, M, 1 + N // hop], frames centred."""
+
+    def __init__(self, sample_rate_hz: int, n_fft: int, hop_samples: int, n_mels: int) -> None:
+        super().__init__()
+        self._n_fft, self._hop = n_fft, hop_samples
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        filters = mel_filters(sample_rate_hz, n_fft, n_mels)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        window = self.get_buffer("window")
+        spectrum = torch.stft(audio, self._n_fft, self._hop, window=window, return_complex=True)
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        amplitude = (power + 1e-12).sqrt() * (2 / window.sum())
+        return (self.get_buffer("filters") @ amplitude).clamp_min(FLOOR).log10()
+
 
 class MelLoss(nn.Module):
-    """Mean |difference| of log10 mel magnitude over several windows, fp32. [B, N] x 2 -> scalar.
+    """Mean |difference| of log10 mel amplitude over several windows. [B, N] twice -> scalar."""
 
-    Amplitudes are floored at ``floor`` of full scale: quieter bins carry no label.
-    """
-
-    def __init__(self, sample_rate_hz: int, windows: tuple[int, ...], floor: float = 2e-5) -> None:
+    def __init__(self, sample_rate_hz: int, windows: Sequence[int]) -> None:
         super().__init__()
-        self._windows = windows
-        self._floor = floor
-        for n in windows:
-            self.register_buffer(f"window_{n}", torch.hann_window(n))
-            self.register_buffer(f"filters_{n}", mel_filters(sample_rate_hz, n, max(5, n // 12)))
+        self.scales = nn.ModuleList(
+            LogMel(sample_rate_hz, n, n // 4, max(5, n // 12)) for n in windows
+        )
 
     def forward(self, decoded: Tensor, target: Tensor) -> Tensor:
-        total = decoded.new_zeros(())
-        for n in self._windows:
-            total = total + F.l1_loss(self._log_mel(decoded, n), self._log_mel(target, n))
-        return total / len(self._windows)
+        losses = [F.l1_loss(scale(decoded), scale(target)) for scale in self.scales]
+        return torch.stack(losses).mean()
 
-    def _log_mel(self, audio: Tensor, n: int) -> Tensor:
-        window = self.get_buffer(f"window_{n}")
-        power = torch.view_as_real(
-            torch.stft(audio, n, n // 4, window=window, return_complex=True)
-        ).square().sum(-1)  # fmt: skip
-        amplitude = (power + 1e-12).sqrt() * (2 / window.sum())
-        return (self.get_buffer(f"filters_{n}") @ amplitude).clamp_min(self._floor).log10()
+
+class MelHead(nn.Module):
+    """Reads fine log-mels straight off the latents, while training: what tokens must keep.
+
+    The decoder has to learn to sound before its mel loss can teach the encoder anything fine;
+    this head need not. Two frames of a long and four of a short window for each latent frame.
+    """
+
+    def __init__(self, latent_channels: int, sample_rate_hz: int, hop_samples: int) -> None:
+        super().__init__()
+        self._parts = ((2, LogMel(sample_rate_hz, 4 * hop_samples, hop_samples // 2, 128)),
+                       (4, LogMel(sample_rate_hz, hop_samples, hop_samples // 4, 40)))  # fmt: skip
+        width = 2 * latent_channels
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(latent_channels),  # latents are small at first
+            nn.Conv1d(latent_channels, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv1d(width, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv1d(width, 2 * 128 + 4 * 40, 1),
+        )
+
+    def forward(self, latents: Tensor, audio: Tensor) -> Tensor:
+        """Mean |difference| in log10: latents [B, C, T], audio [B, N], N = T hops -> scalar."""
+        n_frames = latents.shape[2]
+        wanted = []
+        for n_each, log_mel in self._parts:
+            frames = log_mel(audio)[:, :, : n_each * n_frames]
+            frames = frames.unflatten(2, (n_frames, n_each)).permute(0, 1, 3, 2)
+            wanted.append(frames.flatten(1, 2))
+        # Log amplitudes lie around -3: with the offset the last layer starts near its task.
+        return F.l1_loss(self.layers(latents) - 3, torch.cat(wanted, 1))
 
 
 def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int) -> Tensor:

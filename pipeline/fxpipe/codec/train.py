@@ -24,11 +24,13 @@ from torch import Tensor, nn
 
 from fxpipe.codec import CODECS, dac
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
-from fxpipe.codec.loss import MelLoss, mel_error_db
+from fxpipe.codec.loss import MelHead, MelLoss, mel_error_db
 from fxpipe.errors import CodecError
 
 CHECKPOINT = "checkpoint.pt"
 LOG_EVERY = 25
+SAVE_EVERY = 250
+SHOWN = ("mel", "head", "l1", "commitment")
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class TrainConfig:
     final_share: float = 0.03
     grad_clip: float = 1.0
     mel_weight: float = 15.0
+    head_weight: float = 15.0
     l1_weight: float = 2.0
     commitment_weight: float = 0.25
-    mel_windows: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
+    mel_windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
     ema_decay: float = 0.999
     book_decay: float = 0.98
     renew_every: int = 20
@@ -61,9 +64,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class CodecScore:
-    """On held-out clips: error of the decoded sound, and how the books are used."""
+    """On held-out clips: errors of the decoded sound and of the head, and how books are used."""
 
     mel_error_db: float
+    head_error_db: float
     used_entries: tuple[int, ...]
     entropy_bits: tuple[float, ...]
 
@@ -81,11 +85,13 @@ def score_codec(model: nn.Module, audio: np.ndarray, sample_rate_hz: int) -> Cod
     """Encode, quantise and decode float32 [B, N], one clip at a time; N a multiple of the hop."""
     model.eval()
     parts: list[tuple[Tensor, Tensor]] = []
+    head_errors = []
     for clip in torch.from_numpy(audio):
         quantized, codes = model.get_submodule("quantizer")(
             model.get_submodule("encoder")(clip[None, None])
         )[:2]
         parts.append((model.get_submodule("decoder")(quantized)[:, 0], codes))
+        head_errors.append(20 * float(model.get_submodule("head")(quantized, clip[None])))
     decoded = torch.cat([part[0] for part in parts])
     codes = torch.cat([part[1] for part in parts])  # [B, K, T]
     n_samples = min(decoded.shape[1], audio.shape[1])
@@ -98,7 +104,7 @@ def score_codec(model: nn.Module, audio: np.ndarray, sample_rate_hz: int) -> Cod
         share = share[share > 0] / share.sum()
         used.append(len(share))
         entropy.append(round(float(-(share * share.log2()).sum()), 2))
-    return CodecScore(error, tuple(used), tuple(entropy))
+    return CodecScore(error, float(np.mean(head_errors)), tuple(used), tuple(entropy))
 
 
 class _Run:
@@ -108,7 +114,7 @@ class _Run:
         self.config = config
         self.shape = dac.Architecture.from_kwargs(config.architecture, "codec architecture")
         torch.manual_seed(config.seed)
-        self.model = dac.build(self.shape, decoder=True)
+        self.model = _build(self.shape)
         for module in self.model.modules():
             if isinstance(module, nn.Conv1d) and module.bias is not None:
                 nn.init.zeros_(module.bias)  # dac's trunc_normal_ is undone by its weight norm
@@ -168,10 +174,10 @@ class _Run:
             latents, codes, projected, commitment, _ = quantizer(latents)
         decoded = self.decoder(latents)[:, 0]
         mel = self.mel_loss(decoded, batch)
+        head = self.model.get_submodule("head")(latents, batch)
         l1 = F.l1_loss(decoded, batch)
-        loss = (
-            config.mel_weight * mel + config.l1_weight * l1 + config.commitment_weight * commitment
-        )
+        loss = config.mel_weight * mel + config.head_weight * head
+        loss = loss + config.l1_weight * l1 + config.commitment_weight * commitment
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
@@ -187,7 +193,14 @@ class _Run:
         if not free and self.step % config.renew_every == 0 and self._may_renew():
             self._renew()
         self.step += 1
-        found = {"loss": loss, "mel": mel, "l1": l1, "commitment": commitment, "gradient": norm}
+        found = {
+            "loss": loss,
+            "mel": mel,
+            "head": head,
+            "l1": l1,
+            "commitment": commitment,
+            "gradient": norm,
+        }
         return {name: float(value.detach()) for name, value in found.items()}
 
     def fit_books(self, batches: Iterable[np.ndarray]) -> None:
@@ -206,7 +219,7 @@ class _Run:
 
     def averaged(self) -> nn.Module:
         """The model with averaged weights: what is scored and exported."""
-        model = dac.build(self.shape, decoder=True)
+        model = _build(self.shape)
         model.load_state_dict(self.model.state_dict())
         with torch.no_grad():
             for mean, parameter in zip(self.ema, model.parameters(), strict=True):
@@ -229,6 +242,14 @@ class _Run:
         for k, (entries, vectors) in enumerate(renewed):
             at = names.index(f"quantizer.quantizers.{k}.codebook.weight")
             self.ema[at][entries] = vectors
+
+
+def _build(shape: dac.Architecture) -> nn.Module:
+    """A whole DAC, and the head that is only trained with."""
+    model = dac.build(shape, decoder=True)
+    head = MelHead(shape.latent_channels, shape.sample_rate, shape.hop_samples)
+    model.add_module("head", head)
+    return model
 
 
 def train_codec(
@@ -264,18 +285,20 @@ def train_codec(
                     more = itertools.islice(source, config.fit_batches - 1)
                     run.fit_books(itertools.chain([batch], more))
                 recent.append(run.train_step(torch.from_numpy(batch)))
+                if run.step % SAVE_EVERY == 0:
+                    _save(run.state_dict(), run_dir / CHECKPOINT)
                 if run.step % LOG_EVERY == 0:
                     means = {key: float(np.mean([r[key] for r in recent])) for key in recent[0]}
                     recent = []
                     for name, value in means.items():
                         board.add_scalar(f"train/{name}", value, run.step)
                     pace = (time.monotonic() - began) / (run.step - first)
-                    log(f"step {run.step}/{config.n_steps}  mel {means['mel']:.3f}  "
-                        f"l1 {means['l1']:.3f}  commitment {means['commitment']:.3f}  "
-                        f"{pace:.2f} s/step")  # fmt: skip
+                    shown = "  ".join(f"{key} {means[key]:.3f}" for key in SHOWN)
+                    log(f"step {run.step}/{config.n_steps}  {shown}  {pace:.2f} s/step")
             _save(run.state_dict(), run_dir / CHECKPOINT)
             score = score_codec(run.averaged(), held_out, run.shape.sample_rate)
             board.add_scalar("held_out/mel_error_db", score.mel_error_db, run.step)
+            board.add_scalar("held_out/head_error_db", score.head_error_db, run.step)
             for k, bits in enumerate(score.entropy_bits):
                 board.add_scalar(f"held_out/entropy_bits_{k}", bits, run.step)
     return TrainReport(run.step, run.step >= config.n_steps, time.monotonic() - began, score)
@@ -296,7 +319,7 @@ def export_encoder(run_dir: Path, target_dir: Path, card: Mapping[str, Any]) -> 
     path = target_dir / CODECS["embedded"].file_name
     tensors = {
         key: value.half().contiguous() for key, value in model.state_dict().items()
-        if not key.startswith("decoder.")
+        if key.startswith(("encoder.", "quantizer."))
     }  # fmt: skip
     draft = path.with_name(path.name + ".part")
     save_file(tensors, draft)

@@ -47,8 +47,8 @@ PEDALS: dict[str, PedalSpec] = {
         "nonlinear",
         "evens out loud and soft notes and makes them ring longer",
         (
-            Param("threshold_db", "dBFS", -42.0, -24.0, "linear", "where squeezing starts"),
-            Param("ratio", "ratio", 3.0, 12.0, "log", "how hard it squeezes"),
+            Param("threshold_db", "dBFS", -52.0, -30.0, "linear", "where squeezing starts"),
+            Param("ratio", "ratio", 4.0, 20.0, "log", "how hard it squeezes"),
             Param("attack_ms", "ms", 1.0, 40.0, "log", "how much pick gets through"),
             Param("release_ms", "ms", 50.0, 400.0, "log", "how soon it lets go"),
             Param("level_db", "dB", 0.0, 12.0, "linear", "make-up volume"),

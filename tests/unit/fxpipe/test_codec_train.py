@@ -12,7 +12,7 @@ import torch
 from fxpipe.codec import dac, load_codec
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
 from fxpipe.codec.crops import CropSpec, crop_batches, splice_notes
-from fxpipe.codec.loss import MelLoss, mel_error_db, mel_filters
+from fxpipe.codec.loss import FLOOR, MelHead, MelLoss, mel_error_db, mel_filters
 from fxpipe.codec.train import (
     CHECKPOINT,
     TrainConfig,
@@ -195,6 +195,20 @@ def test_mel_loss_sees_a_tenfold_change_as_one():
     audio = torch.from_numpy(HELD_OUT)
     assert float(loss(audio * 10, audio)) == pytest.approx(1, abs=0.01)
     assert float(loss(audio, audio)) == 0
+
+
+def test_mel_head_reads_silence_as_the_floor_and_teaches_the_latents():
+    head = MelHead(16, 44_100, 512)
+    latents = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    head(latents, torch.from_numpy(HELD_OUT)).backward()
+    assert latents.grad is not None
+    assert float(latents.grad.abs().sum()) > 0
+    last = head.layers[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.fill_(np.log10(FLOOR) + 3)
+        assert float(head(latents, torch.zeros(2, 4_096))) == pytest.approx(0, abs=1e-6)
+        assert float(head(latents, torch.from_numpy(HELD_OUT))) > 1
 
 
 def test_crops_have_the_asked_shape_and_stay_below_full_scale():

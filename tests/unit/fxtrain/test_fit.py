@@ -21,16 +21,9 @@ from fxtrain.contract import ContractError, DamagedError, FxError, UsageError, V
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
-from fxtrain.fit import (
-    check_resume,
-    claim,
-    fit,
-    lightning_precision,
-    load_run_config,
-    new_run_folder,
-    plan,
-)
+from fxtrain.fit import fit, lightning_precision, plan
 from fxtrain.module import confusion_image, lr_factor
+from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, newest_run
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
 SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=3, lr=3e-3, warmup_steps=5))
@@ -59,6 +52,7 @@ def test_a_run_directory_holds_everything(finished: Path) -> None:
         "model.json",
         "model.safetensors",
         "metrics.json",
+        "checkpoints/best.json",
         "checkpoints/best.safetensors",
         "checkpoints/last.ckpt",
         "tensorboard/hparams.yaml",
@@ -260,3 +254,14 @@ def test_confusion_image_is_dark_where_rows_agree() -> None:
     assert image.shape == (8, 8, 3)
     assert image[2, 2].tolist() == [20, 60, 160]
     assert image[2, 6].tolist() == image[6, 6].tolist() == [255, 255, 255]
+
+
+def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="train one with 'fxtrain fit SHARDS'"):
+        newest_run(tmp_path / "runs")
+    for age, name in enumerate(("b", "a", "c")):
+        card = tmp_path / "runs" / name / "model.json"
+        card.parent.mkdir(parents=True)
+        card.write_text("{}")
+        os.utime(card, (1000 - age, 1000 - age))
+    assert newest_run(tmp_path / "runs").name == "b"

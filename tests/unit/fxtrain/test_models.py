@@ -177,7 +177,7 @@ def test_mel_is_heard_where_asked_for_and_missing_mel_is_refused() -> None:
     ("options", "message"),
     [
         ({"kind": "transfomer"}, "did you mean 'transformer'"),
-        ({"d_model": 50}, "multiple of 8"),
+        ({"d_model": 50}, "2 . n_heads: 8"),
         ({"subsample": 3}, "power of two"),
         ({"dropout": 1.5}, "dropout is 1.5"),
         ({"n_layers": 0}, "n_layers is 0"),

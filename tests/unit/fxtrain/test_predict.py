@@ -16,12 +16,11 @@ from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
 from fxtrain.config import ModelConfig
 from fxtrain.contract import Chain, Features, FxError, PedalEntry
 from fxtrain.decode import Candidate
-from fxtrain.errors import CheckpointError, UnreadableFileError
+from fxtrain.errors import UnreadableFileError
 from fxtrain.models import resolve_model
 from fxtrain.predict import (
     PairOrder,
     Prediction,
-    newest_run,
     predict_features,
     predict_file,
     prediction_dict,
@@ -148,14 +147,3 @@ def test_prediction_for_people() -> None:
     assert "textbook order: the same" in text
     assert "(no pedals)" in text
     assert "heard 2 windows; assumes a guitar recorded directly (DI)" in text
-
-
-def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="train one with 'fxtrain fit SHARDS'"):
-        newest_run(tmp_path / "runs")
-    for age, name in enumerate(("b", "a", "c")):
-        card = tmp_path / "runs" / name / "model.json"
-        card.parent.mkdir(parents=True)
-        card.write_text("{}")
-        os.utime(card, (1000 - age, 1000 - age))
-    assert newest_run(tmp_path / "runs").name == "b"

@@ -80,7 +80,8 @@ class LocalFolder:
         return file_entry(name, data)
 
     def delete(self, name: str) -> None:
-        (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (self.path / name).unlink()
 
     def names(self) -> list[str]:
         found = (p for p in self.path.rglob("*") if p.is_file() and p.suffix != ".part")

@@ -113,6 +113,6 @@ def read_verified(folder: Folder, entry: FileEntry) -> bytes:
         else:
             return data
     raise DamagedError(
-        f"{folder.uri}/{entry.path} {problem}; make it again with the command that wrote this "
-        "directory (what is whole is kept)"
+        f"{folder.uri}/{entry.path} {problem}; make it again: type the command that wrote this "
+        "directory, with --repair (what is whole is kept)"
     )

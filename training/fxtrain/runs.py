@@ -1,0 +1,107 @@
+"""Run directories: where new ones go, what they hold, which can be resumed. No lightning.
+
+A run holds config.json (written first), model.safetensors and model.json (last), metrics.json,
+evaluation.json, tensorboard/ and checkpoints/ (the best weights; the last epoch to resume from).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from fxtrain.checkpoint import (
+    CARD_NAME,
+    CONFIG_NAME,
+    EVALUATION_NAME,
+    METRICS_NAME,
+    WEIGHTS_NAME,
+    ModelCard,
+    check_data,
+)
+from fxtrain.config import Config, config_from_dict, replace_train
+from fxtrain.contract import UsageError, from_dict
+from fxtrain.data import ShardDataset
+from fxtrain.errors import CheckpointError
+
+LAST_NAME = "checkpoints/last.ckpt"
+OWN_NAMES = (
+    CONFIG_NAME,
+    CARD_NAME,
+    WEIGHTS_NAME,
+    METRICS_NAME,
+    EVALUATION_NAME,
+    "tensorboard",
+    "checkpoints",
+)
+"""All that a run directory may hold; nothing else in it is ever removed."""
+
+
+def new_run_folder(base: Path) -> Path:
+    """``base``/<local time>, with a number where that second is taken."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
+    return next(base / name for name in names if not (base / name).exists())
+
+
+def newest_run(base: str | os.PathLike[str] = "runs") -> Path:
+    """The run under ``base`` whose model was written last."""
+    cards = sorted(Path(base).glob(f"*/{CARD_NAME}"), key=lambda card: card.stat().st_mtime)
+    if not cards:
+        raise CheckpointError(
+            f"no trained model under {os.fspath(base)}/: train one with 'fxtrain fit SHARDS', "
+            "or name one with --run RUN"
+        )
+    return cards[-1].parent
+
+
+def claim(run: Path, *, overwrite: bool) -> None:
+    """Make sure that ``run`` is free; with ``overwrite`` what a fit writes is removed from it."""
+    there = [name for name in OWN_NAMES if (run / name).exists()]
+    if not there:
+        return
+    if not overwrite:
+        raise UsageError(
+            f"{run}: a run is there already ({', '.join(there)}); go on with --resume {run}, "
+            "replace it with --overwrite, or give another --output"
+        )
+    for name in there:
+        if (run / name).is_dir():
+            shutil.rmtree(run / name)
+        else:
+            (run / name).unlink()
+
+
+def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
+    """The settings a run was begun with; ``max_epochs`` may be raised."""
+    where = run / CONFIG_NAME
+    if not where.is_file() or not (run / LAST_NAME).is_file():
+        missing = CONFIG_NAME if not where.is_file() else LAST_NAME
+        raise CheckpointError(
+            f"{run}: no {missing}, so there is nothing to resume; start a new run"
+        )
+    try:
+        data = json.loads(where.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{where}: not JSON ({error})") from None
+    config = config_from_dict(data, str(where))
+    return config if max_epochs is None else replace_train(config, max_epochs=max_epochs)
+
+
+def check_resume(run: Path, dataset: ShardDataset) -> None:
+    """Raise unless the shards are those of the run, naming the difference in pedals or codec."""
+    try:
+        held = torch.load(run / LAST_NAME, map_location="cpu", weights_only=True)
+        card = from_dict(ModelCard, held["fxtrain"]["card"], str(run / LAST_NAME))
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
+        raise CheckpointError(f"{run / LAST_NAME}: cannot be read ({_line(error)})") from None
+    check_data(card, dataset.index, dataset.folder.uri)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

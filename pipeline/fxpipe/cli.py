@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from fxpipe import console
-from fxtrain.contract import FxError, MissingExtraError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXTRA = (
@@ -107,6 +106,7 @@ def encode(**options: Any) -> None:
 def check(directory: str, as_json: bool) -> None:
     """Verify every byte and record of renders/ or shards/; list all problems."""
     from fxpipe.verify import check_directory
+    from fxtrain.contract import FxError
 
     problems = check_directory(directory)
     for problem in problems:
@@ -165,5 +165,5 @@ def main() -> None:
         if (error.name or "").split(".")[0] in ("fxpipe", "fxtrain"):
             raise
         click.echo(f"fxpipe: error: {EXTRA.format(name=error.name)}", err=True)
-        code = MissingExtraError.exit_code
+        code = 1
     sys.exit(code)

@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import click
 
-from fxtrain.contract import FxError, ShardEntry
+if TYPE_CHECKING:
+    from fxtrain.contract import ShardEntry
 
 INTERRUPTED = 130
 LINE_EVERY_S = 10.0
@@ -27,12 +29,16 @@ def run(group: click.Group, prog: str) -> int:
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except FxError as error:
-        click.echo(f"{prog}: error: {' '.join(str(error).split())}", err=True)
-        return error.exit_code
     except OSError as error:
         click.echo(f"{prog}: error: {error.filename or ''}: {error.strerror or error}", err=True)
-        return FxError.exit_code
+        return 1
+    except Exception as error:
+        from fxtrain.contract import FxError  # loads numpy, which --help can do without
+
+        if not isinstance(error, FxError):
+            raise
+        click.echo(f"{prog}: error: {' '.join(str(error).split())}", err=True)
+        return error.exit_code
     return code if isinstance(code, int) else 0
 
 

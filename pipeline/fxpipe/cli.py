@@ -157,6 +157,60 @@ def codec_fetch(name: str, base_url: str | None) -> None:
     click.echo(fetch_weights(name, progress=sys.stderr.isatty(), base_url=base_url))
 
 
+@codec.command("train")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--audio",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="A folder of dry notes to mix with the synthetic guitar; may be given again.",
+)
+@click.option("--minutes", type=float, default=9.0, show_default=True, help="Stop after these.")
+@click.option("--steps", type=click.IntRange(1), help="Of the whole run.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--export", type=click.Path(path_type=Path), help="Write encoder.safetensors there.")
+def codec_train(
+    run: Path,
+    audio: tuple[Path, ...],
+    minutes: float,
+    steps: int | None,
+    threads: int | None,
+    seed: int,
+    export: Path | None,
+) -> None:
+    """Train the embedded codec in RUN, a chunk of --minutes; run again to go on."""
+    from fxpipe.codec.recipe import train_embedded
+    from fxpipe.codec.train import TrainConfig, export_encoder
+
+    config = TrainConfig(seed=seed) if steps is None else TrainConfig(seed=seed, n_steps=steps)
+    report = train_embedded(
+        run,
+        audio=audio,
+        minutes=minutes,
+        config=config,
+        seed=seed,
+        n_threads=threads,
+        log=lambda line: click.echo(line, err=True),
+    )
+    click.echo(
+        f"step {report.step}: held-out mel error {report.score.mel_error_db:.2f} dB, "
+        f"{'finished' if report.finished else 'type the same again to go on'}"
+    )
+    if export is not None:
+        click.echo(export_encoder(run, export, {"name": "embedded"}))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def doctor(as_json: bool) -> None:
+    """What is installed, which devices and weights are here, and what to do about the rest."""
+    from fxpipe.doctor import examine
+
+    facts = examine()
+    click.echo(json.dumps(facts) if as_json else "\n".join(f"{k}: {v}" for k, v in facts.items()))
+
+
 def main() -> None:
     """Entry point; a missing library becomes one line that names the extra."""
     try:

@@ -258,5 +258,8 @@ def verify(path: Path, wanted: Wanted) -> tuple[str, str]:
     return "", digest
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """The cause at the bottom: requests and urllib3 wrap "name not known" three times over."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
     return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,214 @@
+"""Renders and shards without dask: the task functions are plain functions of a job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fixtures.datasets import make_folder
+from fxpipe import renders as rd
+from fxpipe.chain import ChainSpec
+from fxpipe.codec import load_codec
+from fxpipe.encode import EncodeSpec, chain_of, encode_shard, features, shard_size_for
+from fxpipe.errors import CodecError, SourceError
+from fxpipe.frontend import open_frontend
+from fxpipe.mel import mel_info
+from fxpipe.pedals import POOLS
+from fxpipe.render import After, RenderSpec, finish, run_chain
+from fxpipe.sources import open_source
+from fxpipe.tasks import read_receipts
+from fxpipe.verify import check_directory
+from fxtrain.contract import (
+    Hearing,
+    LevelRule,
+    UsageError,
+    from_dict,
+    open_folder,
+    read_index,
+    to_dict,
+)
+
+SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}), clip_s=0.5, run_in_s=0.1)
+
+
+def inline(function, jobs, workers):
+    """Stands for ``run_tasks``: the same jobs, one after another, here."""
+    return map(function, jobs)
+
+
+def render_inline(path: Path, source, n=30, seed=0, monkeypatch=None):
+    monkeypatch.setattr(rd, "run_tasks", inline)
+    folder = open_folder(path)
+    plan = rd.make_plan(SPEC, source, n, seed, progress=False)
+    return folder, plan, rd.render_all(folder, plan, None, lambda shard: None)
+
+
+@pytest.fixture
+def synth(tmp_path, monkeypatch):
+    return render_inline(tmp_path / "r", open_source("synth"), monkeypatch=monkeypatch)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    make_folder(tmp_path / "guitar")
+    source = open_source(f"folder:{tmp_path / 'guitar'}")
+    return render_inline(tmp_path / "r", source, monkeypatch=monkeypatch)
+
+
+def test_a_clip_is_remade_from_its_record(synth):
+    folder, plan, index = synth
+    waves, records = rd.read_shard(folder, index.shards[0])
+    record = records[3]
+    draw = rd.draw_clip(plan.spec, plan.seed, record["split"], record["seed"][1])
+    dry, _ = rd._take(plan, record["split"], record["seed"][1], 0, draw)
+    wet, _ = run_chain(dry, chain_of(record), 44_100, skip=plan.spec.n_run_in)
+    rng = rd.generator(plan.seed, record["split"], record["seed"][1], "noise")
+    again = finish(wet, After(**record["after"]), 44_100, rng)
+    np.testing.assert_array_equal(waves[3], np.round(again / record["scale"]).astype(np.int16))
+
+
+def test_shards_do_not_depend_on_one_another(synth):
+    folder, plan, _ = synth
+    job = rd.shard_jobs(plan, folder)[-1]
+    before = folder.read(f"{job['name']}.npy")
+    rd.render_shard(job)
+    assert folder.read(f"{job['name']}.npy") == before
+
+
+def test_more_chains_keep_the_first_ones(tmp_path, monkeypatch, synth):
+    folder, _, index = synth
+    other, _, longer = render_inline(
+        tmp_path / "longer", open_source("synth"), n=40, monkeypatch=monkeypatch
+    )
+    first = next(rd.iter_clips(folder, index, "train", 0, 1))[1]
+    assert next(rd.iter_clips(other, longer, "train", 0, 1))[1] == first
+
+
+def test_no_group_is_on_two_sides(files):
+    folder, _, index = files
+    sides: dict[str, set[str]] = {}
+    for shard in index.shards:
+        for record in rd.read_shard(folder, shard)[1]:
+            sides.setdefault(record["group"], set()).add(record["split"])
+    assert len(sides) >= 3
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_identity_changes_with_the_data_and_not_with_its_place(tmp_path, monkeypatch, files):
+    _, plan, _ = files
+    moved = tmp_path / "moved"
+    (tmp_path / "guitar").rename(moved)
+    again = rd.make_plan(SPEC, open_source(f"folder:{moved}"), 30, 0, progress=False)
+    assert again.identity == plan.identity
+    other_seed = rd.make_plan(SPEC, open_source(f"folder:{moved}"), 30, 1, progress=False)
+    assert other_seed.identity != plan.identity
+    sorted(p for p in moved.rglob("*.wav"))[0].unlink()
+    fewer = rd.make_plan(SPEC, open_source(f"folder:{moved}"), 30, 0, progress=False)
+    assert fewer.identity != plan.identity
+
+
+def test_a_file_that_vanished_after_the_scan_is_named(tmp_path, monkeypatch):
+    make_folder(tmp_path / "guitar")
+    plan = rd.make_plan(SPEC, open_source(f"folder:{tmp_path / 'guitar'}"), 30, 0, progress=False)
+    for path in (tmp_path / "guitar").rglob("*.wav"):
+        path.unlink()
+    with pytest.raises(SourceError, match="put the file back"):
+        rd.render_clip(plan, "train", 0)
+
+
+def test_three_chains_are_the_fewest():
+    with pytest.raises(UsageError, match="too few"):
+        rd.make_plan(SPEC, open_source("synth"), 2, 0, progress=False)
+
+
+def test_specs_survive_the_index(synth):
+    folder, _, index = synth
+    assert rd.read_renders_index(folder) == index
+    assert from_dict(RenderSpec, json.loads(json.dumps(to_dict(SPEC))), "x") == SPEC
+
+
+def test_receipts_of_another_plan_or_of_a_cut_file_do_not_count(synth):
+    folder, plan, index = synth
+    assert len(read_receipts(folder, plan.identity, verify=True)) == len(index.shards)
+    assert read_receipts(folder, "another", verify=False) == {}
+    name = index.shards[0].files[0].path
+    folder.write(name, folder.read(name)[:-1])
+    assert index.shards[0].name not in read_receipts(folder, plan.identity, verify=False)
+    folder.write(f".receipts/{index.shards[1].name}.json", b'{"cut')
+    assert index.shards[1].name not in read_receipts(folder, plan.identity, verify=False)
+
+
+def test_check_finds_an_altered_record(synth):
+    folder, _, index = synth
+    assert check_directory(folder.uri) == []
+    shard = index.shards[-1]
+    lines = folder.read(shard.files[1].path).decode().splitlines()
+    record = json.loads(lines[0])
+    record["split"] = "train"
+    lines[0] = json.dumps(record)
+    folder.write(shard.files[1].path, "\n".join(lines).encode())
+    assert any("sha256" in str(p) or "bytes" in str(p) for p in check_directory(folder.uri))
+
+
+@pytest.mark.parametrize(("n", "backend", "size"), [(100, "webdataset", 62), (10**6, "zarr", 1024)])
+def test_shard_size_follows_the_number_of_samples(n, backend, size):
+    assert shard_size_for(EncodeSpec(backend=backend), n) == size
+    assert shard_size_for(EncodeSpec(backend=backend, shard_size=7), n) == 7
+
+
+def test_training_and_prediction_hear_the_same(tmp_path, synth):
+    """The codes a model sees at inference are those it was trained on."""
+    folder, _, renders = synth
+    codec = load_codec("embedded", n_threads=1)
+    mel = mel_info(codec.info)
+    wave, _ = next(rd.iter_clips(folder, renders, "test", 0, 1))
+    codes, frames, _ = features([wave], 44_100, codec, mel)
+    soundfile.write(tmp_path / "clip.wav", 0.1 * wave, 44_100, subtype="FLOAT")
+    hearing = Hearing(codec.info, mel, LevelRule(-16.0, 0.999), SPEC.n_samples)
+    frontend = open_frontend(hearing)
+    heard = frontend.encode(*frontend.read(tmp_path / "clip.wav"))
+    assert heard.codes.shape == codes.shape
+    assert (heard.codes == codes).mean() > 0.99
+    assert np.abs(heard.mel.astype(int) - frames).max() <= 1
+
+
+def test_frontend_hears_windows_and_refuses_silence(tmp_path):
+    codec = load_codec("embedded", n_threads=1)
+    hearing = Hearing(codec.info, None, LevelRule(-16.0, 0.999), 22_050)
+    frontend = open_frontend(hearing)
+    wave = np.zeros(66_150, np.float32)
+    wave[:30_000] = np.sin(np.arange(30_000) / 30)
+    heard = frontend.encode(wave, 44_100)
+    assert heard.starts_s == (0.0, 0.25, 0.5)
+    with pytest.raises(SourceError, match="nothing sounds"):
+        frontend.encode(np.zeros(66_150, np.float32), 44_100)
+
+
+def test_frontend_refuses_other_weights():
+    import dataclasses
+
+    codec = load_codec("embedded", n_threads=1)
+    other = dataclasses.replace(codec.info, weights_sha256="0" * 64)
+    with pytest.raises(CodecError, match="was trained with"):
+        open_frontend(Hearing(other, None, LevelRule(-16.0, 0.999), 22_050))
+
+
+def test_encode_task_writes_what_the_reader_reads(tmp_path, monkeypatch, synth):
+    from fxpipe import encode as en
+
+    monkeypatch.setattr(en, "run_tasks", inline)
+    folder, _, renders = synth
+    out = open_folder(tmp_path / "shards")
+    spec = EncodeSpec("embedded", with_mel=True)
+    index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
+    assert read_index(out) == index
+    assert check_directory(out.uri) == []
+    assert index.counts == renders.counts
+    again = [out.read(file.path) for shard in index.shards for file in shard.files]
+    for job in en._jobs(folder, renders, out, spec, index.identity, 62, ["cpu"]):
+        encode_shard(job)
+    assert again == [out.read(file.path) for shard in index.shards for file in shard.files]

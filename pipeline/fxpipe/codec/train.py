@@ -252,40 +252,6 @@ def _build(shape: dac.Architecture) -> nn.Module:
     return model
 
 
-@torch.no_grad()
-def seat_scales(model: nn.Module, batch: Tensor) -> None:
-    """Scale every convolution so that on ``batch`` [B, N] its output has variance 1.
-
-    As DAC starts, audio at -16 LUFS gives activations so small that snake, x + sin²(x), is all
-    but linear, and a small encoder takes thousands of steps to get out of there. Data-dependent
-    initialisation after T. Salimans and D. Kingma, "Weight Normalization", 2016, section 3.
-    """
-
-    def rescale(target: float) -> Callable[[Any, Any, Tensor], Tensor]:
-        def hook(conv: Any, _: Any, out: Tensor) -> Tensor:
-            mean = out.mean((0, 2), keepdim=True)
-            # The gain of a transposed convolution belongs to its input channels: one for all.
-            over = (0, 1, 2) if isinstance(conv, nn.ConvTranspose1d) else (0, 2)
-            gain = target / (out - mean).square().mean(over, keepdim=True).sqrt().clamp_min(1e-6)
-            conv.weight_g.mul_(gain.transpose(0, 1))
-            conv.bias.copy_(((conv.bias[None, :, None] - mean) * gain).flatten())
-            return (out - mean) * gain
-
-        return hook
-
-    parts = [model.get_submodule("encoder"), model.get_submodule("decoder")]
-    convs = [m for part in parts for m in part.modules() if hasattr(m, "weight_g")]
-    handles = []
-    for conv in convs:
-        target = 0.5 if conv.kernel_size == (1,) else 1.0  # the ends of residual branches
-        if conv is convs[-1]:
-            target = float(batch.square().mean().sqrt())
-        handles.append(conv.register_forward_hook(rescale(target)))
-    parts[1](parts[0](batch[:, None]))
-    for handle in handles:
-        handle.remove()
-
-
 def train_codec(
     batches: Callable[[int], Iterator[np.ndarray]],
     run_dir: Path,
@@ -315,8 +281,6 @@ def train_codec(
                 batch = next(source, None)
                 if batch is None:
                     break
-                if run.step == 0:
-                    seat_scales(run.model, torch.from_numpy(batch))
                 if run.step == config.free_steps:
                     more = itertools.islice(source, config.fit_batches - 1)
                     run.fit_books(itertools.chain([batch], more))

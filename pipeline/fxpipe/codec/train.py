@@ -40,7 +40,7 @@ class TrainConfig:
     architecture: Mapping[str, Any] = field(
         default_factory=lambda: dict(CODECS["embedded"].architecture)
     )
-    n_steps: int = 3_000
+    n_steps: int = 2_900
     free_steps: int = 350
     fit_batches: int = 160
     learning_rate: float = 1e-3

@@ -98,6 +98,31 @@ def test_n_best_is_never_worse_than_greedy(seed: int) -> None:
         assert len({h.ids for h in b}) == len(b)
 
 
+def test_a_narrow_beam_that_loses_the_greedy_chain_gets_it_back() -> None:
+    # Two prefixes of b look better for a while than the greedy prefix of a, and then fall apart.
+    table = {
+        (): [0.5, 0.5 - 1e-3, 1e-3],
+        (0,): [0.35, 0.25, 0.4],
+        (1,): [0.4999, 0.4999, 2e-4],
+        (1, 0): [0.4, 0.4, 0.2],
+        (1, 1): [0.4, 0.4, 0.2],
+    }
+    later = [0.1, 0.1, 0.8]
+
+    def garden_path(prefixes: Tensor) -> Tensor:
+        rows = [[table.get(tuple(p[1:]), later) for p in sample] for sample in prefixes.tolist()]
+        return torch.tensor(rows).log()
+
+    rules = Rules(2, 0, 6, repeats=True)
+    nothing = SetOrder(torch.zeros(1, 2), torch.zeros(1, 2, 2))
+    (greedy,) = beam_search(garden_path, 1, rules, beam_size=1)
+    assert greedy[0].ids == (0,)
+    (narrow,) = beam_search(garden_path, 1, rules, beam_size=2)
+    assert greedy[0].ids not in {h.ids for h in narrow}
+    best = n_best(garden_path, nothing, rules, DecodeSettings(beam_size=2))[0]
+    assert best[0].ids == greedy[0].ids
+
+
 @pytest.mark.parametrize("beam_size", [1, 5])
 def test_no_repeats_and_no_chain_out_of_bounds(beam_size: int) -> None:
     rules = Rules(N_PEDALS, 1, 3, repeats=False)

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,10 +21,11 @@ from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
 from fxtrain.contract import ContractError, DamagedError, FxError, UsageError, VocabularyError
 from fxtrain.data import ShardDataset, open_shards
+from fxtrain.data.stream import Batch
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
 from fxtrain.fit import fit, lightning_precision, plan
-from fxtrain.module import confusion_image, lr_factor
+from fxtrain.module import EpochLoader, confusion_image, lr_factor
 from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, newest_run
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
@@ -232,6 +235,25 @@ def test_settings_files(tmp_path: Path) -> None:
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load_run_config(tmp_path)
+
+
+def test_loaders_hear_of_every_epoch() -> None:
+    class Loader:
+        epochs: ClassVar[list[int]] = []
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epochs.append(epoch)
+
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Iterator[Batch]:
+            return iter(())
+
+    epoch = itertools.count(4)
+    loader = EpochLoader(Loader(), lambda: next(epoch))
+    assert [list(loader), list(loader)] == [[], []]
+    assert Loader.epochs == [4, 5]
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

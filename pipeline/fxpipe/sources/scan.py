@@ -168,7 +168,8 @@ def with_progress(entries: list[T], title: str, progress: bool) -> Iterable[T]:
         return entries
     from tqdm import tqdm
 
-    return tqdm(entries, desc=title, unit="file", disable=None)
+    shown: Iterable[T] = tqdm(entries, desc=title, unit="file", disable=None)
+    return shown
 
 
 def _look_at(candidate: Candidate) -> Item:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
             ) from None
         return
     with (
-        _sigint_blocked(),
+        _without_sigint() as hear_again,
         dask.config.set(
             {
                 "distributed.worker.memory.terminate": False,
@@ -151,24 +152,29 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        _unblock_sigint()
+        hear_again()
         yield client
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
-    """Hold Ctrl-C back while workers start: they inherit the mask, and only the driver hears it."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _without_sigint() -> Iterator[Callable[[], None]]:
+    """Ignore Ctrl-C while workers start: they inherit that, so later only the driver hears it.
+
+    Yields what makes the driver hear it again. A blocked mask would not do: multiprocessing's
+    resource tracker unblocks SIGINT when it starts.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def hear_again() -> None:
+        signal.signal(signal.SIGINT, before)
+
     try:
-        yield
+        yield hear_again
     finally:
-        _unblock_sigint()
-
-
-def _unblock_sigint() -> None:
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        hear_again()
 
 
 def worker_index() -> int:

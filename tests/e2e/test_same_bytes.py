@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.cli import run
 
-RENDER = ["render", "--n-chains", "60", "--pool", "okita3", "--lengths", "1-2", "--clip-s", "0.5"]
+RENDER = ["render", "--n-chains", "400", "--pool", "okita3", "--lengths", "1-2", "--clip-s", "0.5"]
 
 
 def digests(folder: Path) -> dict[str, str]:

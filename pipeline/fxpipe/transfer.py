@@ -9,7 +9,8 @@ import email.utils
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,50 @@ MAX_WAIT_S = 120.0
 PROGRESS_BYTES = 1 << 20
 """An attempt that brought this much is no failure: the count of retries starts again."""
 
+LARGE_BYTES = 1 << 28
+"""Checking a file of this size takes long enough to show a bar."""
+
 RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is known of a file beforehand."""
+    """What is known of a file beforehand.
 
-    n_bytes: int | None
-    md5: str | None
-    sha256: str | None
+    ``notes``: who said so, by "size", "md5" or "sha256", for the error where it is not so.
+    """
+
+    n_bytes: int | None = None
+    md5: str | None = None
+    sha256: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_hash(self) -> bool:
         return bool(self.md5 or self.sha256)
+
+    def problem(self, found: Found) -> str:
+        """What differs in a file, or ""."""
+        for key, value, wanted in (
+            ("size", found.n_bytes, self.n_bytes),
+            ("md5", found.md5, self.md5),
+            ("sha256", found.sha256, self.sha256),
+        ):
+            if wanted is not None and value != wanted:
+                return f"{key} is {value}, expected {wanted}{self.note(key)}"
+        return ""
+
+    def note(self, key: str) -> str:
+        return f" ({self.notes[key]})" if key in self.notes else ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file on disk is."""
+
+    n_bytes: int
+    md5: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -51,12 +82,12 @@ class Manner:
 
 @dataclass(frozen=True)
 class _Reply:
-    """How one request ended. ``etag`` names the version its bytes belong to."""
+    """How one request ended. ``version`` names what its bytes belong to, for If-Range."""
 
     complete: bool
     reason: str = ""
     wait_s: float | None = None
-    etag: str | None = None
+    version: str | None = None
 
 
 def fetch_part(
@@ -65,8 +96,8 @@ def fetch_part(
     name: str,
     wanted: Wanted,
     manner: Manner,
-) -> str:
-    """Fill ``part`` until it is whole and right; returns its sha256."""
+) -> Found:
+    """Fill ``part`` until it is whole and right; returns what it is."""
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         if part.exists() and not wanted.has_hash:
@@ -74,9 +105,10 @@ def fetch_part(
         inherited = part.exists()
         while True:
             _transfer(url, part, name, wanted, manner)
-            problem, digest = verify(part, wanted)
+            found = look_at(part, progress=manner.progress)
+            problem = wanted.problem(found)
             if not problem:
-                return digest
+                return found
             part.unlink()
             if not inherited:
                 raise DownloadError(
@@ -100,7 +132,7 @@ def _transfer(
     from tqdm import tqdm
 
     failures = 0
-    etag: str | None = None
+    version: str | None = None
     with tqdm(
         desc=name,
         total=wanted.n_bytes,
@@ -115,20 +147,28 @@ def _transfer(
             if wanted.n_bytes is not None and offset > wanted.n_bytes:
                 part.unlink()
                 offset = 0
+            if offset and version is None and not wanted.has_hash:
+                part.unlink()  # nothing would tell the end of another version from this one's
+                offset = 0
             bar.n = offset
             try:
-                reply = _request(url, part, name, offset, etag, wanted, bar)
+                reply = _request(url, part, name, offset, version, wanted, bar)
             except (
                 requests.exceptions.InvalidURL,
                 requests.exceptions.MissingSchema,
                 requests.exceptions.InvalidSchema,
             ) as error:
                 raise DownloadError(f"{name}: {url!r} is no http address: {error}") from error
+            except requests.exceptions.TooManyRedirects as error:
+                raise DownloadError(
+                    f"{name}: {url} sends from address to address without end; "
+                    "check it in a browser, or put the archive into the data folder by hand"
+                ) from error
             except requests.RequestException as error:
-                reply = _Reply(False, _first_line(error), etag=etag)
+                reply = _Reply(False, _first_line(error), version=version)
             if reply.complete:
                 return
-            etag = reply.etag
+            version = reply.version
             now = part.stat().st_size if part.exists() else 0
             failures = 1 if now - offset >= PROGRESS_BYTES else failures + 1
             if failures > manner.retries:
@@ -143,7 +183,7 @@ def _transfer(
 
 
 def _request(
-    url: str, part: Path, name: str, offset: int, etag: str | None, wanted: Wanted, bar: Any
+    url: str, part: Path, name: str, offset: int, version: str | None, wanted: Wanted, bar: Any
 ) -> _Reply:
     """One request, from ``offset`` on where the server can; appends to ``part``."""
     import requests
@@ -151,12 +191,12 @@ def _request(
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-        if etag:
-            headers["If-Range"] = etag
+        if version:
+            headers["If-Range"] = version
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         status = response.status_code
         if status in RETRY_STATUS:
-            return _Reply(False, f"status {status}", _retry_after_s(response.headers), etag)
+            return _Reply(False, f"status {status}", _retry_after_s(response.headers), version)
         start, total = _content_range(response.headers.get("Content-Range", ""))
         if status == 416:
             if total != offset:
@@ -174,21 +214,26 @@ def _request(
             offset, total = 0, _length(response.headers)
         if wanted.n_bytes is not None and total is not None and total != wanted.n_bytes:
             raise DownloadError(
-                f"{name}: {url} offers {total} bytes, expected {wanted.n_bytes}: another version "
-                "or a page in its place; check the address in a browser"
+                f"{name}: {url} offers {total} bytes, expected {wanted.n_bytes}"
+                f"{wanted.note('size')}: another version or a page in its place; "
+                "check the address in a browser"
             )
         bar.total, bar.n = total or wanted.n_bytes, offset
-        new_etag = response.headers.get("ETag", "")
-        etag = new_etag if new_etag.startswith('"') else None
+        version = _version(response.headers)
         try:
             _save(response, part, name, offset, bar)
         except requests.RequestException as error:
-            return _Reply(False, _first_line(error), etag=etag)
+            return _Reply(False, _first_line(error), version=version)
     got = part.stat().st_size
     expected = wanted.n_bytes if total is None else total
     if expected is not None and got < expected:
-        return _Reply(False, f"the connection ended at {got} of {expected} bytes", etag=etag)
-    return _Reply(True, etag=etag)
+        return _Reply(False, f"the connection ended at {got} of {expected} bytes", version=version)
+    if expected is None and not wanted.has_hash and not _tells_its_end(response.headers):
+        raise DownloadError(
+            f"{name}: {url} does not say how long it is, and neither size nor hash is known: a "
+            "cut could not be told from the end; get it by hand, and state its bytes or md5"
+        )
+    return _Reply(True)
 
 
 def _save(response: Any, part: Path, name: str, offset: int, bar: Any) -> None:
@@ -221,10 +266,21 @@ def _content_range(value: str) -> tuple[int | None, int | None]:
     return (int(start) if start.isdigit() else None, int(total) if total.isdigit() else None)
 
 
+def _version(headers: Any) -> str | None:
+    """A validator that If-Range takes (RFC 9110, 13.1.5): a strong ETag, or a date."""
+    etag: str = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
 def _length(headers: Any) -> int | None:
     value = headers.get("Content-Length", "")
     encoded = headers.get("Content-Encoding", "identity") != "identity"
     return int(value) if value.isdigit() and not encoded else None
+
+
+def _tells_its_end(headers: Any) -> bool:
+    """Whether a connection cut short is noticed below us, in the HTTP library."""
+    return "Content-Length" in headers or headers.get("Transfer-Encoding", "") == "chunked"
 
 
 def _retry_after_s(headers: Any) -> float | None:
@@ -241,21 +297,30 @@ def _retry_after_s(headers: Any) -> float | None:
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
-def verify(path: Path, wanted: Wanted) -> tuple[str, str]:
-    """(what is wrong or "", sha256 of the file)."""
+def look_at(path: Path, *, progress: bool = False) -> Found:
+    """Size and hashes of a file. OSError where it cannot be read."""
+    from tqdm import tqdm
+
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    n_bytes = 0
-    with path.open("rb") as file:
+    n_bytes = path.stat().st_size
+    with (
+        path.open("rb") as file,
+        tqdm(
+            desc=f"check {path.name}",
+            total=n_bytes,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            disable=None if progress and n_bytes >= LARGE_BYTES else True,
+        ) as bar,
+    ):
+        n_bytes = 0
         while chunk := file.read(1 << 20):
             md5.update(chunk)
             sha256.update(chunk)
             n_bytes += len(chunk)
-    digest = sha256.hexdigest()
-    found = {"size": n_bytes, "md5": md5.hexdigest(), "sha256": digest}
-    for key, value in (("size", wanted.n_bytes), ("md5", wanted.md5), ("sha256", wanted.sha256)):
-        if value is not None and found[key] != value:
-            return f"{key} is {found[key]}, expected {value}", digest
-    return "", digest
+            bar.update(len(chunk))
+    return Found(n_bytes, md5.hexdigest(), sha256.hexdigest())
 
 
 def _first_line(error: BaseException) -> str:

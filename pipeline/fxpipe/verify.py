@@ -3,15 +3,19 @@ reader, so that what passes here is what ``fxtrain`` will accept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fxpipe.describe import index_kind
 from fxpipe.encode import chain_of
 from fxpipe.pedals import PEDALS
 from fxpipe.pedals.spec import check_settings
-from fxpipe.renders import KIND, read_renders_index, read_shard
+from fxpipe.plan import PLAN_NAME, Plan, load_plan
+from fxpipe.renders import KIND, RendersIndex, read_renders_index, read_shard
 from fxtrain.contract import (
     INDEX_NAME,
+    Folder,
     FxError,
     Problem,
     check_dataset,
@@ -21,17 +25,27 @@ from fxtrain.contract import (
     open_folder,
 )
 
+Say = Callable[[str], None]
 
-def check_directory(directory: str) -> list[Problem]:
-    """All problems of renders/ or shards/; empty when whole."""
+
+def say_nothing(line: str) -> None:
+    pass
+
+
+def check_directory(
+    directory: str, *, say: Say = say_nothing, progress: bool = False
+) -> list[Problem]:
+    """All problems of renders/ or shards/; empty when whole. ``say``: what was not looked at."""
     if index_kind(directory) == KIND:
-        return check_renders(directory)
+        return check_renders(directory, say=say, progress=progress)
     from fxtrain.data import read_shard as read_tokens
 
     return check_dataset(open_folder(directory), read_tokens)
 
 
-def check_renders(directory: str) -> list[Problem]:
+def check_renders(
+    directory: str, *, say: Say = say_nothing, progress: bool = False
+) -> list[Problem]:
     folder = open_folder(directory)
     try:
         index = read_renders_index(folder)
@@ -55,4 +69,41 @@ def check_renders(directory: str) -> list[Problem]:
                     check_settings(pedal.name, PEDALS[pedal.name], pedal.settings)
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
-    return problems
+    return problems + check_copies(folder, index, say=say, progress=progress)
+
+
+def check_copies(
+    folder: Folder, index: RendersIndex, *, say: Say = say_nothing, progress: bool = False
+) -> list[Problem]:
+    """Recordings on different sides of the split that hold one performance.
+
+    Looks at the recordings where the plan says they lie; those that are not there are told to
+    ``say``, and are no problem.
+    """
+    from fxpipe.sources.duplicates import find_copies
+
+    if folder.size(PLAN_NAME) is None:
+        say(f"{PLAN_NAME} is not in {folder.uri}: not looked for copies across the splits")
+        return []
+    try:
+        plan: Plan = load_plan(folder.uri, index.identity)
+    except (FxError, ValueError, KeyError, TypeError) as error:
+        return [Problem(PLAN_NAME, f"cannot be used: {error}; render again to write it anew")]
+    if len(set(plan.splits.values())) < 2:
+        return []
+    search = find_copies(plan.scan.items, plan.splits, progress=progress)
+    if search.unread:
+        n, first = len(search.unread), search.unread[0]
+        say(
+            f"{n} of {len(plan.scan.items)} recordings are not where they were, the first "
+            f"{first.uri}: not looked at for copies across the splits"
+        )
+    return [
+        Problem(
+            f"{copy.item.item_id} | {copy.other.item_id}",
+            f"near-duplicates: one performance in {plan.splits[copy.item.group]} and "
+            f"{plan.splits[copy.other.group]} (likeness {copy.likeness:.3f}); remove one, or put "
+            "both in one group, and render again",
+        )
+        for copy in search.copies
+    ]

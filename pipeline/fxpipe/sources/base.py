@@ -12,6 +12,57 @@ from fxtrain.contract.schema import Licence
 
 MetaValue = str | int | float
 
+KINDS = (
+    *("note", "double stop", "chord"),  # one stroke
+    *("scale", "technique", "lick"),  # some seconds
+    *("phrase", "piece"),  # as long as they like
+    "recording",
+)
+"""What a recording holds, in ``meta["kind"]``; absent where nobody said. A ``manifest.csv`` of a
+user may hold other words; they are kept."""
+
+META: dict[str, str] = {
+    "kind": "what it holds: one of KINDS",
+    "guitar": "the instrument, as its data set names it",
+    "pickup": "pickup or its position, as its data set names it",
+    "signal": "what was recorded: direct, pickup or microphone; absent where there is no choice",
+    "player": "who plays: a name or a number of the data set",
+    "string": "1 is the high E, 6 the low E, however the data set counts",
+    "fret": "0 is the open string; of a chord, where its shape lies",
+    "midi": "pitch of a single note; 69 is 440 Hz",
+    "root_midi": "lowest pitch of a double stop or chord, where its name tells it",
+    "lowest_midi": "of all annotated notes",
+    "highest_midi": "of all annotated notes",
+    "n_notes": "how many notes are annotated",
+    "chord": "name of the chord, or of the double stop's interval",
+    "lick": "name of the lick",
+    "exercise": "name of the scale or technique",
+    "piece": "name of the piece of music",
+    "progression": "number of the chord progression",
+    "part": "comp or solo",
+    "style": "of music",
+    "key": "tonic of the music, such as Eb",
+    "tempo_bpm": "beats a minute",
+    "pace": "slow or fast, of two takes of one piece",
+    "technique": "how strings are struck: picked, finger-style, muted, or the data set's word",
+    "expression": "annotated articulations, in the data set's own codes, with commas between",
+    "dynamic": "ppp to fff",
+    "annotation": "of its annotation file: read, missing, or why it could not be read",
+    "lead_in_s": "seconds at the start that no clip may contain",
+    "channels": "of the file, before mixing to mono",
+    "subtype": "sample format of the file, such as PCM_24",
+    "n_bytes": "of the file",
+    "sha256": "of the file",
+}
+"""Key of ``Item.meta`` -> what it means: one name for one thing in every data set. Each is there
+only where the data set tells it. A ``manifest.csv`` of a user may add keys of its own."""
+
+NUMBERS = frozenset(
+    {"string", "fret", "midi", "root_midi", "lowest_midi", "highest_midi", "n_notes"}
+    | {"progression", "tempo_bpm"}
+)
+"""Keys whose values are numbers."""
+
 _CC = "https://creativecommons.org"
 
 LICENCES: dict[str, Licence] = {
@@ -35,7 +86,7 @@ class Item:
 
     ``item_id`` is a posix path inside the data set, the same on every machine; ``uri`` is where
     the file lies on this one. ``sounding`` holds the stretches, in seconds from the file's start,
-    that sound. ``meta["lead_in_s"]``, where present, is a start that no clip may contain.
+    that sound. ``meta`` holds what the data set tells of it, by the names in ``META``.
     """
 
     item_id: str
@@ -102,6 +153,10 @@ class Source(Protocol):
     def is_generated(self) -> bool: ...
 
     def scan(self, *, progress: bool = False) -> Scan: ...
+
+
+Opener = Callable[[str, Path | None, tuple[str, ...]], Source]
+"""(path after the colon or "", data dir or None, optional parts to include) -> the source."""
 
 
 def licence_named(licence_id: str) -> Licence:

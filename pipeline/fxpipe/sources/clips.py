@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
 from pathlib import Path
 
+import cachetools
 import numpy as np
 import numpy.typing as npt
 import soundfile
@@ -15,7 +16,8 @@ from fxpipe.sources.base import Item
 from fxpipe.sources.scan import Audio, read_mono
 
 MIN_SOUND_S = 0.5
-N_CACHED_FILES = 4
+CACHE_BYTES = 96_000_000
+"""Decoded recordings kept in each process: about 110 notes of 5 s."""
 
 
 def pick_start(item: Item, u: float, clip_s: float) -> float:
@@ -68,23 +70,9 @@ def read_clip(
     """Mono float32 [run_in + n] of ``item`` at ``sample_rate_hz``; ``start`` in seconds.
 
     The run-in is the recording before the clip, zeros where there is none; past the end follow
-    zeros. A file is decoded and resampled (soxr HQ) whole, and the last few are kept.
-    Raises SourceError where the file has gone or changed since the scan.
+    zeros. Raises SourceError where the file has gone or changed since the scan.
     """
-    try:
-        state = Path(item.uri).stat()
-    except OSError as error:
-        raise SourceError(
-            f"{item.item_id}: cannot read {item.uri} ({error.strerror}); put the file back, "
-            "or render again to scan the source anew"
-        ) from error
-    audio = _load(
-        item.uri,
-        (state.st_size, state.st_mtime_ns),
-        (item.n_samples, item.sample_rate_hz),
-        float(item.meta.get("lead_in_s", 0.0)),
-        sample_rate_hz,
-    )
+    audio = read_recording(item, sample_rate_hz)
     first = round(start * sample_rate_hz) - run_in_samples
     stop = first + run_in_samples + n_samples
     clip = np.zeros(stop - first, dtype=np.float32)
@@ -94,7 +82,40 @@ def read_clip(
     return clip
 
 
-@lru_cache(maxsize=N_CACHED_FILES)
+def read_recording(item: Item, sample_rate_hz: int) -> Audio:
+    """All of ``item``, mono float32 [N], not to be written to; silence where it has a lead-in.
+
+    A file is decoded and resampled (soxr HQ) whole; what was read last is kept, up to 96 MB.
+    Raises SourceError where the file has gone or changed since the scan.
+    """
+    try:
+        state = Path(item.uri).stat()
+    except OSError as error:
+        raise SourceError(
+            f"{item.item_id}: cannot read {item.uri} ({error.strerror}); put the file back, "
+            "or render again to scan the source anew"
+        ) from error
+    audio: Audio = _load(
+        item.uri,
+        (state.st_size, state.st_mtime_ns),
+        (item.n_samples, item.sample_rate_hz),
+        float(item.meta.get("lead_in_s", 0.0)),
+        sample_rate_hz,
+    )
+    return audio
+
+
+def _kept_bytes(audio: Audio) -> int:
+    """A recording larger than the cache is kept too, alone: many clips are cut from it in turn."""
+    return min(audio.nbytes, CACHE_BYTES)
+
+
+_kept: cachetools.LRUCache[tuple[object, ...], Audio] = cachetools.LRUCache(
+    CACHE_BYTES, getsizeof=_kept_bytes
+)
+
+
+@cachetools.cached(_kept, lock=threading.Lock())
 def _load(
     uri: str,
     file_state: tuple[int, int],  # size and mtime: a file written anew is read anew

@@ -30,6 +30,7 @@ class EgfxSetSource:
     """``root`` holds ``Clean/``."""
 
     root: Path
+    include: tuple[str, ...] = ()
     name: str = NAME
     is_generated: bool = False
 
@@ -39,7 +40,7 @@ class EgfxSetSource:
         skipped: list[Skipped] = []
         for path, inside in walk_audio(self.root / "Clean"):
             item_id = f"Clean/{inside}"
-            if not manifest.dry.is_dry(item_id):
+            if not manifest.dry.is_dry(item_id, self.include):
                 continue
             note = _NOTE.fullmatch(path.stem)
             if note is None or int(note[2]) > LAST_FRET:
@@ -53,6 +54,7 @@ class EgfxSetSource:
                     group=f"{string}-{fret}",
                     licence=manifest.licence_id,
                     meta={
+                        "kind": "note",
                         "guitar": "Stratocaster",
                         "pickup": path.parent.name,
                         "string": string,
@@ -71,11 +73,11 @@ class EgfxSetSource:
         )
 
 
-def open_egfxset(path: str, data_dir: Path | None) -> EgfxSetSource:
+def open_egfxset(path: str, data_dir: Path | None, include: tuple[str, ...]) -> EgfxSetSource:
     """From the unpacked ``Clean.zip``: the folder that holds ``Clean``, or ``Clean`` itself."""
     asked = Path(path) if path else data_dir
     if asked is not None and asked.name == "Clean" and _has_pickups(asked):
-        return EgfxSetSource(asked.absolute().parent)
+        return EgfxSetSource(asked.absolute().parent, include)
     manifest = load_manifest(NAME)
     root = find_root(
         NAME,
@@ -84,7 +86,7 @@ def open_egfxset(path: str, data_dir: Path | None) -> EgfxSetSource:
         what=f"{manifest.title} (Clean/Bridge/1-0.wav and the like)",
         size=size_text(manifest.download_bytes),
     )
-    return EgfxSetSource(root)
+    return EgfxSetSource(root, include)
 
 
 def _has_pickups(clean: Path) -> bool:

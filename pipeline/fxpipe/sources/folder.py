@@ -1,31 +1,47 @@
-"""Owns a folder of anyone's dry recordings, and the data sets that need nothing but a manifest.
+"""Owns a folder of anyone's dry recordings, and data sets that need a manifest and no more.
 
 What a folder may hold beside audio, at its top:
 
 - ``groups.csv`` (columns ``file,group``): recordings that must stay on one side of a split.
-- ``manifest.csv`` (column ``file``; ``licence`` and ``group`` where known; others become meta).
+- ``manifest.csv`` (column ``file``; ``licence`` and ``group`` where known; others become meta, best
+  by the names in ``fxpipe.sources.base.META``: ``kind``, ``guitar``, ``pickup``, ``midi`` …).
 - ``LICENCE.txt``: the SPDX id of the licence of every file that ``manifest.csv`` does not name.
 
-Without a ``group``, takes of one thing are told by their name: ``riff_mf_rr1.wav`` and
-``riff_p_take2.wav`` are one group, ``riff``.
+Without a ``group``, recordings of one thing are told by their name: ``riff_mf_rr1.wav``,
+``riff_p_take2.wav``, ``riff_mic.wav``, ``riff_neck_slow.wav`` and ``riff_90bpm.wav`` are one group,
+``riff``.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fxpipe.errors import DataMissingError, SourceError
-from fxpipe.sources.base import LICENCES, MetaValue, Scan, find_root, licence_named
+from fxpipe.sources.base import (
+    KINDS,
+    LICENCES,
+    NUMBERS,
+    MetaValue,
+    Opener,
+    Scan,
+    Skipped,
+    find_root,
+    licence_named,
+)
 from fxpipe.sources.manifest import Manifest, load_manifest, size_text
 from fxpipe.sources.scan import Candidate, scan_files, walk_audio
 
-_TAKE_MARKS = re.compile(
-    r"(?:[ _-]+(?:rr\d+|take[ _-]?\d+|ppp|pp|p|mp|mf|f|ff|fff))+$"  # dynamics in lower case only
+_DYNAMIC = r"ppp|pp|p|mp|mf|f|ff|fff"  # in lower case only: F is a pitch
+_SAME_AGAIN = (
+    r"rr\d+|take[ _-]?\d+|\d{2,3}[ _-]?bpm|mic|di|pickup|neck|middle|bridge|slow|fast|mono|poly"
 )
+_TAKE_MARKS = re.compile(rf"(?:[ _-]+(?:(?i:{_SAME_AGAIN})|{_DYNAMIC}))+$")
+_STROKE = re.compile(rf"(?:^|.*[ _-])(?i:[a-g][b#]?\d)(?:[ _-]+(?:rr\d+|(?P<dynamic>{_DYNAMIC})))+")
 _LICENCE_NAMES = ("LICENCE.txt", "LICENSE.txt")
 _RESERVED = frozenset({"file", "licence", "group", "lead_in_s"})
 
@@ -53,14 +69,14 @@ class FolderSource:
         for item_id, path in files.items():
             row = rows.get(item_id, {})
             group = groups.get(item_id, {}).get("group") or row.get("group")
-            meta: dict[str, MetaValue] = {k: v for k, v in row.items() if k not in _RESERVED and v}
+            told = {k: _value(k, v) for k, v in row.items() if k not in _RESERVED and v}
             candidates.append(
                 Candidate(
                     path=path,
                     item_id=item_id,
                     group=group or group_by_name(item_id),
                     licence=row.get("licence") or default,
-                    meta=meta,
+                    meta=stroke_by_name(item_id) | told,
                 )
             )
         return scan_files(
@@ -72,12 +88,22 @@ class FolderSource:
         )
 
 
+Describe = Callable[[str], dict[str, MetaValue] | Skipped]
+"""Item id -> its meta, or why it is left out."""
+
+
+def tells_nothing(item_id: str) -> dict[str, MetaValue]:
+    return {}
+
+
 @dataclass(frozen=True)
 class ManifestSource:
-    """A data set whose dry files and groups its manifest tells in full."""
+    """A data set whose dry files and groups its manifest tells; ``describe`` reads their names."""
 
     root: Path
     manifest: Manifest
+    include: tuple[str, ...] = ()
+    describe: Describe = tells_nothing
     is_generated: bool = False
 
     @property
@@ -86,22 +112,29 @@ class ManifestSource:
 
     def scan(self, *, progress: bool = False) -> Scan:
         manifest = self.manifest
-        candidates = [
-            Candidate(path, item_id, manifest.split_group.group_of(item_id), manifest.licence_id)
-            for path, item_id in walk_audio(self.root)
-            if manifest.dry.is_dry(item_id)
-        ]
+        candidates: list[Candidate] = []
+        skipped: list[Skipped] = []
+        for path, item_id in walk_audio(self.root):
+            if not manifest.dry.is_dry(item_id, self.include):
+                continue
+            meta = self.describe(item_id)
+            if isinstance(meta, Skipped):
+                skipped.append(meta)
+                continue
+            group = manifest.split_group.group_of(item_id)
+            candidates.append(Candidate(path, item_id, group, manifest.licence_id, meta))
         return scan_files(
             self.name,
             candidates,
             licences={manifest.licence_id: manifest.licence},
             where=str(self.root),
+            skipped=skipped,
             progress=progress,
         )
 
 
-def open_folder(path: str, data_dir: Path | None) -> FolderSource:
-    """``folder:PATH``. DataMissingError where PATH is no folder."""
+def open_folder(path: str, data_dir: Path | None, include: tuple[str, ...] = ()) -> FolderSource:
+    """``folder:PATH``. DataMissingError where PATH is no folder. A folder has no optional parts."""
     root = Path(path).expanduser().absolute() if path else data_dir
     if root is None:
         raise SourceError("folder: which one? type folder:PATH, for example folder:my-recordings")
@@ -111,13 +144,13 @@ def open_folder(path: str, data_dir: Path | None) -> FolderSource:
     return FolderSource(root)
 
 
-def manifest_opener(name: str) -> Callable[[str, Path | None], ManifestSource]:
-    """An entry of ``SOURCES`` for a data set without a reader of its own."""
+def manifest_opener(name: str, describe: Describe = tells_nothing) -> Opener:
+    """An entry of ``SOURCES`` for a data set whose files and groups its manifest tells."""
 
-    def open_it(path: str, data_dir: Path | None) -> ManifestSource:
+    def open_it(path: str, data_dir: Path | None, include: tuple[str, ...]) -> ManifestSource:
         manifest = load_manifest(name)
         if path and _holds_dry(Path(path), manifest):
-            return ManifestSource(Path(path).absolute(), manifest)
+            return ManifestSource(Path(path).absolute(), manifest, include, describe)
         own = {name, *(Path(file.name).stem.lower() for file in manifest.files)}
         root = find_root(
             name,
@@ -127,15 +160,49 @@ def manifest_opener(name: str) -> Callable[[str, Path | None], ManifestSource]:
             what=manifest.title,
             size=size_text(manifest.download_bytes),
         )
-        return ManifestSource(root, manifest)
+        return ManifestSource(root, manifest, include, describe)
 
     return open_it
 
 
 def group_by_name(item_id: str) -> str:
-    """``notes/e2_mf_rr1.wav`` -> ``notes/e2``: the name less takes, round robins and dynamics."""
+    """``notes/e2_mf_rr1.wav`` -> ``notes/e2``: the name less what tells one recording of a thing
+    from another: takes, round robins, dynamics, tempo, microphone and pickup."""
     path = PurePosixPath(item_id)
     return str(path.with_name(_TAKE_MARKS.sub("", path.stem) or path.stem))
+
+
+def stroke_by_name(item_id: str) -> dict[str, MetaValue]:
+    """``e2_mf_rr1``, the way sample libraries name a note: its kind and dynamic. Nothing else.
+
+    Not its pitch: libraries do not agree on which octave is number 4.
+    """
+    found = _STROKE.fullmatch(PurePosixPath(item_id).stem)
+    if found is None:
+        return {}
+    meta: dict[str, MetaValue] = {"kind": "note"}
+    if found["dynamic"]:
+        meta["dynamic"] = found["dynamic"]
+    return meta
+
+
+def kind_in_words(words: str) -> str:
+    """One of KINDS where the words name one (``single_notes`` is ``note``), else the words."""
+    plain = " ".join(words.lower().replace("_", " ").replace("-", " ").split()).removesuffix("s")
+    return next((kind for kind in KINDS if f" {plain}".endswith(f" {kind}")), words)
+
+
+def _value(key: str, text: str) -> MetaValue:
+    if key == "kind":
+        return kind_in_words(text)
+    if key in NUMBERS:
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        if math.isfinite(number):
+            return int(number) if number.is_integer() else number
+    return text
 
 
 def _holds_dry(folder: Path, manifest: Manifest) -> bool:

@@ -1,27 +1,27 @@
 """Owns data_manifests/*.json: what each data set is, where it comes from, what in it is dry.
 
-Field by field in ``data_manifests/README.md``. Downloads nothing.
+Field by field in ``data_manifests/schema.json``, for people in the README beside it; a manifest
+of a user's own is a file of the same form. Downloads nothing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fxpipe.errors import SourceError
+from fxpipe.sources.base import LICENCES
+from fxpipe.sources.form import check_form
 from fxtrain.contract import unknown_name
 from fxtrain.contract.schema import Licence
 
-_TOP_FIELDS = (
-    *("name", "title", "version", "doi", "url", "files", "licence", "citation"),
-    *("audio", "dry", "split_group", "defects"),
-)
+SCHEMA_NAME = "schema.json"
 
 
 @dataclass(frozen=True)
@@ -43,29 +43,51 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class AudioFacts:
-    sample_rate_hz: tuple[int, ...]
-    bit_depth: tuple[int, ...]
-    channels: tuple[int, ...]
+    """What the dry files are said to be; their headers decide."""
+
+    sample_rate_hz: tuple[int, ...] = ()
+    bit_depth: tuple[int, ...] = ()
+    channels: tuple[int, ...] = ()
+    recordings: int | None = None
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
 class DryMembers:
-    """Globs over posix paths, letter case ignored, ``*`` also crossing ``/``."""
+    """Globs over posix paths, letter case ignored, ``*`` also crossing ``/``.
+
+    ``optional``: parts that are dry and yet left out unless asked for by name.
+    """
 
     include: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     also_unpack: tuple[str, ...] = ()
     nested: tuple[str, ...] = ()
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def is_dry(self, path: str) -> bool:
-        return _matches(path, self.include) and not _matches(path, self.exclude)
+    def is_dry(self, path: str, include: Collection[str] = ()) -> bool:
+        """Whether a path is dry audio; ``include`` names the optional parts asked for.
+
+        Raises SourceError for a part this data set does not have.
+        """
+        globs = self.include + tuple(glob for part in include for glob in self._part(part))
+        return _matches(path, globs) and not _matches(path, self.exclude)
+
+    def is_in_part(self, path: str, part: str) -> bool:
+        """Whether a path belongs to the optional part of that name."""
+        return _matches(path, self._part(part)) and not _matches(path, self.exclude)
 
     def is_wanted(self, path: str) -> bool:
-        """Whether a member of an archive is unpacked: dry audio, annotations, inner archives."""
-        return self.is_dry(path) or _matches(path, self.also_unpack + self.nested)
+        """Whether a member of an archive is unpacked: dry, optional, annotation or archive."""
+        return self.is_dry(path, self.optional) or _matches(path, self.also_unpack + self.nested)
 
     def is_nested_archive(self, path: str) -> bool:
         return _matches(path, self.nested)
+
+    def _part(self, name: str) -> tuple[str, ...]:
+        if name not in self.optional:
+            raise SourceError(unknown_name("optional part", name, self.optional))
+        return self.optional[name]
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,10 @@ class SplitGroup:
 
 @dataclass(frozen=True)
 class Manifest:
+    """``typed``: what ``fetch`` and ``--dataset`` take: the name, or the path of a user's file."""
+
     name: str
+    typed: str
     title: str
     version: str
     doi: str
@@ -96,25 +121,59 @@ class Manifest:
     citation: str
     audio: AudioFacts
     dry: DryMembers
+    reading: tuple[str, ...]
     split_group: SplitGroup
     defects: tuple[str, ...]
 
     @property
     def download_bytes(self) -> int:
-        return sum(file.expected_bytes for file in self.files)
+        """0 where the size of a file is not known."""
+        sizes = [file.expected_bytes for file in self.files]
+        return sum(sizes) if all(sizes) else 0
+
+
+def is_manifest_file(name: str) -> bool:
+    """Whether a data set is named by a file of its user's own, ``./my-set.json``."""
+    return name.lower().endswith(".json")
 
 
 def load_manifest(name: str) -> Manifest:
-    """The manifest of a data set. SourceError for an unknown name or a malformed file."""
+    """The manifest of a data set by its name, or by the path of a user's own ``.json`` file.
+
+    Raises SourceError for an unknown name, a missing file or a malformed one.
+    """
+    if is_manifest_file(name):
+        return _load_own(Path(name).expanduser())
     if name not in manifest_names():
-        raise SourceError(unknown_name("data set", name, manifest_names()))
+        hint = "; a manifest of your own is named by its file, such as ./my-set.json"
+        raise SourceError(unknown_name("data set", name, manifest_names()) + hint)
     path = manifest_dir() / f"{name}.json"
-    return parse_manifest(json.loads(path.read_text(encoding="utf-8")), where=str(path))
+    return parse_manifest(_read(path), where=str(path))
+
+
+def _load_own(path: Path) -> Manifest:
+    manifest = parse_manifest(_read(path), where=str(path), typed=str(path))
+    if manifest.name in (*manifest_names(), "folder"):
+        raise SourceError(
+            f"{path}: name is {manifest.name!r}, which is a data set of fxpipe's own: type "
+            f"{manifest.name!r} for that one, or give yours another name"
+        )
+    return manifest
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SourceError(f"{path}: no manifest there ({error.strerror or error})") from error
+    except ValueError as error:
+        raise SourceError(f"{path}: not JSON in UTF-8 ({error})") from error
 
 
 @cache
 def manifest_names() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in manifest_dir().glob("*.json")))
+    files = manifest_dir().glob("*.json")
+    return tuple(sorted(path.stem for path in files if path.name != SCHEMA_NAME))
 
 
 def manifest_dir(package: Path | None = None) -> Path:
@@ -138,64 +197,88 @@ def size_text(n_bytes: int) -> str:
     return f"{n_bytes / scale:.3g} {unit}"
 
 
-def parse_manifest(data: Mapping[str, Any], *, where: str) -> Manifest:
-    """Check and convert a manifest's JSON; ``where`` goes into the error."""
-    top = _fields(
-        data,
-        where,
-        _TOP_FIELDS,
-        ("by_hand", "unpacked_bytes"),
-    )
-    licence = _fields(
-        top["licence"], f"{where}: licence", ("id", "name", "url", "terms", "shareable")
-    )
-    audio = _fields(top["audio"], f"{where}: audio", ("sample_rate_hz", "bit_depth", "channels"))
-    dry = _fields(top["dry"], f"{where}: dry", ("include",), ("exclude", "also_unpack", "nested"))
-    group = _fields(top["split_group"], f"{where}: split_group", ("how",), ("pattern",))
-    return Manifest(
-        name=top["name"],
-        title=top["title"],
-        version=top["version"],
-        doi=top["doi"],
-        url=top["url"],
-        files=tuple(
-            _remote_file(entry, f"{where}: files[{k}]") for k, entry in enumerate(top["files"])
-        ),
-        by_hand=top.get("by_hand", ""),
-        unpacked_bytes=top.get("unpacked_bytes", 0),
-        licence_id=licence["id"],
-        licence=Licence(licence["name"], licence["url"], licence["shareable"]),
-        terms=licence["terms"],
-        citation=top["citation"],
-        audio=AudioFacts(**{key: tuple(value) for key, value in audio.items()}),
-        dry=DryMembers(**{key: tuple(value) for key, value in dry.items()}),
-        split_group=SplitGroup(**group),
-        defects=tuple(top["defects"]),
-    )
+def parse_manifest(data: Any, *, where: str, typed: str = "") -> Manifest:
+    """Check and convert a manifest's JSON; ``where`` goes into the error.
 
-
-def _remote_file(entry: Mapping[str, Any], where: str) -> RemoteFile:
-    optional = ("bytes", "approx_bytes", "md5", "sha256", "unpack_to")
-    values = dict(_fields(entry, where, ("name", "url"), optional))
-    for key, digits in (("md5", 32), ("sha256", 64)):
-        if key in values and not re.fullmatch(f"[0-9a-f]{{{digits}}}", values[key]):
-            raise SourceError(f"{where}: {key} is {values[key]!r}, expected {digits} hex digits")
-    return RemoteFile(n_bytes=values.pop("bytes", None), **values)
-
-
-def _fields(
-    data: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
-) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
-        raise SourceError(f"{where}: expected an object, found {type(data).__name__}")
-    missing = [key for key in required if key not in data]
-    unknown = [key for key in data if key not in (*required, *optional)]
-    if missing or unknown:
+    Beyond the schema: the licence must agree with one of that id, file names differ, and the
+    pattern of groups has one group. Raises SourceError for the first thing that is wrong.
+    """
+    check_form(data, schema(), where=where)
+    licence, group = data["licence"], data["split_group"]
+    dry, audio = data["dry"], data.get("audio", {})
+    if not _has_one_group(group.get("pattern", "()")):
         raise SourceError(
-            f"{where}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; "
-            "see data_manifests/README.md"
+            f"{where}: split_group: pattern is {group['pattern']!r}, expected a regular "
+            "expression with one group"
         )
-    return data
+    return Manifest(
+        name=data["name"],
+        typed=typed or data["name"],
+        title=data["title"],
+        version=data.get("version", ""),
+        doi=data.get("doi", ""),
+        url=data.get("url", ""),
+        files=_remote_files(data["files"], where),
+        by_hand=data.get("by_hand", ""),
+        unpacked_bytes=data.get("unpacked_bytes", 0),
+        licence_id=licence["id"],
+        licence=_licence(licence, where),
+        terms=licence["terms"],
+        citation=data.get("citation", ""),
+        audio=AudioFacts(
+            sample_rate_hz=tuple(audio.get("sample_rate_hz", ())),
+            bit_depth=tuple(audio.get("bit_depth", ())),
+            channels=tuple(audio.get("channels", ())),
+            recordings=audio.get("recordings"),
+            minutes=audio.get("minutes"),
+        ),
+        dry=DryMembers(
+            **{key: tuple(value) for key, value in dry.items() if key != "optional"},
+            optional={part: tuple(globs) for part, globs in dry.get("optional", {}).items()},
+        ),
+        reading=tuple(data.get("reading", ())),
+        split_group=SplitGroup(**group),
+        defects=tuple(data.get("defects", ())),
+    )
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """What a manifest may hold: ``data_manifests/schema.json``."""
+    found: dict[str, Any] = _read(manifest_dir() / SCHEMA_NAME)
+    return found
+
+
+def _licence(values: Mapping[str, Any], where: str) -> Licence:
+    """One that is known by its id must not be called shareable where it is not."""
+    stated = Licence(values.get("name", values["id"]), values.get("url", ""), values["shareable"])
+    known = LICENCES.get(values["id"])
+    if known is not None and known.shareable != stated.shareable:
+        raise SourceError(
+            f"{where}: licence: shareable is {json.dumps(stated.shareable)}, which "
+            f"{values['id']} is not; correct one of them"
+        )
+    return known or stated
+
+
+def _remote_files(entries: list[Mapping[str, Any]], where: str) -> tuple[RemoteFile, ...]:
+    names = [entry["name"].lower() for entry in entries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise SourceError(f"{where}: files: {twice!r} stands there twice")
+    return tuple(
+        RemoteFile(
+            n_bytes=entry.get("bytes"), **{key: entry[key] for key in entry if key != "bytes"}
+        )
+        for entry in entries
+    )
+
+
+def _has_one_group(pattern: str) -> bool:
+    try:
+        return re.compile(pattern).groups == 1
+    except re.error:
+        return False
 
 
 def _matches(path: str, globs: tuple[str, ...]) -> bool:

@@ -26,7 +26,7 @@ from fxpipe.sources.strings import (
     sound,
 )
 
-__all__ = ["SAMPLE_RATE_HZ", "Performance", "perform"]
+__all__ = ["SAMPLE_RATE_HZ", "Performance", "perform", "record", "set_up"]
 
 _GRID = 2.0**23  # samples lie on the steps of a 24-bit converter
 _SOUNDING_SHARE = 0.65  # of the clip, by the score's own estimate
@@ -60,6 +60,27 @@ class Performance:
     hum_dbfs: float
 
 
+@dataclass(frozen=True)
+class Setup:
+    """The instrument of one clip by its names, and as numbers."""
+
+    guitar: str
+    pickup: str
+    plectrum: str
+    tuning_cents: float
+    rig: Rig
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a take was recorded at; ``hum_hz`` 0 is no hum."""
+
+    peak_dbfs: float
+    hiss_dbfs: float
+    hum_hz: int
+    hum_dbfs: float
+
+
 def perform(
     rng: np.random.Generator, n_samples: int
 ) -> tuple[npt.NDArray[np.float32], Performance]:
@@ -70,6 +91,32 @@ def perform(
     """
     if n_samples < 1:
         raise ValueError(f"a clip of {n_samples} samples cannot be played; ask for at least 1")
+    setup = set_up(rng)
+    dynamic = float(rng.uniform(0.3, 0.9))
+    style, hand, notes = _score(rng, setup.rig.guitar, dynamic, n_samples / SAMPLE_RATE_HZ)
+    audio, levels = record(rng, setup.rig, notes, dynamic, n_samples)
+    muted = sum(_PALM_MUTE[0] < note.mute < _PALM_MUTE[1] for note in notes)
+    return audio, Performance(
+        style=style,
+        tempo_bpm=60.0 / hand.beat_s,
+        guitar=setup.guitar,
+        pickup=setup.pickup,
+        plectrum=setup.plectrum,
+        tone=setup.rig.tone,
+        dynamic=dynamic,
+        tuning_cents=setup.tuning_cents,
+        n_notes=len(notes),
+        palm_mute_share=muted / len(notes),
+        starts_ringing=notes[0].onset_s < 0.0,
+        peak_dbfs=levels.peak_dbfs,
+        hiss_dbfs=levels.hiss_dbfs,
+        hum_hz=levels.hum_hz,
+        hum_dbfs=levels.hum_dbfs,
+    )
+
+
+def set_up(rng: np.random.Generator) -> Setup:
+    """A guitar, one of its pickups, a plectrum or fingers, strings, knobs and a cable."""
     guitar_name = _pick(rng, tuple(GUITARS))
     guitar = GUITARS[guitar_name]
     pickup_name = _pick(rng, tuple(guitar.pickups))
@@ -86,9 +133,13 @@ def perform(
         tone=1.0 if rng.random() < 0.6 else float(rng.uniform(0.2, 1.0)),
         cable_f=float(rng.uniform(350e-12, 900e-12)),
     )
-    dynamic = float(rng.uniform(0.3, 0.9))
-    style, hand, notes = _score(rng, guitar, dynamic, n_samples / SAMPLE_RATE_HZ)
+    return Setup(guitar_name, pickup_name, plectrum, tuning_cents, rig)
 
+
+def record(
+    rng: np.random.Generator, rig: Rig, notes: Sequence[Note], dynamic: float, n_samples: int
+) -> tuple[npt.NDArray[np.float32], Levels]:
+    """The notes through the pickup and the converter, float32 [N], and how loud what was."""
     dry = lfilter(*pickup_filter(rig), sound(rng, rig, notes, n_samples))
     peak_dbfs = -19.5 + 16.0 * float(0.55 * (dynamic - 0.3) / 0.6 + 0.45 * rng.random())
     dry *= 10.0 ** (peak_dbfs / 20.0) / np.abs(dry).max()
@@ -98,26 +149,9 @@ def perform(
     if rng.random() < (0.15 if rig.pickup.humbucking else 0.5):
         hum_hz, hum_dbfs = int(rng.choice((50, 60))), float(rng.uniform(-78.0, -66.0))
         dry += _hum(rng, hum_hz, n_samples) * 10.0 ** (hum_dbfs / 20.0)
-    muted = sum(_PALM_MUTE[0] < note.mute < _PALM_MUTE[1] for note in notes)
     dry *= _GRID
     audio = (np.rint(dry, out=dry) / _GRID).astype(np.float32)
-    return audio, Performance(
-        style=style,
-        tempo_bpm=60.0 / hand.beat_s,
-        guitar=guitar_name,
-        pickup=pickup_name,
-        plectrum=plectrum,
-        tone=rig.tone,
-        dynamic=dynamic,
-        tuning_cents=tuning_cents,
-        n_notes=len(notes),
-        palm_mute_share=muted / len(notes),
-        starts_ringing=notes[0].onset_s < 0.0,
-        peak_dbfs=peak_dbfs,
-        hiss_dbfs=hiss_dbfs,
-        hum_hz=hum_hz,
-        hum_dbfs=hum_dbfs,
-    )
+    return audio, Levels(peak_dbfs, hiss_dbfs, hum_hz, hum_dbfs)
 
 
 def _pick(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.datasets import make_folder, pluck, write_wav
+from fixtures.datasets import make_folder
 from fxpipe.errors import DataMissingError, SourceError
 from fxpipe.sources import open_source
 from fxpipe.sources.folder import FolderSource, group_by_name
@@ -116,41 +116,3 @@ def test_a_relative_folder_gives_absolute_places(
     items = FolderSource(Path("mine")).scan().items
     assert all(Path(item.uri).is_absolute() for item in items)
     assert items[0].item_id == "riff0_mf_rr1.wav"
-
-
-def test_guitarset_is_grouped_by_player(tmp_path: Path) -> None:
-    for k, name in enumerate(("00_BN1-129-Eb_comp", "00_Jazz2-110-Bb_solo", "03_Rock1-90-C_comp")):
-        write_wav(tmp_path / "guitarset" / f"{name}_mix.wav", pluck(45 + k, 0.5))
-    write_wav(tmp_path / "guitarset" / "unrelated.wav", pluck(70, 0.5))
-    scan = open_source("guitarset", data_dir=tmp_path).scan()
-    assert [item.group for item in scan.items] == ["00", "00", "03"]
-    assert list(scan.licences) == ["CC-BY-4.0"]
-    copy = open_source(f"guitarset:{tmp_path}")
-    assert len(copy.scan().items) == 3
-
-
-def test_idmt_fx_takes_only_the_dry_guitar(tmp_path: Path) -> None:
-    for k, path in enumerate(
-        (
-            "Gitarre monophon/Samples/NoFX/G61-40100-1111-20593.wav",
-            "Gitarre monophon2/Samples/NoFX/G81-40100-1111-30593.wav",
-            "Gitarre polyphon/Samples/NoFX/P64-43200-1111-41217.wav",
-            "Gitarre monophon/Samples/Chorus/G61-40100-4411-21625.wav",
-            "Gitarre monophon/Samples/EQ/G61-40100-1121-20693.wav",
-            "Bass monophon/Samples/NoFX/B11-28100-1111-00001.wav",
-        )
-    ):
-        write_wav(tmp_path / "idmt-fx" / path, pluck(40 + k, 0.5))
-    scan = open_source("idmt-fx", data_dir=tmp_path).scan()
-    assert [item.group for item in scan.items] == ["40100", "40100", "43200"]
-    assert not scan.licences["CC-BY-NC-ND-4.0"].shareable
-
-
-def test_rossi_takes_only_the_dry_performances(tmp_path: Path) -> None:
-    for k, stem in enumerate(("strat_bf1", "strat_bf1__00000", "strat_bf1__10010", "prs_np7")):
-        write_wav(tmp_path / "rossi" / f"{stem}.wav", pluck(40 + k, 0.5))
-    scan = open_source("rossi", data_dir=tmp_path).scan()
-    assert [(item.item_id, item.group) for item in scan.items] == [
-        ("prs_np7.wav", "prs_np7"),
-        ("strat_bf1.wav", "strat_bf1"),
-    ]

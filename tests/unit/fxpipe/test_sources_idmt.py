@@ -97,7 +97,7 @@ def test_annotations_fill_in_and_never_stop(scan: Scan) -> None:
 
     assert annotation("FS_Lick1_KBSH.wav") == "read"
     assert item(scan, "FS_Lick1_KBSH.wav").meta["expression"] == "NO,VI"
-    assert annotation("AR_Lick11_K.wav") == "read"  # its XML has a suffix the recording lacks
+    assert annotation("AR_Lick11_KN.wav") == "read"  # its XML has a suffix the recording lacks
     assert annotation("FS_Lick1_FN.wav") == "read"  # its root is <sv>
     assert annotation("AR_Lick1_FN.wav") == "missing"
     assert annotation("LP_Lick1_KBSH.wav") == "unreadable: ParseError"

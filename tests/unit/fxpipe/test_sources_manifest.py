@@ -1,23 +1,30 @@
-"""Every manifest keeps the form; a new one is found by itself."""
+"""Every manifest keeps the form, by its schema and at run time; a new one is found by itself."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from fxpipe.errors import SourceError
 from fxpipe.sources import LICENCES, SOURCES
+from fxpipe.sources.form import OBEYED, SAID
 from fxpipe.sources.manifest import (
     load_manifest,
     manifest_dir,
     manifest_names,
     parse_manifest,
+    schema,
     size_text,
 )
+
+VALIDATOR = jsonschema.Draft202012Validator(schema())
 
 
 def raw(name: str) -> dict[str, Any]:
@@ -38,6 +45,8 @@ def test_a_manifest_says_all_that_is_needed(name: str) -> None:
     assert manifest.citation
     assert manifest.split_group.how.endswith(".")
     assert manifest.terms.endswith(".")
+    assert manifest.reading
+    assert all(line.endswith(".") for line in (*manifest.reading, *manifest.defects))
     assert manifest.licence == LICENCES[manifest.licence_id]
     assert manifest.files or manifest.by_hand
     for file in manifest.files:
@@ -50,24 +59,49 @@ def test_a_manifest_says_all_that_is_needed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", manifest_names())
-def test_the_readme_explains_every_field(name: str) -> None:
-    text = (manifest_dir() / "README.md").read_text(encoding="utf-8")
+def test_a_manifest_keeps_the_schema(name: str) -> None:
+    VALIDATOR.validate(raw(name))
 
-    def keys(value: Any) -> set[str]:
-        if isinstance(value, dict):
-            return set(value) | {k for inner in value.values() for k in keys(inner)}
-        return {k for inner in value for k in keys(inner)} if isinstance(value, list) else set()
 
-    own = keys(raw(name)) - {"sample_rate_hz", "bit_depth", "channels"}
-    missing = [key for key in own if not re.search(rf"[`.]{key}[`.[]", text)]
-    assert not missing
+def parts(schema_part: Any, where: str = "schema") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every part of the schema that says what a value must be."""
+    yield where, schema_part
+    for key, inner in schema_part.get("properties", {}).items():
+        yield from parts(inner, f"{where}.{key}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema_part.get(key), dict):
+            yield from parts(schema_part[key], f"{where}[]")
+    for key, inner in schema_part.get("$defs", {}).items():
+        yield from parts(inner, f"$defs.{key}")
+
+
+def test_the_schema_is_one_is_strict_and_explains_every_field() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    for where, part in parts(schema()):
+        if part.get("type") == "object":
+            assert part["additionalProperties"] is not True, where
+        for key, field in part.get("properties", {}).items():
+            assert field["description"].endswith("."), f"{where}.{key}"
+        assert set(part) <= SAID | OBEYED, where  # what the run-time check understands
+        if "pattern" in part:
+            assert re.fullmatch(r"\^.*\$", part["pattern"], re.DOTALL), where
+
+
+def test_the_schema_is_no_data_set() -> None:
+    assert "schema" not in manifest_names()
 
 
 def test_what_is_dry_is_told_by_globs() -> None:
     dry = load_manifest("idmt").dry
     assert dry.is_dry("dataset4/Career SG/slow/metal/audio/metal_1_90BPM.wav")
     assert dry.is_dry("IDMT-SMT-GUITAR_V2/dataset2/audio/AR_Lick1_FN.WAV")
-    assert not dry.is_dry("dataset4/acoustic_mic/slow/metal/audio/metal_1_90BPM.wav")
+    acoustic = "dataset4/acoustic_mic/slow/metal/audio/metal_1_90BPM.wav"
+    assert not dry.is_dry(acoustic)
+    assert dry.is_dry(acoustic, include=["acoustic"])
+    assert dry.is_in_part(acoustic, "acoustic")
+    assert dry.is_wanted(acoustic)  # unpacked, to be at hand when it is asked for
+    with pytest.raises(SourceError, match="unknown optional part 'accoustic': did you mean"):
+        dry.is_dry(acoustic, include=["accoustic"])
     assert not dry.is_dry("dataset2/annotation/AR_Lick1_FN.xml")
     assert dry.is_wanted("dataset2/annotation/AR_Lick1_FN.xml")
     assert not dry.is_wanted("dataset2/csv/AR_Lick1_FN.csv")
@@ -84,19 +118,146 @@ def test_an_unknown_data_set_is_named_with_its_neighbours() -> None:
         load_manifest("egfx")
 
 
+FILE = {"name": "a.zip", "url": "https://x.org/a.zip"}
+LICENCE = {"id": "CC0-1.0", "terms": "Do.", "shareable": True}
+BROKEN: list[tuple[str, Any, str]] = [
+    ("titel", "x", r"here: missing nothing, unknown \['titel'\]"),
+    ("title", None, r"here: missing \['title'\], unknown nothing"),
+    ("title", 3, "here: title is 3, expected a text"),
+    ("title", "", "title is '', expected a text"),
+    ("name", "../up", "name is '../up', expected lower-case letters"),
+    ("name", "A", "lower-case"),
+    ("files", {}, "files: expected a list, found dict"),
+    ("files", [], "by_hand or files must be given|files or by_hand must be given"),
+    ("files.0", "a.zip", r"files\[0\]: expected an object, found str"),
+    ("files.0", {"name": "a.zip"}, r"files\[0\]: missing \['url'\]"),
+    ("files.0", FILE | {"md5": "XYZ"}, "md5 is 'XYZ', expected 32 hex digits"),
+    ("files.0", FILE | {"sha256": "0" * 63}, "expected 64 hex digits"),
+    ("files.0", FILE | {"bytes": -1}, "bytes is -1, expected a whole number above 0"),
+    ("files.0", FILE | {"bytes": 1.5}, "bytes is 1.5, expected a whole number"),
+    ("files.0", FILE | {"bytes": True}, "bytes is True, expected a whole number"),
+    ("files.0", FILE | {"name": "x/a.zip"}, "expected a file name without a folder"),
+    ("files.0", FILE | {"name": ".zip"}, "expected a file name"),
+    ("files.0", FILE | {"name": "a.tar.gz"}, "expected a file name"),
+    ("files.0", FILE | {"url": "ftp://x.org/a.zip"}, "expected an address that starts with"),
+    ("files.0", FILE | {"unpack_to": "a/../../b"}, "expected a folder inside the data set"),
+    ("files.0", FILE | {"unpack_to": "/etc"}, "expected a folder inside"),
+    ("files.0", FILE | {"unpack_to": ".."}, "expected a folder inside"),
+    ("licence", {"id": "x"}, r"licence: missing \['terms', 'shareable'\]"),
+    ("licence", LICENCE | {"shareable": "no"}, "shareable is 'no', expected true or false"),
+    ("licence", LICENCE | {"shareable": 1}, "shareable is 1, expected true or false"),
+    ("audio", 3, "audio: expected an object, found int"),
+    (
+        "audio",
+        {"sample_rate_hz": [0]},
+        r"sample_rate_hz\[0\] is 0, expected a whole number above 0",
+    ),
+    ("audio", {"minutes": 0}, "minutes is 0, expected a number above 0"),
+    ("audio", {"minutes": True}, "minutes is True, expected a number"),
+    ("dry", {"exclude": ["*"]}, r"dry: missing \['include'\]"),
+    ("dry", {"include": []}, r"include is \[\], expected a list of globs"),
+    ("dry", {"include": ["*"], "optional": {"mic": "*"}}, "mic: expected a list, found str"),
+    ("reading", "one", "reading: expected a list, found str"),
+    ("defects", [""], r"defects\[0\] is '', expected a text"),
+    ("split_group", {"how": "x", "regex": "y"}, r"unknown \['regex'\]"),
+]
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """A good manifest with one part put in its place; None takes it away."""
+    data = copy.deepcopy(raw("egfxset"))
+    key, _, index = path.partition(".")
+    if index:
+        data[key][int(index)] = value
+    elif value is None:
+        del data[key]
+    else:
+        data[key] = value
+    return data
+
+
+@pytest.mark.parametrize(("path", "value", "words"), BROKEN)
+def test_what_breaks_the_form_is_refused_by_both(path: str, value: Any, words: str) -> None:
+    data = changed(path, value)
+    assert not VALIDATOR.is_valid(data)
+    with pytest.raises(SourceError, match=words) as caught:
+        parse_manifest(data, where="here")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [None, 3, [], "text"])
+def test_what_is_no_object_is_refused_by_both(data: Any) -> None:
+    assert not VALIDATOR.is_valid(data)
+    with pytest.raises(SourceError, match="here: expected an object"):
+        parse_manifest(data, where="here")
+
+
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("path", "value"),
     [
-        ({"titel": "x"}, r"here: missing nothing, unknown \['titel'\]"),
-        ({"licence": {"id": "x"}}, r"licence: missing \['name'"),
-        ({"files": [{"name": "a.zip"}]}, r"files\[0\]: missing \['url'\]"),
-        ({"files": [{"name": "a", "url": "b", "md5": "XYZ"}]}, "md5 is 'XYZ', expected 32 hex"),
-        ({"audio": 3}, "audio: expected an object, found int"),
+        ("files.0", FILE),
+        ("files.0", FILE | {"unpack_to": "a/b.c/..d"}),
+        ("audio", {}),
+        ("audio", {"minutes": 7}),
+        ("version", ""),
+        ("reading", []),
+        ("dry", {"include": ["*"], "optional": {}}),
     ],
 )
-def test_a_manifest_that_breaks_the_form_is_refused(change: dict[str, Any], words: str) -> None:
+def test_what_keeps_the_form_is_taken_by_both(path: str, value: Any) -> None:
+    data = changed(path, value)
+    VALIDATOR.validate(data)
+    parse_manifest(data, where="here")
+
+
+def test_little_is_needed() -> None:
+    data = raw("egfxset")
+    small = {key: data[key] for key in schema()["required"]}
+    VALIDATOR.validate(small)
+    manifest = parse_manifest(small, where="here")
+    assert (manifest.citation, manifest.defects, manifest.audio.minutes) == ("", (), None)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("split_group", {"how": "x", "pattern": "("}, "expected a regular expression"),
+        ("split_group", {"how": "x", "pattern": "(a)(b)"}, "with one group"),
+        ("licence", LICENCE | {"id": "CC-BY-NC-4.0"}, "shareable is true, which CC-BY-NC-4.0 is"),
+        ("licence", LICENCE | {"shareable": False}, "shareable is false, which CC0-1.0 is not"),
+        ("files", [FILE, FILE | {"name": "A.zip"}], r"'a\.zip' stands there twice"),
+    ],
+)
+def test_what_a_schema_cannot_say_is_refused_too(path: str, value: Any, words: str) -> None:
     with pytest.raises(SourceError, match=words):
-        parse_manifest(raw("egfxset") | change, where="here")
+        parse_manifest(changed(path, value), where="here")
+
+
+def test_a_licence_of_ones_own_keeps_its_name() -> None:
+    own = {"id": "house", "name": "House rules", "terms": "Ask.", "shareable": False}
+    manifest = parse_manifest(changed("licence", own), where="here")
+    assert (manifest.licence.name, manifest.licence.shareable) == ("House rules", False)
+
+
+def test_an_own_file_must_not_pass_for_a_data_set_of_ours(tmp_path: Path) -> None:
+    for name in ("egfxset", "folder"):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(raw("egfxset") | {"name": name}))
+        with pytest.raises(SourceError, match=f"name is '{name}', which is a data set of fxpipe's"):
+            load_manifest(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "no manifest there"), ("{", "not JSON"), ("[]", "an object")]
+)
+def test_an_own_file_that_cannot_be_read_is_named(
+    content: str | None, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "my-set.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SourceError, match=rf"my-set\.json: .*{words}"):
+        load_manifest(str(path))
 
 
 @pytest.mark.parametrize("inside", ["pipeline/fxpipe", ""])

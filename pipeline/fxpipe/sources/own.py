@@ -1,0 +1,58 @@
+"""Owns data sets by a manifest of their user's own: ``./my-set.json`` in place of a name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fxpipe.errors import DataMissingError
+from fxpipe.sources.base import default_data_dir
+from fxpipe.sources.folder import ManifestSource
+from fxpipe.sources.manifest import Manifest, load_manifest, size_text
+from fxpipe.sources.scan import walk_audio
+
+_OWN = re.compile(r"(?P<file>.*\.json)(?::(?P<path>.+))?", re.IGNORECASE | re.DOTALL)
+
+
+def is_own(name: str) -> bool:
+    """Whether a source is named by a manifest file, with or without ``:PATH`` after it."""
+    return _OWN.fullmatch(name) is not None
+
+
+def manifest_file(name: str) -> str:
+    """``./my-set.json`` of ``./my-set.json:PATH``."""
+    found = _OWN.fullmatch(name)
+    return found["file"] if found else name
+
+
+def open_own(name: str, data_dir: Path | None, include: tuple[str, ...] = ()) -> ManifestSource:
+    """``./my-set.json`` or ``./my-set.json:PATH``, which says where the recordings lie.
+
+    Without a path they are looked for in the data folder, as ``fetch`` leaves them, and beside
+    the manifest: in the folder of the data set's name. Raises DataMissingError, and SourceError
+    for a manifest that cannot be read.
+    """
+    found = _OWN.fullmatch(name)
+    file, path = (found["file"], found["path"]) if found else (name, None)
+    manifest = load_manifest(file)
+    base = (data_dir or default_data_dir()).expanduser().absolute()
+    beside = Path(file).expanduser().absolute().parent
+    places = [base / manifest.name, beside / manifest.name]
+    if path is not None:
+        places = [Path(path).expanduser().absolute()]
+    for place in places:
+        if _holds_dry(place, manifest):
+            return ManifestSource(place, manifest, include)
+    how = manifest.by_hand
+    if manifest.files:
+        hint = f" --data-dir '{base}'" if data_dir is not None else ""
+        size = size_text(manifest.download_bytes)
+        how = f"type 'fxpipe fetch {file}{hint}' ({size}), or name its folder: {file}:PATH"
+    raise DataMissingError(
+        f"{file}: no dry recording of {manifest.title} in "
+        f"{' nor in '.join(map(str, places))}; {how}"
+    )
+
+
+def _holds_dry(folder: Path, manifest: Manifest) -> bool:
+    return any(manifest.dry.is_dry(item_id) for _, item_id in walk_audio(folder))

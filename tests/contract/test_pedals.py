@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
+from fixtures.vst3 import REAL_VARIABLE, fake_plugins, real_plugin, write_table
 from fxpipe.chain import ChainSpec, draw_settings
+from fxpipe.config import load_pedals
+from fxpipe.distance import change_db
 from fxpipe.errors import PedalError
 from fxpipe.pedals import FAMILIES, PEDALS, POOLS, build_pedal, lti_pairs, pool_of
-from fxpipe.pedals.spec import LINEARITIES, from_unit
-from fxpipe.render import change_db
-from fxtrain.contract import Pedal, UsageError
+from fxpipe.pedals.spec import LINEARITIES, SCALES, UNITS
+from fxtrain.contract import Pedal, UsageError, from_unit
 
 DRY = riff()
 AUDIBLE_DB = -30.0
@@ -25,9 +29,20 @@ def wet(pedal: Pedal) -> np.ndarray:
     return build_pedal(pedal, RATE_HZ)(DRY)
 
 
-@pytest.fixture(params=sorted(PEDALS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=[*sorted(PEDALS), "ring", "zam_delay", "zam_tube"])
+def name(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Ours, one from a TOML file over a stand-in plugin, and real plugins where there are any."""
+    if request.param in PEDALS:
+        yield request.param
+    elif request.param == "ring":
+        with fake_plugins():
+            load_pedals(write_table(tmp_path))
+            yield "ring"
+    else:
+        with real_plugin(request.param, tmp_path) as loaded:
+            if not loaded:
+                pytest.skip(f"no zam-plugins: install them, or set {REAL_VARIABLE} to their folder")
+            yield request.param
 
 
 def test_finite_and_right_shape(name):
@@ -52,6 +67,8 @@ def test_audible_as_a_guitarist_would_set_it(name):
 
 
 def test_fresh_instances_repeat_to_the_bit(name):
+    if name == "zam_tube":
+        pytest.skip("reads memory that it never initialised: one in twenty differs by -90 dB")
     pedal = PEDALS[name].example(name)
     first = wet(pedal)
     build_pedal(pedal, RATE_HZ)(np.ones(RATE_HZ, np.float32))  # leaves nothing behind
@@ -65,10 +82,13 @@ def test_documented_parameters_with_units(name):
     assert len(spec.meaning) > 5
     assert len({param.name for param in spec.params}) == len(spec.params) > 0
     for param in spec.params:
-        assert param.unit in ("dB", "dBFS", "Hz", "ms", "ratio", "cycles", "bit")
+        assert param.unit in UNITS
         assert param.low < param.high
-        assert param.scale in ("linear", "log")
+        assert param.scale in SCALES
         assert param.scale == "linear" or param.low > 0
+        # So that a word of a grid is about one step to the ear wherever the knob stands.
+        assert param.scale == ("log" if param.unit in ("Hz", "ms") else param.scale)
+        assert param.scale == ("linear" if param.unit in ("dB", "dBFS") else param.scale)
         assert len(param.meaning) > 5
     assert set(spec.typical) <= {param.name for param in spec.params}
 

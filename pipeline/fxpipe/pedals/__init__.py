@@ -15,21 +15,25 @@ from fxpipe.pedals.spec import (
     Process,
     Settings,
     check_settings,
-    from_unit,
 )
-from fxtrain.contract import Param, Pedal, UsageError, Vocabulary, unknown_name
+from fxpipe.pedals.vst3 import PluginPedal
+from fxtrain.contract import Param, Pedal, UsageError, Vocabulary, from_unit, to_unit, unknown_name
 
 __all__ = [
     "FAMILIES",
     "PEDALS",
+    "PLUGINS",
     "POOLS",
     "PedalSpec",
+    "PluginPedal",
     "Process",
     "Settings",
     "build_pedal",
     "from_unit",
     "lti_pairs",
     "pool_of",
+    "register",
+    "to_unit",
     "vocabulary_of",
 ]
 
@@ -47,11 +51,11 @@ PEDALS: dict[str, PedalSpec] = {
         "nonlinear",
         "evens out loud and soft notes and makes them ring longer",
         (
-            Param("threshold_db", "dBFS", -52.0, -30.0, "linear", "where squeezing starts"),
+            Param("threshold_db", "dBFS", -45.0, -24.0, "linear", "where squeezing starts"),
             Param("ratio", "ratio", 4.0, 20.0, "log", "how hard it squeezes"),
             Param("attack_ms", "ms", 1.0, 40.0, "log", "how much pick gets through"),
             Param("release_ms", "ms", 50.0, 400.0, "log", "how soon it lets go"),
-            Param("level_db", "dB", 0.0, 12.0, "linear", "make-up volume"),
+            Param("level_db", "dB", 2.0, 20.0, "linear", "make-up volume"),
         ),
         parts.compressor,
     ),
@@ -91,7 +95,7 @@ PEDALS: dict[str, PedalSpec] = {
         (
             Param("drive_db", "dB", 15.0, 36.0, "linear", "how much it breaks up"),
             _TONE,
-            _level(-9.0, 3.0),
+            _level(-15.0, -3.0),
         ),
         parts.overdrive,
     ),
@@ -102,7 +106,7 @@ PEDALS: dict[str, PedalSpec] = {
         (
             Param("drive_db", "dB", 20.0, 44.0, "linear", "how much it saturates"),
             Param("tone_hz", "Hz", 2000.0, 8000.0, "log", "higher is brighter"),
-            _level(-18.0, -6.0),
+            _level(-26.0, -14.0),
         ),
         parts.distortion,
     ),
@@ -114,7 +118,7 @@ PEDALS: dict[str, PedalSpec] = {
             Param("fuzz_db", "dB", 30.0, 54.0, "linear", "how much it buzzes"),
             Param("bias", "ratio", 0.02, 0.4, "linear", "how uneven, starved it sounds"),
             _TONE,
-            _level(-12.0, 0.0),
+            _level(-22.0, -10.0),
         ),
         parts.fuzz,
     ),
@@ -158,7 +162,7 @@ PEDALS: dict[str, PedalSpec] = {
         (
             Param("rate_hz", "Hz", 0.15, 1.5, "log", "speed of the sweep"),
             Param("depth", "ratio", 0.3, 0.9, "linear", "width of the sweep"),
-            Param("delay_ms", "ms", 1.5, 3.5, "log", "shorter is higher"),
+            Param("delay_ms", "ms", 2.0, 6.0, "log", "shorter is higher"),
             Param("feedback", "ratio", 0.4, 0.75, "linear", "how metallic"),
             _PHASE,
         ),
@@ -169,8 +173,8 @@ PEDALS: dict[str, PedalSpec] = {
         "ltv",
         "as if two guitars played, slightly apart",
         (
-            Param("rate_hz", "Hz", 0.4, 4.0, "log", "speed of the wobble"),
-            Param("depth", "ratio", 0.15, 0.6, "linear", "width of the wobble"),
+            Param("rate_hz", "Hz", 0.3, 3.0, "log", "speed of the wobble"),
+            Param("depth", "ratio", 0.05, 0.25, "linear", "width of the wobble"),
             Param("delay_ms", "ms", 6.0, 15.0, "log", "distance of the second voice"),
             Param("mix", "ratio", 0.35, 0.6, "linear", "loudness of the second voice"),
             _PHASE,
@@ -207,7 +211,7 @@ PEDALS: dict[str, PedalSpec] = {
         (
             Param("room_size", "ratio", 0.2, 0.95, "linear", "from cupboard to cathedral"),
             Param("damping", "ratio", 0.1, 0.9, "linear", "how dark the room is"),
-            Param("wet", "ratio", 0.15, 0.5, "linear", "how far away the guitar stands"),
+            Param("wet", "ratio", 0.2, 0.6, "linear", "how far away the guitar stands"),
         ),
         parts.reverb,
     ),
@@ -236,15 +240,39 @@ POOLS: dict[str, tuple[str, ...]] = {
 Take et al. (DAFx24); ``rossi5`` those of Zenodo 7871720; ``stompbox`` is the default."""
 
 
+PLUGINS: dict[str, PluginPedal] = {}
+"""Pedals that a spec brought along; they stand in PEDALS too."""
+
+
+def register(plugins: Iterable[PluginPedal]) -> None:
+    """Put plugins into PEDALS, each after our own pedals of its family.
+
+    Whoever reads a spec does so, workers included. A name means one thing in one process.
+    """
+    new = [plugin for plugin in plugins if PLUGINS.get(plugin.name) != plugin]
+    for plugin in new:
+        if plugin.name in PLUGINS:
+            raise UsageError(
+                f"pedal {plugin.name!r} was another plugin, or another build or map of it, earlier "
+                "in this process: choose another name, or start the workers anew"
+            )
+        if plugin.name in PEDALS:
+            raise UsageError(f"there is a pedal {plugin.name!r} already; choose another name")
+    if new:
+        PLUGINS.update({plugin.name: plugin for plugin in new})
+        found = PEDALS | {plugin.name: plugin.spec() for plugin in new}
+        ordered = sorted(found.items(), key=lambda item: FAMILIES.index(item[1].family))
+        PEDALS.clear()
+        PEDALS.update(ordered)
+
+
 def pool_of(names: str | Iterable[str]) -> tuple[str, ...]:
-    """A pool's name, or pedals separated by commas, -> pedal names in textbook order."""
+    """Pools and pedals by name, separated by commas -> pedal names in textbook order."""
     if isinstance(names, str):
-        if names in POOLS:
-            return POOLS[names]
         listed = [name.strip() for name in names.split(",") if name.strip()]
-        if len(listed) < 2 and names not in PEDALS:
+        if len(listed) < 2 and names not in PEDALS and names not in POOLS:
             raise UsageError(unknown_name("pool", names, POOLS))
-        names = listed
+        names = [name for part in listed for name in POOLS.get(part, (part,))]
     chosen = set(names)
     for name in chosen:
         if name not in PEDALS:

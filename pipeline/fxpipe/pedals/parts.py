@@ -1,4 +1,4 @@
-"""How pedals are built from pedalboard parts; the only module that imports pedalboard.
+"""How our pedals are built. Only this module and ``vst3_host`` import pedalboard.
 
 A fresh instance for every render and ``reset=True`` always: with state left over, filters, delays
 and LFOs of one clip would be heard in the next (pedalboard issue 179).
@@ -6,12 +6,14 @@ and LFOs of one clip would be heard in the next (pedalboard issue 179).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pedalboard as pb
+import scipy.ndimage
+import soxr
 
 from fxpipe.pedals.spec import Process, Settings
-
-MAX_PREROLL_S = 2.0
 
 
 def board(parts: list[pb.Plugin], sample_rate_hz: int, preroll_samples: int = 0) -> Process:
@@ -32,8 +34,42 @@ def lfo_board(part: pb.Plugin, s: Settings, sample_rate_hz: int) -> Process:
 
     pedalboard starts every LFO at the same point; a model would learn that instead of the effect.
     """
-    preroll_s = min(s["phase_cycles"] / s["rate_hz"], MAX_PREROLL_S)
+    preroll_s = s["phase_cycles"] / s["rate_hz"]
     return board([part], sample_rate_hz, round(preroll_s * sample_rate_hz))
+
+
+def oversampled(
+    shape: Callable[[np.ndarray], np.ndarray], audio: np.ndarray, sample_rate_hz: int, factor: int
+) -> np.ndarray:
+    """``shape`` at ``factor`` times the rate: what it makes above the guitar's rate is cut, not
+    folded down as inharmonic tones."""
+    high_hz = sample_rate_hz * factor
+    fine = soxr.resample(audio, sample_rate_hz, high_hz, quality="HQ")
+    shaped: np.ndarray = soxr.resample(shape(fine), high_hz, sample_rate_hz, quality="HQ")
+    return shaped[: len(audio)]
+
+
+def saturate(audio: np.ndarray, drive_db: float, sample_rate_hz: int) -> np.ndarray:
+    """tanh after a gain, as pedalboard's Distortion, which aliases at -20 dB where this one stays
+    under -50 (the guitar's highest note, full drive)."""
+    gain = np.float32(10 ** (drive_db / 20))
+    return oversampled(lambda fine: np.tanh(gain * fine), audio, sample_rate_hz, 4)
+
+
+def hard_clip(wave: np.ndarray, limit: float) -> np.ndarray:
+    """Clipping by differences of its antiderivative, which all but removes aliasing.
+
+    Parker, Zavalishin and Le Bivic, "Reducing the aliasing of nonlinear waveshaping using
+    continuous-time convolution", DAFx 2016.
+    """
+    now = wave.astype(np.float64)
+    step = np.diff(now, prepend=now[:1])
+    size = np.abs(now)
+    inside = np.minimum(size, limit)
+    under = inside * (size - inside / 2)  # the antiderivative
+    clipped = np.clip(now - step / 2, -limit, limit)
+    np.divide(np.diff(under, prepend=under[:1]), step, out=clipped, where=np.abs(step) > 1e-6)
+    return clipped.astype(np.float32)
 
 
 def compressor(s: Settings, sample_rate_hz: int) -> Process:
@@ -63,44 +99,45 @@ def gate(s: Settings, sample_rate_hz: int) -> Process:
 def overdrive(s: Settings, sample_rate_hz: int) -> Process:
     """Soft clipping above 720 Hz with the clean signal mixed under it, then a tone stage.
 
-    The 720 Hz corner and the clean path are the Tube Screamer's (electrosmash.com analysis).
+    The 720 Hz corner and the clean path are the Tube Screamer's (electrosmash.com analysis); with
+    the tone stage above them they leave its hump in the middle.
     """
-    clip = board(
-        [pb.HighpassFilter(cutoff_frequency_hz=720.0), pb.Distortion(drive_db=s["drive_db"])],
-        sample_rate_hz,
-    )
+    lean = board([pb.HighpassFilter(cutoff_frequency_hz=720.0)], sample_rate_hz)
     tone = board(
         [pb.LowpassFilter(cutoff_frequency_hz=s["tone_hz"]), pb.Gain(gain_db=s["level_db"])],
         sample_rate_hz,
     )
-    return lambda audio: tone(0.5 * (audio + clip(audio)))
+    drive_db = s["drive_db"]
+    return lambda audio: tone(0.5 * (audio + saturate(lean(audio), drive_db, sample_rate_hz)))
 
 
 def distortion(s: Settings, sample_rate_hz: int) -> Process:
-    return board(
-        [
-            pb.Distortion(drive_db=s["drive_db"]),
-            pb.LowpassFilter(cutoff_frequency_hz=s["tone_hz"]),
-            pb.Gain(gain_db=s["level_db"]),
-        ],
+    """Clipping of the whole signal, then a tone stage."""
+    tone = board(
+        [pb.LowpassFilter(cutoff_frequency_hz=s["tone_hz"]), pb.Gain(gain_db=s["level_db"])],
         sample_rate_hz,
     )
+    drive_db = s["drive_db"]
+    return lambda audio: tone(saturate(audio, drive_db, sample_rate_hz))
 
 
 def fuzz(s: Settings, sample_rate_hz: int) -> Process:
     """Hard clipping of a biased signal: the two halves of the wave clip at different heights."""
-    lift = board([pb.Gain(gain_db=s["fuzz_db"])], sample_rate_hz)
-    clip = board(
+    tone = board(
         [
-            pb.Clipping(threshold_db=-6.0),
             pb.HighpassFilter(cutoff_frequency_hz=40.0),
             pb.LowpassFilter(cutoff_frequency_hz=s["tone_hz"]),
             pb.Gain(gain_db=s["level_db"]),
         ],
         sample_rate_hz,
     )
-    bias = np.float32(s["bias"])
-    return lambda audio: clip(lift(audio) + bias)
+    gain, bias = np.float32(10 ** (s["fuzz_db"] / 20)), np.float32(s["bias"])
+    limit = 0.5
+
+    def clip(fine: np.ndarray) -> np.ndarray:
+        return hard_clip(gain * fine + bias, limit) - np.clip(bias, -limit, limit)
+
+    return lambda audio: tone(oversampled(clip, audio, sample_rate_hz, 2))
 
 
 def eq(s: Settings, sample_rate_hz: int) -> Process:
@@ -128,15 +165,50 @@ def wah(s: Settings, sample_rate_hz: int) -> Process:
 
 
 def octaver(s: Settings, sample_rate_hz: int) -> Process:
-    """The note and the note an octave below it."""
-    shift = board([pb.PitchShift(semitones=-12.0)], sample_rate_hz)
+    """The note and the note an octave below it, made as analogue octave boxes do.
+
+    The fundamental is filtered out, turned over at every other of its periods and rounded off
+    (Boss OC-2 service notes: filter, flip-flop, polarity switch, filter). It follows one string at
+    a time; chords make it stumble, there as here.
+    """
     mix = np.float32(s["mix"])
+    fundamental = board([pb.LowpassFilter(cutoff_frequency_hz=180.0)], sample_rate_hz)
+    round_off = board(
+        [pb.LowpassFilter(cutoff_frequency_hz=400.0), pb.LowpassFilter(cutoff_frequency_hz=400.0)],
+        sample_rate_hz,
+    )
 
     def process(audio: np.ndarray) -> np.ndarray:
-        mixed: np.ndarray = audio + mix * (shift(audio) - audio)
+        low = fundamental(fundamental(fundamental(audio)))
+        sub = round_off(turned_over(low, audio, sample_rate_hz))
+        mixed: np.ndarray = audio + mix * (np.float32(1.4) * sub - audio)
         return mixed
 
     return process
+
+
+def turned_over(low: np.ndarray, audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """``low`` with the sign changed at every other upward zero crossing, as loud as ``audio``.
+
+    A period counts once ``low`` has been clearly under and clearly over zero: by a third of its
+    recent peak, and above the hiss.
+    """
+    window = round(0.03 * sample_rate_hz)
+    past = (window - 1) // 2  # the peak follower looks back, not ahead
+    peak = scipy.ndimage.maximum_filter1d(np.abs(low), window, origin=past)
+    loud = scipy.ndimage.maximum_filter1d(np.abs(audio), window, origin=past)
+    threshold = np.maximum(peak / 3, 1e-4)
+    clear = np.where(low > threshold, 1, np.where(low < -threshold, -1, 0))
+    places = np.arange(len(low))
+    side = clear[np.maximum.accumulate(np.where(clear != 0, places, 0))]
+    rises = np.flatnonzero((side[1:] == 1) & (side[:-1] == -1)) + 1
+    crossings = np.maximum.accumulate(np.where(low <= 0, places, 0))[rises]
+    flips = np.zeros(len(low), np.int64)
+    flips[crossings] = 1
+    sign = 1 - 2 * (np.cumsum(flips) % 2)
+    level = np.where(peak > 3e-4, loud / np.maximum(peak, 3e-4), 0.0)
+    turned: np.ndarray = (low * sign * level).astype(np.float32)
+    return turned
 
 
 def chorus(s: Settings, sample_rate_hz: int) -> Process:
@@ -151,23 +223,33 @@ def chorus(s: Settings, sample_rate_hz: int) -> Process:
 
 
 def flanger(s: Settings, sample_rate_hz: int) -> Process:
-    """A chorus with a short delay and feedback, which is what a flanger is."""
+    """A chorus with a short delay and feedback, which is what a flanger is.
+
+    pedalboard's depth 1 is 10 ms to either side, and below 1 ms its delay stands still: here
+    ``depth`` is the share of the way down to 1 ms, so that the comb never stops moving. Its
+    feedback is subtracted, which at equal mix all but fills the notches: hence the sign.
+    """
     part = pb.Chorus(
         rate_hz=s["rate_hz"],
-        depth=s["depth"],
+        depth=s["depth"] * (s["delay_ms"] - 1.0) / 10.0,
         centre_delay_ms=s["delay_ms"],
-        feedback=s["feedback"],
+        feedback=-s["feedback"],
         mix=0.5,
     )
     return lfo_board(part, s, sample_rate_hz)
 
 
 def phaser(s: Settings, sample_rate_hz: int) -> Process:
+    """Six all-pass stages on an LFO, mixed with the dry sound.
+
+    With pedalboard's own sign of feedback the peaks grow beside the notches and fill them; with
+    this one they grow between them, and the notches stay.
+    """
     part = pb.Phaser(
         rate_hz=s["rate_hz"],
         depth=s["depth"],
         centre_frequency_hz=s["center_hz"],
-        feedback=s["feedback"],
+        feedback=-s["feedback"],
         mix=0.5,
     )
     return lfo_board(part, s, sample_rate_hz)
@@ -178,7 +260,7 @@ def tremolo(s: Settings, sample_rate_hz: int) -> Process:
 
     pedalboard has no amplitude LFO, so this one is arithmetic.
     """
-    rate_hz, depth, edge = s["rate_hz"], s["depth"], 1.0 + 8.0 * s["shape"]
+    rate_hz, depth, edge = s["rate_hz"], s["depth"], 0.5 * 18.0 ** s["shape"]
 
     def process(audio: np.ndarray) -> np.ndarray:
         turns = np.arange(len(audio)) * (rate_hz / sample_rate_hz) + s["phase_cycles"]
@@ -204,7 +286,7 @@ def reverb(s: Settings, sample_rate_hz: int) -> Process:
         room_size=s["room_size"],
         damping=s["damping"],
         wet_level=s["wet"],
-        dry_level=1.0 - s["wet"],
+        dry_level=(1.0 - s["wet"]) / 2,  # pedalboard doubles it
         width=0.0,
     )
     return board([part], sample_rate_hz)

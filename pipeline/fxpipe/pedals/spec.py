@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fxpipe.errors import PedalError
-from fxtrain.contract import Param, Pedal, PedalEntry, unknown_name
+from fxtrain.contract import Param, Pedal, PedalEntry, from_unit, unknown_name
 
 Settings = Mapping[str, float]
 Process = Callable[[np.ndarray], np.ndarray]
@@ -21,6 +21,10 @@ modulation, echoes last. The usual advice, not a law: the order policy only lean
 
 LINEARITIES = ("lti", "ltv", "nonlinear")
 """Linear time-invariant pedals commute with each other exactly; the others need measuring."""
+
+UNITS = ("dB", "dBFS", "Hz", "ms", "ratio", "cycles", "bit")
+SCALES = ("linear", "log")
+"""Of a knob's travel, so that a step sounds about as large at either end."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,6 @@ class PedalSpec:
         return Pedal(
             name, {param.name: from_unit(param, turned[param.name]) for param in self.params}
         )
-
-
-def from_unit(param: Param, u: float) -> float:
-    """Knob position ``u`` in [0, 1] -> value in the parameter's unit, along its scale.
-
-    Rounded to seven significant digits, so that a record written as JSON says what was heard.
-    """
-    if param.scale == "log":
-        value = math.exp(math.log(param.low) + u * math.log(param.high / param.low))
-    else:
-        value = param.low + u * (param.high - param.low)
-    return float(f"{min(max(value, param.low), param.high):.7g}")
 
 
 def check_settings(name: str, spec: PedalSpec, settings: Settings) -> None:

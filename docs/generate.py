@@ -6,12 +6,20 @@ With ``--check`` nothing is written, and a page that differs from the code is an
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import re
 import sys
 from pathlib import Path
 
+import data_sets
+import orders
+import pedal_pages
+
+from fxpipe.chain import CHAIN_KEYS, ChainSpec
+from fxpipe.cli import plan
 from fxpipe.pedals import PEDALS, POOLS
-from fxtrain.contract import FIELDS, FORMAT_VERSION, RECORD_FIELDS, DatasetIndex
+from fxtrain.contract import FIELDS, FORMAT_VERSION, RECORD_FIELDS, DatasetIndex, to_dict
 
 DOCS = Path(__file__).parent
 
@@ -58,6 +66,18 @@ def pools_table() -> str:
     return rows(["pool", "pedals"], [[f"`{k}`", ", ".join(v)] for k, v in POOLS.items()])
 
 
+def chain_keys_table() -> str:
+    """Keys of ``[chain]``, the option that says the same, and the default."""
+    flags = {option.name: option.opts[-1] for option in plan.params}
+    spec = to_dict(ChainSpec(POOLS["stompbox"])) | {"pool": "stompbox", "lengths": "1-5"}
+    cells = []
+    for key, meaning in CHAIN_KEYS.items():
+        flag = f"`{flags[key]}`" if key in flags else ""
+        default = f"`{json.dumps(spec[key])}`" if spec[key] not in ({}, []) else ""
+        cells.append([f"`{key}`", flag, default, meaning])
+    return rows(["key", "flag", "default", "meaning"], cells)
+
+
 TABLES = {
     "version": lambda: f"Format version: **{FORMAT_VERSION}**",
     "fields": fields_table,
@@ -65,6 +85,16 @@ TABLES = {
     "index": index_table,
     "pedals": pedals_table,
     "pools": pools_table,
+    "chain-keys": chain_keys_table,
+    "data-sets": lambda: data_sets.overview(rows),
+    "data-set-details": lambda: data_sets.details(rows),
+    "manifest-fields": lambda: data_sets.fields(rows),
+    "symmetry-facts": orders.facts,
+    "symmetry-pairs": lambda: orders.pairs(rows),
+    "ceilings": lambda: orders.ceilings(rows),
+    "pedal-pages": lambda: pedal_pages.index(rows),
+    "knob-tokens": pedal_pages.tokens,
+    **{f"knobs {name}": functools.partial(pedal_pages.knobs, name, rows) for name in PEDALS},
 }
 
 
@@ -72,14 +102,14 @@ def fill(text: str) -> str:
     """Replace what stands between ``<!-- name -->`` and ``<!-- end -->`` by the table's text."""
     for name, make in TABLES.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        body = make()
-        text = pattern.sub(lambda m, body=body: f"{m[1]}{body}\n{m[2]}", text)
+        text = pattern.sub(lambda m, make=make: f"{m[1]}{make()}\n{m[2]}", text)
     return text
 
 
 def main(check: bool) -> int:
-    stale = []
-    for page in sorted(DOCS.glob("*.md")):
+    stale = pedal_pages.missing(DOCS)
+    pages = [*sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("pedals/*.md"))]
+    for page in [*pages, DOCS.parent / "data_manifests" / "README.md"]:
         old = page.read_text(encoding="utf-8")
         new = fill(old)
         if new != old:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fxpipe import console
+from fxpipe.options import chain_options, include_option
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXTRA = (
@@ -32,23 +33,42 @@ def cli() -> None:
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie.")
+@include_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-def sources(name: str | None, data_dir: Path | None, as_json: bool) -> None:
-    """List the sources of dry guitar, or describe one: licence, size, where it lies."""
-    from fxpipe.describe import describe_source, list_sources
+def sources(
+    name: str | None, data_dir: Path | None, include: tuple[str, ...], as_json: bool
+) -> None:
+    """List the sources of dry guitar, or tell all of one: licence, size, what is here of it.
 
-    click.echo(describe_source(name, data_dir, as_json) if name else list_sources(as_json))
+    NAME may be the path of a manifest of your own, ./my-set.json.
+    """
+    from fxpipe.catalogue import describe_source, list_sources
+
+    click.echo(
+        describe_source(name, data_dir, as_json, include)
+        if name
+        else list_sources(data_dir, as_json)
+    )
 
 
 @cli.command()
 @click.argument("name")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where to keep it.")
-def fetch(name: str, data_dir: Path | None) -> None:
-    """Download a data set: resumed, verified, unpacked."""
-    from fxpipe.download import fetch_dataset
-    from fxpipe.sources import default_data_dir
+@click.option(
+    "--archive",
+    "archives",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Use this file instead of downloading it; may be given again.",
+)
+def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
+    """Download a data set: resumed, verified, unpacked.
 
-    click.echo(fetch_dataset(name, data_dir or default_data_dir(), progress=sys.stderr.isatty()))
+    NAME may be the path of a manifest of your own, ./my-set.json.
+    """
+    from fxpipe.download import fetch_dataset
+
+    click.echo(fetch_dataset(name, data_dir, archives=archives, progress=sys.stderr.isatty()))
 
 
 @cli.command()
@@ -56,14 +76,16 @@ def fetch(name: str, data_dir: Path | None) -> None:
 @click.option("--n-chains", type=click.IntRange(3), default=1000, show_default=True)
 @click.option("-o", "--output", default="renders", show_default=True, help="Directory or URI.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data set lies.")
-@click.option("--pool", help="A pool's name or pedals separated by commas.  [default: stompbox]")
-@click.option("--lengths", help="Chain lengths: '1-5', '2,3', or weighted '1:1,2:3'.")
-@click.option("--order", help="uniform, realistic or fixed.  [default: uniform]")
-@click.option("--temperature", type=float, help="How freely 'realistic' leaves the textbook.")
-@click.option("--repeats/--no-repeats", default=None, help="May a pedal stand twice in a chain?")
+@include_option
+@chain_options
 @click.option("--clip-s", type=float, help="Seconds a clip.  [default: 2.0]")
 @click.option("--audible-db", type=float, help="Redraw pedals below this.  [default: -30]")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML; flags go above it.")
+@click.option("--phrases", type=float, help="Share of clips from several notes.  [default: 0]")
+@click.option("--classes/--no-classes", default=None, help="List orders that sound the same.")
+@click.option("--alike-db", type=float, help="For --classes, log-mel distance.  [default: 0.5]")
+@click.option("--symmetry", type=click.Path(path_type=Path), help="Table of 'fxpipe symmetry'.")
+@click.option("--kinds", help="Only recordings of these kinds: 'note,chord'.  [default: all]")
+@click.option("--fractions", help="Of train,valid,test: '0,0,1'.  [default: 0.8,0.1,0.1]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
@@ -76,6 +98,57 @@ def render(**options: Any) -> None:
     from fxpipe.verbs import render_command
 
     render_command(**options)
+
+
+@cli.command()
+@click.argument("renders", required=False)
+@click.option("--n-chains", type=click.IntRange(3), default=1000, show_default=True)
+@chain_options
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path), help="A picture: FILE.png, .svg or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Everything counted, as JSON on stdout.")
+def plan(**options: Any) -> None:
+    """Show what 'render' would draw: lengths, pedals, positions, order, settings. No audio.
+
+    With RENDERS, show what a finished renders directory holds.
+    """
+    from fxpipe.plan_report import plan_command
+
+    plan_command(**options)
+
+
+@cli.command()
+@click.option("--dataset", default="synth", show_default=True, help="See 'fxpipe sources'.")
+@click.option("-o", "--output", default="symmetry", show_default=True, help="Directory.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data set lies.")
+@click.option("--pool", default="all", show_default=True, help="A pool or pedals: 'wah,fuzz'.")
+@click.option("--n-clips", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--threshold-db", type=float, default=0.5, show_default=True, help="Log-mel.")
+@click.option("--quantile", type=float, default=0.9, show_default=True, help="Of the clips.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML, as for render.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
+@click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
+@click.option("--json", "as_json", is_flag=True, help="The table as JSON on stdout.")
+def symmetry(**options: Any) -> None:
+    """Measure which pairs of pedals commute: table, CSV and heat map."""
+    from fxpipe.verbs_orders import symmetry_command
+
+    symmetry_command(**options)
+
+
+@cli.command()
+@chain_options
+@click.option("--symmetry", type=click.Path(path_type=Path), help="Table of 'fxpipe symmetry'.")
+@click.option("--threshold-db", type=float, default=0.5, show_default=True, help="Log-mel.")
+@click.option("--quantile", type=float, default=0.9, show_default=True, help="Of the clips.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def ceiling(**options: Any) -> None:
+    """What any listener can reach: null, ceiling and class-aware ceiling of exact match."""
+    from fxpipe.verbs_orders import ceiling_command
+
+    ceiling_command(**options)
 
 
 @cli.command()
@@ -104,17 +177,42 @@ def encode(**options: Any) -> None:
 @click.argument("directory")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a problem on stdout.")
 def check(directory: str, as_json: bool) -> None:
-    """Verify every byte and record of renders/ or shards/; list all problems."""
+    """Verify every byte and record of renders/ or shards/; list all problems.
+
+    In renders/ also: one performance on two sides of the split, told by its sound.
+    """
     from fxpipe.verify import check_directory
     from fxtrain.contract import FxError
 
-    problems = check_directory(directory)
+    problems = check_directory(
+        directory, say=lambda line: click.echo(line, err=True), progress=sys.stderr.isatty()
+    )
     for problem in problems:
         line = {"where": problem.where, "what": problem.what}
         click.echo(json.dumps(line) if as_json else str(problem))
     if problems:
         raise FxError(f"{directory}: {len(problems)} problem(s)")
     click.echo(f"{directory}: whole", err=True)
+
+
+@cli.command()
+@click.argument("plugin", required=False, type=click.Path(path_type=Path))
+def pedals(plugin: Path | None) -> None:
+    """List all pedals with their settings, or print the TOML for a VST3 PLUGIN to fill in."""
+    from fxpipe.pedals.listing import list_pedals
+
+    click.echo(list_pedals(plugin))
+
+
+@cli.command()
+@click.argument("shards")
+@click.argument("output")
+@click.option("--private", is_flag=True, help="Although it may not be shared: for yourself only.")
+def export(shards: str, output: str, private: bool) -> None:
+    """Write SHARDS as plain webdataset tars, one sample at a time, for other tools."""
+    from fxpipe.verbs import export_command
+
+    export_command(shards, output, private=private)
 
 
 @cli.command()

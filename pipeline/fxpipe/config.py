@@ -1,43 +1,102 @@
-"""Options and TOML -> RenderSpec. Flags go above the file; unknown keys are refused."""
+"""Options and TOML -> RenderSpec. A flag replaces the file's key; unknown keys are refused."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fxpipe.chain import ChainSpec
-from fxpipe.pedals import pool_of
+from fxpipe.pedals import PluginPedal, pool_of, register
+from fxpipe.pedals.vst3_toml import read_pedals
 from fxpipe.render import RenderSpec
-from fxtrain.contract import ContractError, UsageError, from_dict, to_dict
+from fxtrain.contract import PAD, ContractError, UsageError, from_dict, to_dict
 
 DEFAULT_POOL = "stompbox"
 DEFAULT_MAX_LENGTH = 5
 
 
-def render_spec(config: Path | None, options: dict[str, Any]) -> RenderSpec:
+def render_spec(config: Path | None, options: Mapping[str, Any]) -> RenderSpec:
     """A spec from ``[render]`` and ``[chain]`` of a TOML file and the options that are not None."""
     data = _read_toml(config) if config else {}
     for table in data:
-        if table not in ("render", "chain"):
-            raise UsageError(f"{config}: unknown table [{table}], expected [render] and [chain]")
-    chain = dict(data.get("chain", {}))
-    chain.update(_given(options, "pool", "order", "temperature", "repeats"))
-    if options.get("lengths") is not None:
-        chain["lengths"] = parse_lengths(options["lengths"])
-    chain["pool"] = pool_of(chain.get("pool", DEFAULT_POOL))
-    limit = DEFAULT_MAX_LENGTH if chain.get("repeats") else min(5, len(chain["pool"]))
-    chain.setdefault("lengths", dict.fromkeys(range(1, limit + 1), 1.0))
-    render = dict(data.get("render", {})) | _given(options, "clip_s", "audible_db")
+        if table not in ("render", "chain", "pedal"):
+            raise UsageError(
+                f"{config}: unknown table [{table}], expected [render], [chain] and [[pedal]]"
+            )
     where = str(config) if config else "options"
+    plugins = _plugins(data, config, options.get("pedals"))
+    chain = chain_keys(_table(data, "chain", where), options)
+    render = dict(_table(data, "render", where)) | _given(
+        options, "clip_s", "audible_db", "phrases", "classes", "alike_db"
+    )
     try:
+        everything = ",".join([DEFAULT_POOL, *(plugin.name for plugin in plugins)])
+        chain["pool"] = pool_of(_names(chain.get("pool", everything), f"{where}: chain.pool"))
+        chain["plugins"] = [to_dict(plugin) for plugin in plugins if plugin.name in chain["pool"]]
+        if "lengths" not in chain:
+            deciding = ("pool", "weights", "repeats", "exclusive")
+            bounds = {key: chain[key] for key in deciding if key in chain} | {"lengths": {1: 1.0}}
+            longest = from_dict(ChainSpec, bounds, f"{where}: chain").sets.longest()
+            limit = min(DEFAULT_MAX_LENGTH, longest)
+            chain["lengths"] = dict.fromkeys(range(1, limit + 1), 1.0)
         spec = from_dict(ChainSpec, chain, f"{where}: chain")
         return from_dict(RenderSpec, {**render, "chain": to_dict(spec)}, f"{where}: render")
     except ContractError as error:
         raise UsageError(str(error)) from None
 
 
-def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+def load_pedals(path: Path) -> tuple[PluginPedal, ...]:
+    """Pedals from the ``[[pedal]]`` tables of a TOML file, each plugin loaded once and heard."""
+    data = _read_toml(path)
+    for table in data:
+        if table != "pedal":
+            raise UsageError(f"{path}: unknown table [{table}], expected [[pedal]] tables")
+    plugins = read_pedals(data.get("pedal", []), str(path), path.parent)
+    register(plugins)
+    return plugins
+
+
+def _plugins(
+    data: Mapping[str, Any], config: Path | None, pedals: Path | None
+) -> tuple[PluginPedal, ...]:
+    """What ``--config`` and ``--pedals`` bring along, known to this process from now on."""
+    found: tuple[PluginPedal, ...] = ()
+    if config is not None and "pedal" in data:
+        found = read_pedals(data["pedal"], str(config), config.parent)
+        register(found)
+    return found if pedals is None else (*found, *load_pedals(pedals))
+
+
+def chain_keys(table: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """``[chain]`` of a file under the chain options that were given, all in their long forms."""
+    chain = dict(table) | _given(options, "pool", "order", "temperature", "repeats")
+    chain |= _given(options, "balance", "knobs")
+    for key, parse in PARSERS.items():
+        if options.get(key) not in (None, ()):
+            chain[key] = parse(options[key])
+        elif isinstance(chain.get(key), str):
+            chain[key] = parse(chain[key])
+    return chain
+
+
+def _names(pool: Any, where: str) -> str | Sequence[str]:
+    if isinstance(pool, str):
+        return pool
+    if not (isinstance(pool, (list, tuple)) and all(isinstance(name, str) for name in pool)):
+        raise ContractError(f"{where}: expected a pool's name or a list of pedals, found {pool!r}")
+    return pool
+
+
+def _table(data: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where}: {name} is {table!r}, expected a table [{name}]")
+    return table
+
+
+def _given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
@@ -50,6 +109,28 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not TOML ({error})") from None
 
 
+def parse_fractions(text: str) -> tuple[float, float, float]:
+    """``0.8,0.1,0.1`` -> the shares of train, valid and test."""
+    try:
+        train, valid, test = (float(part) for part in text.split(","))
+        if min(train, valid, test) < 0 or not abs(train + valid + test - 1) < 1e-6:
+            raise ValueError
+    except ValueError:
+        raise UsageError(
+            f"fractions {text!r}: expected three shares for train, valid and test that sum to 1, "
+            "as in '0.8,0.1,0.1', or '0,0,1' to test on everything"
+        ) from None
+    return train, valid, test
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """``note,chord`` -> the kinds of recordings to use."""
+    kinds = tuple(part.strip() for part in text.split(","))
+    if not all(kinds):
+        raise UsageError(f"kinds {text!r}: expected names separated by commas, as in 'note,chord'")
+    return kinds
+
+
 def parse_lengths(text: str) -> dict[int, float]:
     """``1-5``, ``2,3`` (equal weights) or ``1:1,2:3`` (weighted) -> length -> weight."""
     lengths: dict[int, float] = {}
@@ -57,10 +138,71 @@ def parse_lengths(text: str) -> dict[int, float]:
         for part in text.split(","):
             span, _, weight = part.partition(":")
             low, _, high = span.partition("-")
+            if not 0 <= int(low) <= int(high or low) <= PAD:
+                raise ValueError
             for length in range(int(low), int(high or low) + 1):
                 lengths[length] = float(weight or 1.0)
     except ValueError:
-        lengths = {}
-    if not lengths:
-        raise UsageError(f"chain lengths {text!r}: expected '1-5', '2,3' or weighted '1:1,2:3'")
+        raise UsageError(
+            f"chain lengths {text!r}: expected '1-5', '2,3' or weighted '1:1,2:3'"
+        ) from None
     return lengths
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """``reverb:2,gate:0.2`` -> pedal -> weight."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        return {name.strip(): float(weight) for name, weight in pairs}
+    except ValueError:
+        raise UsageError(f"weights {text!r}: expected pedal:weight, as in 'reverb:2'") from None
+
+
+def parse_groups(texts: Sequence[str] | str) -> list[list[str]]:
+    """``chorus,phaser`` -> one group; several texts -> several."""
+    listed = [texts] if isinstance(texts, str) else texts
+    return [[name.strip() for name in text.split(",")] for text in listed]
+
+
+def parse_ranges(texts: Sequence[str] | str) -> dict[str, dict[str, list[float]]]:
+    """``delay.mix:0.2..0.3`` -> pedal -> parameter -> [low, high]."""
+    ranges: dict[str, dict[str, list[float]]] = {}
+    for pedal, param, value in _knob_values(texts, "range", "'delay.mix:0.2..0.3'"):
+        low, _, high = value.partition("..")
+        try:
+            ranges.setdefault(pedal, {})[param] = [float(low), float(high)]
+        except ValueError:
+            raise UsageError(
+                f"range {pedal}.{param}:{value}: expected 'low..high', two numbers"
+            ) from None
+    return ranges
+
+
+def parse_scales(texts: Sequence[str] | str) -> dict[str, dict[str, str]]:
+    """``delay.mix:log`` -> pedal -> parameter -> how it is drawn."""
+    scales: dict[str, dict[str, str]] = {}
+    for pedal, param, value in _knob_values(texts, "scale", "'delay.mix:log'"):
+        scales.setdefault(pedal, {})[param] = value
+    return scales
+
+
+def _knob_values(texts: Sequence[str] | str, what: str, example: str) -> list[tuple[str, str, str]]:
+    found = []
+    for text in [texts] if isinstance(texts, str) else texts:
+        knob, _, value = text.partition(":")
+        pedal, _, param = knob.partition(".")
+        if not (pedal and param and value):
+            raise UsageError(f"{what} {text!r}: expected pedal.parameter:value, as in {example}")
+        found.append((pedal.strip(), param.strip(), value.strip()))
+    return found
+
+
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "lengths": parse_lengths,
+    "weights": parse_weights,
+    "exclusive": parse_groups,
+    "held_out": parse_groups,
+    "ranges": parse_ranges,
+    "scales": parse_scales,
+}
+"""Keys of ``[chain]`` that may be written as the short text that their flag takes."""

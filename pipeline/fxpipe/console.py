@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -54,14 +53,17 @@ class Progress:
 
             self._bar = tqdm(total=total, desc=label, unit="clip", smoothing=0.1)
 
-    def __enter__(self) -> Callable[[ShardEntry], None]:
-        return self.update
+    def __enter__(self) -> Progress:
+        return self
 
-    def update(self, shard: ShardEntry) -> None:
-        self._done += shard.n_samples
+    def shard(self, shard: ShardEntry) -> None:
+        self.add(shard.n_samples)
+
+    def add(self, n_clips: int = 1) -> None:
+        self._done += n_clips
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(shard.n_samples)
+            self._bar.update(n_clips)
         elif now - self._spoke >= LINE_EVERY_S and self._done < self._total:
             rate = self._done / (now - self._began)
             left_s = (self._total - self._done) / rate

@@ -315,7 +315,7 @@ def _index_of(
         vocabulary=renders.vocabulary,
         max_chain_length=renders.spec.chain.max_length,
         commutes=renders.commutes,
-        commutes_basis="linear time-invariant pedals commute exactly",
+        commutes_basis=renders.commutes_basis,
         licences=renders.licences,
         shareable=renders.shareable,
         counts=renders.counts,

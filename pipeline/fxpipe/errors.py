@@ -6,7 +6,8 @@ FxError (fxtrain.contract.errors)
 ├── DownloadError        a transfer that did not end in the right bytes
 ├── PedalError           a pedal, parameter or chain that cannot be built
 ├── CodecError           a codec, its weights or its device
-└── RenderError          clips that could not be rendered
+├── RenderError          clips that could not be rendered
+└── ExportError          a licence forbids passing data on
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class CodecError(FxError):
 
 class RenderError(FxError):
     pass
+
+
+class ExportError(FxError):
+    """A licence forbids passing on what was to be exported."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fxpipe.codec import Codec, load_codec
+from fxpipe.config import load_pedals
 from fxpipe.encode import features
 from fxpipe.errors import CodecError, SourceError
 from fxpipe.level import LEVEL_RULE
@@ -17,10 +18,14 @@ from fxpipe.render import run_chain
 from fxtrain.contract import Chain, Features, Frontend, Hearing, PedalEntry
 
 SILENT_WINDOW_DBFS = -60.0
+PEDALS_VARIABLE = "FXPIPE_PEDALS"
+"""A TOML file of VST3 pedals (docs/vst3.md); ``fxpipe render --pedals`` reads the same variable."""
 
 
 def open_frontend(hearing: Hearing) -> Frontend:
     """Ears set up as in training; refuses when this installation would hear something else."""
+    if PEDALS_VARIABLE in os.environ:
+        load_pedals(Path(os.environ[PEDALS_VARIABLE]))
     codec = load_codec(hearing.codec.name, precision="fp32", n_threads=os.cpu_count())
     if codec.info.weights_sha256 != hearing.codec.weights_sha256:
         raise CodecError(

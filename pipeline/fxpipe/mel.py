@@ -29,6 +29,15 @@ def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
 
     0 dB is a full-scale sine within one band; what lies below the floor is the floor.
     """
+    bands = mel_power(wave, sample_rate_hz, info)
+    decibels = 10 * np.log10(np.maximum(bands.T, 1e-12))
+    steps = np.round((decibels - info.floor_db) / info.step_db)
+    frames_u8: np.ndarray = np.clip(steps, 0, 255).astype(np.uint8)
+    return frames_u8
+
+
+def mel_power(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
+    """float32 [T, M]: power in mel bands, 1 for a full-scale sine within one band."""
     import scipy.fft
 
     n_frames = -(-len(wave) // info.hop_samples)
@@ -39,11 +48,8 @@ def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
     window = np.hanning(info.n_fft + 1)[:-1].astype(np.float32)
     spectrum = scipy.fft.rfft(frames[:n_frames] * window, axis=1) * np.float32(2 / window.sum())
     power = spectrum.real**2 + spectrum.imag**2
-    bands = power @ _filters(sample_rate_hz, info)
-    decibels = 10 * np.log10(np.maximum(bands.T, 1e-12))
-    steps = np.round((decibels - info.floor_db) / info.step_db)
-    frames_u8: np.ndarray = np.clip(steps, 0, 255).astype(np.uint8)
-    return frames_u8
+    bands: np.ndarray = power @ _filters(sample_rate_hz, info)
+    return bands
 
 
 @functools.lru_cache(maxsize=4)

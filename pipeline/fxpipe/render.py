@@ -12,13 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
+from fxpipe.distance import change_db
 from fxpipe.errors import RenderError
 from fxpipe.pedals import build_pedal
-from fxtrain.contract import Chain, UsageError
+from fxtrain.contract import Chain, Pedal, UsageError
 
-SILENT_DBFS = -70.0
-SETTINGS_PER_ORDER = 8
-MAX_ATTEMPTS = 32
+ORDERS, SETTINGS = 4, 8
+"""How many orders a clip is tried with, and settings for each pedal of one."""
+
+SEATS_AN_ORDER = 4096
+"""Room in the numbering of draws: 255 pedals with 8 settings each, and the first draw."""
+
 Range = tuple[float, float]
 
 
@@ -31,7 +35,10 @@ class RenderSpec:
     ``output_gain_db`` are put on after the chain: without them a model reads residue 65 dB down
     that no real recording carries. At -16 LUFS, an SNR of 44 to 59 dB is a floor of about -60 to
     -75 dBFS. ``audible_db``: a pedal whose output differs from its input by less than this
-    (residual after the best gain, relative to the output) is drawn again.
+    (residual after the best gain, relative to the output) is drawn again. ``classes``: every
+    clip's record lists which other orders of its chain sound the same, ``alike_db`` of log-mel or
+    less away (``fxpipe.classes``). ``phrases``: the share of clips that are played by several
+    recordings.
     """
 
     chain: ChainSpec
@@ -43,10 +50,15 @@ class RenderSpec:
     noise_cutoff_hz: Range = (300.0, 20_000.0)
     output_gain_db: Range = (-12.0, 12.0)
     audible_db: float = -30.0
+    classes: bool = False
+    alike_db: float = 0.5
+    phrases: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
             raise UsageError(f"clips of {self.clip_s} s: expected 0.1 to 60 s")
+        if not 0 <= self.phrases <= 1:
+            raise UsageError(f"phrases is {self.phrases:g}, expected a share from 0 to 1")
         for name in ("input_peak_dbfs", "noise_snr_db", "noise_cutoff_hz", "output_gain_db"):
             low, high = getattr(self, name)
             if low > high:
@@ -83,9 +95,11 @@ class ClipDraw:
 
 @dataclass(frozen=True)
 class Wet:
-    """``wave`` float32 [N]; ``stage_change_db`` how much each pedal changed its input."""
+    """``wave`` float32 [N]; ``stages`` the dry clip and the output of every pedal, run-in included;
+    ``stage_change_db`` how much each pedal changed its input."""
 
     wave: np.ndarray
+    stages: tuple[np.ndarray, ...]
     chain: Chain
     stage_change_db: tuple[float, ...]
     redrawn: tuple[str, ...]
@@ -118,65 +132,58 @@ def draw_and_render(
 ) -> Wet | None:
     """A chain of ``length`` pedals that can all be heard on ``dry`` [run-in + N]; None if none is.
 
-    Settings are drawn again first, and only then the order, so that pedals which are often
-    inaudible do not vanish from the data.
+    A pedal that cannot be heard gets other settings first, and only then the chain another order,
+    so that pedals which are often inaudible do not vanish from the data. What stands before it is
+    kept, settings and sound.
     """
     redrawn: list[str] = []
-    names: tuple[str, ...] = ()
-    for attempt in range(MAX_ATTEMPTS):
-        if attempt % SETTINGS_PER_ORDER == 0:
-            rng = generator(seed, split, position, "names", attempt // SETTINGS_PER_ORDER)
-            names = draw_names(spec.chain, length, rng, test=split == "test")
-        rng = generator(seed, split, position, "settings", attempt)
-        chain = draw_settings(spec.chain, names, rng)
-        wave, changes = run_chain(
-            dry, chain, spec.sample_rate_hz, skip=spec.n_run_in, audible_db=spec.audible_db
-        )
-        if len(changes) == len(names) and (not changes or changes[-1] >= spec.audible_db):
-            return Wet(wave, chain, tuple(round(change, 2) for change in changes), tuple(redrawn))
-        redrawn.append(names[len(changes) - 1])
+    for order in range(ORDERS):
+        rng = generator(seed, split, position, "names", order)
+        names = draw_names(spec.chain, length, rng, test=split == "test")
+        seat = order * SEATS_AN_ORDER
+        first = draw_settings(spec.chain, names, generator(seed, split, position, "settings", seat))
+        stages, pedals, changes = [dry], list(first.pedals), []
+        for place, name in enumerate(names):
+            for attempt in range(SETTINGS):
+                if attempt:
+                    again = seat + 1 + place * SETTINGS + attempt
+                    rng = generator(seed, split, position, "settings", again)
+                    (pedals[place],) = draw_settings(spec.chain, (name,), rng).pedals
+                wave, change = play(pedals[place], stages[-1], spec.sample_rate_hz, spec.n_run_in)
+                if change >= spec.audible_db:
+                    break
+                redrawn.append(name)
+            else:
+                break
+            stages.append(wave)
+            changes.append(round(change, 2))
+        else:
+            wet = stages[-1][spec.n_run_in :]
+            chain = Chain(tuple(pedals))
+            return Wet(wet, tuple(stages), chain, tuple(changes), tuple(redrawn))
     return None
 
 
 def run_chain(
-    dry: np.ndarray,
-    chain: Chain,
-    sample_rate_hz: int,
-    *,
-    skip: int = 0,
-    audible_db: float = -math.inf,
+    dry: np.ndarray, chain: Chain, sample_rate_hz: int, *, skip: int = 0
 ) -> tuple[np.ndarray, list[float]]:
-    """``dry`` float32 [skip + N] pedal by pedal -> (wet [N], change in dB of each pedal).
-
-    Stops after the first pedal that changes less than ``audible_db``; the list then ends with it.
-    """
+    """``dry`` float32 [skip + N] pedal by pedal -> (wet [N], change in dB of each pedal)."""
     wave, changes = dry, []
     for pedal in chain.pedals:
-        out = build_pedal(pedal, sample_rate_hz)(wave)
-        if not np.isfinite(out).all():
-            settings = dict(pedal.settings)
-            raise RenderError(f"pedal {pedal.name!r} with {settings} gave a non-finite sample")
-        changes.append(change_db(wave[skip:], out[skip:]))
-        wave = out
-        if changes[-1] < audible_db:
-            break
+        wave, change = play(pedal, wave, sample_rate_hz, skip)
+        changes.append(change)
     return wave[skip:], changes
 
 
-def change_db(before: np.ndarray, after: np.ndarray) -> float:
-    """How much of ``after`` is not ``before`` at another volume, in dB relative to ``after``.
-
-    20 log10(|after - g before| / |after|) at the best gain g. -inf where ``after`` is silent: a
-    chain that swallows its input is as useless as one that does nothing to it.
-    """
-    before, after = before.astype(np.float64), after.astype(np.float64)
-    energy = float(np.dot(after, after))
-    if energy <= 10 ** (SILENT_DBFS / 10) * len(after):
-        return -math.inf
-    dry_energy = float(np.dot(before, before))
-    common = float(np.dot(before, after))
-    residual = energy - common**2 / dry_energy if dry_energy else energy
-    return 10 * math.log10(max(residual / energy, 1e-15))
+def play(
+    pedal: Pedal, wave: np.ndarray, sample_rate_hz: int, skip: int
+) -> tuple[np.ndarray, float]:
+    """(what the pedal makes of ``wave`` [skip + N], its change in dB after ``skip``)."""
+    out = build_pedal(pedal, sample_rate_hz)(wave)
+    if not np.isfinite(out).all():
+        settings = dict(pedal.settings)
+        raise RenderError(f"pedal {pedal.name!r} with {settings} gave a non-finite sample")
+    return out, change_db(wave[skip:], out[skip:])
 
 
 def to_input_level(dry: np.ndarray, peak: float, peak_dbfs: float) -> np.ndarray:

@@ -7,8 +7,6 @@ never does.
 
 from __future__ import annotations
 
-import functools
-import json
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,12 +17,17 @@ from typing import Any
 import numpy as np
 
 from fxpipe.chain import generator
-from fxpipe.errors import RenderError, SourceError
-from fxpipe.pedals import lti_pairs, vocabulary_of
-from fxpipe.render import ClipDraw, RenderSpec, draw_and_render, draw_clip, finish, to_input_level
-from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip
-from fxpipe.sources.synth import SAMPLE_RATE_HZ as SYNTH_RATE_HZ
-from fxpipe.sources.synth import perform
+from fxpipe.classes import order_class
+from fxpipe.errors import RenderError
+from fxpipe.pedals import vocabulary_of
+from fxpipe.plan import Plan as Plan
+from fxpipe.plan import load_plan as load_plan
+from fxpipe.plan import make_plan as make_plan
+from fxpipe.plan import save_plan as save_plan
+from fxpipe.plan import split_sizes as split_sizes
+from fxpipe.plan import take_clip as take_clip
+from fxpipe.render import RenderSpec, Wet, draw_and_render, draw_clip, finish
+from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.tasks import Job, Receipt, Workers, read_receipts, run_tasks, write_receipt
 from fxtrain.contract import (
     FORMAT_VERSION,
@@ -35,11 +38,8 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     SplitCounts,
-    UsageError,
     Vocabulary,
     count_samples,
-    from_dict,
-    identity_of,
     open_folder,
     pack_npy,
     pack_records,
@@ -51,46 +51,16 @@ from fxtrain.contract import (
     write_index,
 )
 
-PLAN_NAME = "plan.json"
 KIND = "fxpipe-renders"
 MADE_BY = "fxpipe render"
 CLIP_ATTEMPTS = 6
-FRACTIONS = (0.8, 0.1, 0.1)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that decides the renders, written down before the first clip is made."""
-
-    spec: RenderSpec
-    seed: int
-    n_clips: dict[str, int]
-    generated: bool
-    scan: Scan
-    splits: dict[str, str]
-
-    @property
-    def identity(self) -> str:
-        """Hash of what changes the data: not where files lie, not how many workers there are."""
-        return identity_of(
-            {
-                "format_version": FORMAT_VERSION,
-                "spec": self.spec,
-                "seed": self.seed,
-                "n_clips": self.n_clips,
-                "source": self.scan.source.partition(":")[0],
-                "digest": self.scan.digest,
-            }
-        )
-
-    def items_of(self, split: str) -> list[Item]:
-        return [item for item in self.scan.items if self.splits[item.group] == split]
 
 
 @dataclass(frozen=True)
 class RendersIndex:
     """``index.json`` of a renders directory. ``redraws`` counts inaudible pedals that were drawn
-    again, by pedal and by chain length; ``skipped`` lists recordings that could not be used."""
+    again, by pedal and by chain length; ``skipped`` lists recordings that could not be used;
+    ``kinds`` are those of recordings that were asked for, none: all of them."""
 
     identity: str
     spec: RenderSpec
@@ -99,6 +69,7 @@ class RendersIndex:
     source_digest: str
     vocabulary: Vocabulary
     commutes: tuple[tuple[str, str], ...]
+    commutes_basis: str
     licences: dict[str, Licence]
     shareable: bool
     counts: dict[str, SplitCounts]
@@ -108,42 +79,9 @@ class RendersIndex:
     versions: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     kind: str = KIND
-
-
-def make_plan(
-    spec: RenderSpec, source: Source, n_chains: int, seed: int, *, progress: bool
-) -> Plan:
-    """Look at the source, divide its groups over the splits, and say how many clips each gets."""
-    scan = source.scan(progress=progress)
-    if not source.is_generated and not scan.items:
-        raise SourceError(f"{source.name}: no usable audio ({len(scan.skipped)} files skipped)")
-    splits = assign_splits([item.group for item in scan.items], seed=seed) if scan.items else {}
-    n_valid, n_test = (max(1, round(n_chains * part)) for part in FRACTIONS[1:])
-    n_clips = {"train": n_chains - n_valid - n_test, "valid": n_valid, "test": n_test}
-    if n_clips["train"] < 1:
-        raise UsageError(f"{n_chains} chains are too few to divide: ask for 3 or more")
-    return Plan(spec, seed, n_clips, source.is_generated, scan, splits)
-
-
-def save_plan(folder: Folder, plan: Plan) -> None:
-    folder.write(PLAN_NAME, json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()}).encode())
-
-
-@functools.lru_cache(maxsize=2)
-def load_plan(uri: str, identity: str) -> Plan:
-    """The plan a worker goes by; ``identity`` keeps one worker from serving two plans."""
-    data = json.loads(open_folder(uri).read(PLAN_NAME))
-    plan = Plan(
-        spec=from_dict(RenderSpec, data["spec"], PLAN_NAME),
-        seed=data["seed"],
-        n_clips=data["n_clips"],
-        generated=data["generated"],
-        scan=Scan.from_dict(data["scan"]),
-        splits=data["splits"],
-    )
-    if plan.identity != identity:
-        raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")
-    return plan
+    kinds: tuple[str, ...] = ()
+    fractions: Fractions = DEFAULT_FRACTIONS
+    n_phrases: int = 0
 
 
 def shard_size(n_clips: int) -> int:
@@ -198,7 +136,7 @@ def render_clip(plan: Plan, split: str, position: int) -> tuple[np.ndarray, Reco
     spec, redraws = plan.spec, []
     for attempt in range(CLIP_ATTEMPTS):
         draw = draw_clip(spec, plan.seed, split, position, attempt)
-        dry, taken = _take(plan, split, position, attempt, draw)
+        dry, taken = take_clip(plan, split, position, attempt, draw)
         wet = draw_and_render(spec, dry, draw.length, plan.seed, split, position)
         if wet is None:
             redraws.append(taken["item"])
@@ -213,6 +151,7 @@ def render_clip(plan: Plan, split: str, position: int) -> tuple[np.ndarray, Reco
             "after": asdict(draw.after),
             "stage_change_db": list(wet.stage_change_db),
             "redraws": list(wet.redrawn),
+            **(_orders(spec, wet, split) if spec.classes else {}),
         }
     raise RenderError(
         f"clip {split}-{position}: on {CLIP_ATTEMPTS} recordings ({', '.join(redraws)}) no chain "
@@ -221,41 +160,15 @@ def render_clip(plan: Plan, split: str, position: int) -> tuple[np.ndarray, Reco
     )
 
 
-def _take(
-    plan: Plan, split: str, position: int, attempt: int, draw: ClipDraw
-) -> tuple[np.ndarray, Record]:
-    """The dry clip with its run-in at the drawn input level, and where it was taken."""
-    spec = plan.spec
-    n_total = spec.n_run_in + spec.n_samples
-    if plan.generated:
-        if spec.sample_rate_hz != SYNTH_RATE_HZ:
-            raise UsageError(f"the synthetic guitar plays at {SYNTH_RATE_HZ} Hz only")
-        rng = generator(plan.seed, split, position, "performance", attempt)
-        dry, performance = perform(rng, n_total)
-        peak = float(np.abs(dry).max())
-        (licence,) = plan.scan.licences
-        name = f"{split}-{position}-{attempt}"
-        taken: Record = {"source": plan.scan.source, "item": name, "group": name}
-        clip: Record = {"start_s": 0.0, "performance": asdict(performance)}
-    else:
-        items = plan.items_of(split)
-        item = items[int(draw.item_u * len(items))]
-        start_s = round(pick_start(item, draw.start_u, spec.clip_s), 6)
-        dry = read_clip(
-            item,
-            start=start_s,
-            n_samples=spec.n_samples,
-            run_in_samples=spec.n_run_in,
-            sample_rate_hz=spec.sample_rate_hz,
-        )
-        peak, licence = item.peak, item.licence
-        taken = {"source": plan.scan.source, "item": item.item_id, "group": item.group}
-        clip = {"start_s": start_s, **item.meta}
-    clip["input_peak_dbfs"] = draw.input_peak_dbfs
-    return to_input_level(dry, peak, draw.input_peak_dbfs), taken | {
-        "licence": licence,
-        "clip": clip,
-    }
+def _orders(spec: RenderSpec, wet: Wet, split: str) -> Record:
+    return order_class(
+        wet.stages,
+        wet.chain,
+        spec.sample_rate_hz,
+        skip=spec.n_run_in,
+        alike_db=spec.alike_db,
+        all_orders=split == "test",
+    )
 
 
 def _tally(records: Sequence[Record]) -> dict[str, Any]:
@@ -270,6 +183,7 @@ def _tally(records: Sequence[Record]) -> dict[str, Any]:
         "redraws": {"by_pedal": dict(by_pedal), "by_length": dict(by_length)},
         "chains": chains,
         "licences": licences,
+        "phrases": sum("phrase" in record["clip"] for record in records),
     }
 
 
@@ -319,7 +233,8 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
         source=plan.scan.source,
         source_digest=plan.scan.digest,
         vocabulary=vocabulary,
-        commutes=lti_pairs(pool),
+        commutes=plan.commutes,
+        commutes_basis=plan.commutes_basis,
         licences=licences,
         shareable=all(licence.shareable for licence in licences.values()),
         counts={split: count_samples(names, vocabulary) for split, names in chains.items()},
@@ -332,6 +247,9 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
             "pedalboard": version("pedalboard"),
             "numpy": version("numpy"),
         },
+        kinds=plan.kinds,
+        fractions=plan.fractions,
+        n_phrases=sum(receipt.tally["phrases"] for receipt in receipts),
     )
 
 
@@ -339,11 +257,17 @@ def read_renders_index(folder: Folder) -> RendersIndex:
     return read_index_as(RendersIndex, folder, kind=KIND, made_by=MADE_BY)
 
 
+def read_records(folder: Folder, shard: ShardEntry) -> list[Record]:
+    """A shard's records alone, checked against the index: no audio is read."""
+    _, record_file = shard.files
+    return unpack_records(read_verified(folder, record_file), f"{folder.uri}/{shard.name}")
+
+
 def read_shard(folder: Folder, shard: ShardEntry) -> tuple[np.ndarray, list[Record]]:
     """(int16 [B, N], records) of a shard, every byte checked against the index."""
-    wave_file, record_file = shard.files
+    wave_file, _ = shard.files
     waves = unpack_npy(read_verified(folder, wave_file), f"{folder.uri}/{wave_file.path}")
-    records = unpack_records(read_verified(folder, record_file), f"{folder.uri}/{shard.name}")
+    records = read_records(folder, shard)
     if waves.dtype != np.int16 or not len(waves) == len(records) == shard.n_samples:
         raise RenderError(
             f"{folder.uri}/{shard.name}: {waves.dtype} {waves.shape} with {len(records)} records, "

@@ -14,11 +14,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fxtrain.contract import Folder, FxError, ShardEntry, check_files, from_dict, to_dict
 
 Job = dict[str, Any]
+Result = TypeVar("Result")
 RETRIES = 2
 RECEIPTS = ".receipts"
 WORKER_ENVIRONMENT = {
@@ -90,9 +91,10 @@ def is_whole(folder: Folder, shard: ShardEntry, *, verify: bool) -> bool:
 
 
 def run_tasks(
-    function: Callable[[Job], Receipt], jobs: Sequence[Job], workers: Workers
-) -> Iterator[Receipt]:
-    """Yield receipts as shards finish, in any order. A task's ``FxError`` is raised as it is."""
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: Workers
+) -> Iterator[Result]:
+    """Yield what tasks return as they finish, in any order: receipts of shards, or a few numbers.
+    A task's ``FxError`` is raised as it is."""
     if not jobs:
         return
     import distributed
@@ -110,7 +112,7 @@ def run_tasks(
             client.cancel(futures, force=True)
 
 
-def _try(function: Callable[[Job], Receipt], job: Job) -> Receipt | FxError:
+def _try(function: Callable[[Job], Result], job: Job) -> Result | FxError:
     """An ``FxError`` is an answer: trying again gives the same. Anything else dask tries again."""
     try:
         return function(job)

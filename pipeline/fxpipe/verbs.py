@@ -13,12 +13,15 @@ from typing import Any
 
 import click
 
-from fxpipe.config import render_spec
-from fxpipe.console import Progress, table
+from fxpipe.commute import load_table
+from fxpipe.config import parse_fractions, parse_kinds, render_spec
+from fxpipe.console import Progress
 from fxpipe.encode import EncodeSpec, encode_all, encode_identity, shard_size_for
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
 from fxpipe.sources import Source, default_data_dir, open_source
+from fxpipe.sources.splits import DEFAULT_FRACTIONS
+from fxpipe.summary import encode_summary, render_summary
 from fxpipe.tasks import Workers, default_workers, is_whole
 from fxtrain.contract import (
     INDEX_NAME,
@@ -26,7 +29,6 @@ from fxtrain.contract import (
     DatasetIndex,
     Folder,
     FxError,
-    SplitCounts,
     UsageError,
     arrow,
     open_folder,
@@ -44,8 +46,12 @@ def render_command(
     n_chains: int,
     output: str,
     data_dir: Path | None,
+    include: tuple[str, ...],
     config: Path | None,
     seed: int,
+    kinds: str | None,
+    fractions: str | None,
+    symmetry: Path | None,
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
@@ -55,9 +61,20 @@ def render_command(
     **chain_options: Any,
 ) -> None:
     spec = render_spec(config, chain_options)
-    source = _open_or_fetch(dataset, data_dir)
-    plan = make_plan(spec, source, n_chains, seed, progress=sys.stderr.isatty())
-    _warn_skipped(plan)
+    if spec.chain.solved is not None and spec.chain.solved.missed:
+        click.echo(f"warning: {spec.chain.solved.missed}", err=True)
+    source = open_or_fetch(dataset, data_dir, include)
+    plan = make_plan(
+        spec,
+        source,
+        n_chains,
+        seed,
+        progress=sys.stderr.isatty(),
+        kinds=parse_kinds(kinds) if kinds is not None else (),
+        fractions=parse_fractions(fractions) if fractions is not None else DEFAULT_FRACTIONS,
+        symmetry=load_table(symmetry) if symmetry else None,
+    )
+    warn_skipped(plan)
     folder = open_folder(output)
     if dry_run:
         n_bytes = n_chains * spec.n_samples * BYTES_PER_SAMPLE
@@ -71,9 +88,9 @@ def render_command(
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
     else:
-        with _resumable(), Progress(n_chains, "render") as on_shard:
+        with resumable(), Progress(n_chains, "render") as bar:
             where = Workers(workers or default_workers(), scheduler)
-            index = render_all(folder, plan, where, on_shard, repair=repair)
+            index = render_all(folder, plan, where, bar.shard, repair=repair)
     click.echo(json.dumps(_summary(index)) if as_json else render_summary(index, output))
 
 
@@ -125,20 +142,30 @@ def encode_command(
         shards = read_index(folder)
     else:
         n_workers = len(devices) if gpu is not None else (workers or default_workers())
-        with _resumable(), Progress(n, "encode") as on_shard:
+        with resumable(), Progress(n, "encode") as bar:
             where = Workers(n_workers, scheduler)
             shards = encode_all(
-                renders_folder, index, folder, spec, where, devices, on_shard, repair=repair
+                renders_folder, index, folder, spec, where, devices, bar.shard, repair=repair
             )
     click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
 
 
-def _open_or_fetch(dataset: str, data_dir: Path | None) -> Source:
+def export_command(shards: str, output: str, *, private: bool) -> None:
+    from fxpipe.export import export
+
+    index = read_index(open_folder(shards))
+    n = sum(counts.n_samples for counts in index.counts.values())
+    with Progress(n, "export") as bar:
+        names = export(shards, open_folder(output), private=private, on_sample=bar.add)
+    click.echo(f"{n} samples in {len(names)} tars in {output}; licence: {output}/LICENCE.txt")
+
+
+def open_or_fetch(dataset: str, data_dir: Path | None, include: Sequence[str] = ()) -> Source:
     """The source; one that is not on this machine is fetched, or the line says what to type."""
     from fxpipe.download import fetch_dataset
 
     try:
-        return open_source(dataset, data_dir=data_dir)
+        return open_source(dataset, data_dir=data_dir, include=include)
     except DataMissingError as missing:
         if ":" in dataset or data_dir is not None:
             raise
@@ -147,10 +174,10 @@ def _open_or_fetch(dataset: str, data_dir: Path | None) -> Source:
             fetch_dataset(dataset, default_data_dir(), progress=sys.stderr.isatty())
         except (DownloadError, SourceError) as error:
             raise DataMissingError(f"{missing} (fetching it failed: {error})") from None
-        return open_source(dataset, data_dir=data_dir)
+        return open_source(dataset, data_dir=data_dir, include=include)
 
 
-def _warn_skipped(plan: Plan) -> None:
+def warn_skipped(plan: Plan) -> None:
     skipped = plan.scan.skipped
     if skipped:
         click.echo(
@@ -211,7 +238,7 @@ def _is_ours(name: str) -> bool:
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def resumable() -> Iterator[None]:
     """Ctrl-C: what is finished stays, and the line that goes on is printed."""
     try:
         yield
@@ -241,53 +268,3 @@ def _devices(gpu: str | None) -> Sequence[str]:
 def _summary(index: RendersIndex | DatasetIndex) -> dict[str, Any]:
     keys = ("kind", "identity", "licences", "shareable", "counts", "redraws", "skipped", "codec")
     return {key: to_dict(getattr(index, key)) for key in keys if hasattr(index, key)}
-
-
-def counts_table(counts: dict[str, SplitCounts]) -> str:
-    """Samples by split: all, by length, by pedal."""
-    splits = [split for split in SPLITS if split in counts]
-    lengths = sorted({length for c in counts.values() for length in c.by_length})
-    pedals = list(counts[splits[0]].by_pedal)
-    rows = [["clips", *(str(counts[s].n_samples) for s in splits)]]
-    rows += [
-        [f"length {n}", *(str(counts[s].by_length.get(n, 0)) for s in splits)] for n in lengths
-    ]
-    rows += [[name, *(str(counts[s].by_pedal[name]) for s in splits)] for name in pedals]
-    return table(["", *splits], rows)
-
-
-def render_summary(index: RendersIndex, output: str) -> str:
-    n = sum(counts.n_samples for counts in index.counts.values())
-    redrawn = ", ".join(f"{name} {times}" for name, times in index.redraws["by_pedal"].items())
-    by_length = ", ".join(f"{k}: {times}" for k, times in index.redraws["by_length"].items())
-    return "\n".join(
-        [
-            counts_table(index.counts),
-            f"redrawn because it could not be heard: {redrawn or 'nothing'}; "
-            f"by chain length {by_length or '-'}",
-            _licence_line(index),
-            f"{n} wet clips in {output}; next: fxpipe encode {output}",
-        ]
-    )
-
-
-def encode_summary(index: DatasetIndex, output: str) -> str:
-    n = sum(counts.n_samples for counts in index.counts.values())
-    n_bytes = sum(file.n_bytes for shard in index.shards for file in shard.files)
-    codec = index.codec
-    return "\n".join(
-        [
-            counts_table(index.counts),
-            f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
-            f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else ""),
-            _licence_line(index),
-            f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit {output}",
-        ]
-    )
-
-
-def _licence_line(index: RendersIndex | DatasetIndex) -> str:
-    names = ", ".join(f"{key} ({value.name})" for key, value in index.licences.items())
-    if index.shareable:
-        return f"licence of the sources: {names}"
-    return f"licence of the sources: {names}; NOT shareable: keep what is made from it to yourself"

@@ -17,7 +17,7 @@ from fxpipe.config import render_spec
 from fxpipe.encode import chain_of
 from fxpipe.pedals import build_pedal
 from fxpipe.render import draw_clip
-from fxpipe.renders import _take, make_plan, read_shard, render_all
+from fxpipe.renders import make_plan, read_shard, render_all, take_clip
 from fxpipe.sources import open_source
 from fxpipe.tasks import Workers
 from fxtrain.contract import open_folder
@@ -38,7 +38,7 @@ def main(n_chains: int, n_workers: int) -> None:
     for record in records:
         split, position = record["split"], record["seed"][1]
         draw = draw_clip(spec, plan.seed, split, position, record["seed"][2])
-        clips.append(_take(plan, split, position, record["seed"][2], draw)[0])
+        clips.append(take_clip(plan, split, position, record["seed"][2], draw)[0])
     source_s = time.perf_counter() - began
     began = time.perf_counter()
     for dry, record in zip(clips, records, strict=True):

@@ -51,6 +51,25 @@ def test_normal_form_is_the_least_of_its_class(word, commutes):
     assert normal_form(word, commutes) == min(all_orders_that_sound_the_same(word, commutes))
 
 
+@pytest.mark.parametrize(
+    "commutes", [{"ab"}, {"ab", "bc"}, {"ab", "cd"}, {"ab", "bc", "ac"}, {"ad", "bd", "cd", "ab"}]
+)
+def test_every_word_up_to_five_letters_against_brute_force(commutes):
+    """Idempotent, the same after every allowed swap, and equal exactly for equivalent words."""
+    pairs = frozenset(frozenset(pair) for pair in commutes)
+    letters = "".join(sorted(set("".join(commutes))))
+    classes = {}
+    for length in range(6):
+        for word in itertools.product(letters, repeat=length):
+            form = normal_form(word, pairs)
+            assert normal_form(form, pairs) == form
+            same = all_orders_that_sound_the_same(word, pairs)
+            assert form in same
+            assert classes.setdefault(form, same) == same  # one form: one class
+            for other in same:  # one class: one form
+                assert normal_form(other, pairs) == form
+
+
 @given(words, relations)
 def test_a_class_has_one_normal_form(word, commutes):
     forms = {normal_form(o, commutes) for o in all_orders_that_sound_the_same(word, commutes)}

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
-from fxtrain.contract import LocalFolder, normal_form
+from fxtrain.contract import LocalFolder, Names
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
 from fxtrain.decode import candidates
 from fxtrain.metrics import (
     HEADLINES,
-    Names,
     PedalScore,
     Score,
     by_pair,
     by_pedal,
     calibration_error,
     ceilings,
+    classes_of,
     constant_chain,
     fixed_order,
     scores,
@@ -65,15 +65,14 @@ def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int 
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]
     first = [candidates(h, card.vocabulary, commutes, card.decode.temperature)[0] for h in found]
     predicted = [tuple(names[i] for i in hypotheses[0].ids) for hypotheses in found]
-    right = [
-        normal_form(y, commutes) == normal_form(top.names, commutes)
-        for y, top in zip(truth, first, strict=True)
-    ]
+    with_classes = index.recipe.get("spec", {}).get("classes", False)
+    classes = classes_of(truth, commutes, dataset.load(split).records if with_classes else None)
+    right = [alike.holds(top.names) for alike, top in zip(classes, first, strict=True)]
 
     def score(answers: list[Names], n_resamples: int) -> dict[str, Score]:
         rng = np.random.default_rng(seed)
         return scores(
-            truth, answers, pedals=names, commutes=commutes, rng=rng, n_resamples=n_resamples
+            truth, answers, pedals=names, classes=classes, rng=rng, n_resamples=n_resamples
         )
 
     return Evaluation(
@@ -83,9 +82,9 @@ def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int 
         scores=score(predicted, 1000),
         null={name: s.value for name, s in score(fixed_order(truth, names), 1).items()},
         constant={name: s.value for name, s in score(constant_chain(truth), 1).items()},
-        ceiling=ceilings(truth, commutes),
+        ceiling=ceilings(classes),
         pedals=by_pedal(truth, predicted, names),
-        pairs=by_pair(truth, predicted, commutes),
+        pairs=by_pair(classes, predicted),
         calibration_error=calibration_error(
             np.array([top.probability for top in first]), np.array(right, float)
         ),

@@ -46,7 +46,7 @@ from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
 from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
-from fxtrain.metrics import Score, scores
+from fxtrain.metrics import Score, classes_of, scores
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import (
     KeepBest,
@@ -206,11 +206,12 @@ def finish(
     settings = tune(model, loader, card.rules, card.decode, vocabulary, commutes)
     card = save_model(run, dataclasses.replace(card, decode=settings), model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
+    chains = [tuple(vocabulary.names[i] for i in ids) for ids in truth]
     valid = scores(
-        [tuple(vocabulary.names[i] for i in ids) for ids in truth],
+        chains,
         [tuple(vocabulary.names[i] for i in hypotheses[0].ids) for hypotheses in found],
         pedals=vocabulary.names,
-        commutes=commutes,
+        classes=classes_of(chains, commutes),
         rng=np.random.default_rng(0),
     )
     result = FitResult(run, card, int(best["epoch"]), time.monotonic() - started, valid)

@@ -20,17 +20,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.contract import normal_form
-from fxtrain.orders import class_size, fixed_pairs
+from fxtrain.contract import Commutes, Names, OrderClass, Record, listed_class
 
-Names = tuple[str, ...]
 Chains = Sequence[Names]
-Pairs = Collection[frozenset[str]]
+Classes = Sequence[OrderClass]
 Columns = dict[str, np.ndarray]
 N_RESAMPLES = 1000
 HEADLINES = (
@@ -74,17 +72,29 @@ class PedalScore:
     n: int
 
 
+def classes_of(
+    truth: Chains, commutes: Commutes, records: Sequence[Record] | None = None
+) -> list[OrderClass]:
+    """The class of orders each true chain belongs to: what its own record lists, where it was
+    rendered with classes, else what pairs that commute allow."""
+    found = []
+    for i, names in enumerate(truth):
+        alike = records[i].get("alike") if records else None
+        found.append(OrderClass(names, commutes) if alike is None else listed_class(names, alike))
+    return found
+
+
 def scores(
     truth: Chains,
     predicted: Chains,
     *,
     pedals: Sequence[str],
-    commutes: Pairs,
+    classes: Classes,
     rng: np.random.Generator,
     n_resamples: int = N_RESAMPLES,
 ) -> dict[str, Score]:
     """Every score by name, ``exact@L`` and ``exact_class@L`` for each true length L among them."""
-    columns = sample_columns(truth, predicted, pedals, commutes)
+    columns = sample_columns(truth, predicted, pedals, classes)
     lengths = sorted({len(y) for y in truth})
     names = list(columns)
     table = np.stack([columns[name] for name in names], axis=1)  # [n, columns]
@@ -101,11 +111,14 @@ def scores(
 
 
 def sample_columns(
-    truth: Chains, predicted: Chains, pedals: Sequence[str], commutes: Pairs
+    truth: Chains, predicted: Chains, pedals: Sequence[str], classes: Classes
 ) -> Columns:
     """Per-sample numbers [n] from whose sums every score follows."""
-    rows = [_sample(y, p, commutes) for y, p in zip(truth, predicted, strict=True)]
-    columns = {name: np.array([row[name] for row in rows], float) for name in _sample((), (), ())}
+    rows = [_sample(c, y, p) for c, y, p in zip(classes, truth, predicted, strict=True)]
+    columns = {
+        name: np.array([row[name] for row in rows], float)
+        for name in _sample(OrderClass(()), (), ())
+    }
     for length in sorted({len(y) for y in truth}):
         here = np.array([len(y) == length for y in truth], float)
         columns[f"n@{length}"] = here
@@ -120,20 +133,20 @@ def sample_columns(
     return columns
 
 
-def _sample(y: Names, p: Names, commutes: Pairs) -> dict[str, float]:
-    right, total = pairwise_counts(y, p, commutes)
+def _sample(alike: OrderClass, y: Names, p: Names) -> dict[str, float]:
+    right, total = pairwise_counts(alike, p)
     rho = spearman(y, p)
     same_pedals = Counter(y) == Counter(p)
     ordered = same_pedals and len(y) > 1
-    alike = same_pedals and normal_form(y, commutes) == normal_form(p, commutes)
+    same_sound = alike.holds(p)
     return {
         "n": 1.0,
         "exact": float(y == p),
-        "class": float(alike),
+        "class": float(same_sound),
         "set": float(set(y) == set(p)),
         "ordered": float(ordered),
         "ordered_exact": float(ordered and y == p),
-        "ordered_class": float(ordered and alike),
+        "ordered_class": float(ordered and same_sound),
         "pairs": float(total),
         "pairs_right": float(right),
         "edits": float(levenshtein(y, p)),
@@ -249,10 +262,10 @@ def levenshtein(y: Sequence[str], p: Sequence[str]) -> int:
     return row[-1]
 
 
-def pairwise_counts(y: Names, p: Names, commutes: Pairs) -> tuple[int, int]:
-    """(right, all) over pairs whose order in ``y`` can be heard and that stand once in ``p``."""
+def pairwise_counts(alike: OrderClass, p: Names) -> tuple[int, int]:
+    """(right, all) over pairs whose order can be heard and that stand once in ``p``."""
     right = total = 0
-    for first, second in fixed_pairs(y, commutes):
+    for first, second in alike.fixed:
         if p.count(first) == p.count(second) == 1:
             total += 1
             right += p.index(first) < p.index(second)
@@ -282,14 +295,14 @@ def constant_chain(truth: Chains) -> list[Names]:
     return [commonest] * len(truth)
 
 
-def ceilings(truth: Chains, commutes: Pairs) -> dict[str, float]:
+def ceilings(classes: Classes) -> dict[str, float]:
     """Best expected scores of a listener who hears all but cannot tell apart what sounds alike.
 
-    Such a listener names one of a chain's ``class_size`` equally likely orders, so it is exact with
-    probability 1 / class_size. Scores that know about classes have the ceiling 1.
+    Such a listener names one of a class's equally likely orders, so it is exact with probability
+    1 / size. Scores that know about classes have the ceiling 1.
     """
-    shares = np.array([1.0 / class_size(y, commutes) for y in truth])
-    lengths = np.array([len(y) for y in truth])
+    shares = np.array([1.0 / alike.size for alike in classes])
+    lengths = np.array([len(alike.names) for alike in classes])
     best = {"exact": float(shares.mean())}
     for length in sorted(set(lengths.tolist())):
         best[f"exact@{length}"] = float(shares[lengths == length].mean())
@@ -317,13 +330,11 @@ def by_pedal(truth: Chains, predicted: Chains, pedals: Sequence[str]) -> dict[st
     return found
 
 
-def by_pair(
-    truth: Chains, predicted: Chains, commutes: Pairs
-) -> dict[tuple[str, str], tuple[int, int]]:
+def by_pair(classes: Classes, predicted: Chains) -> dict[tuple[str, str], tuple[int, int]]:
     """(right, all) of each unordered pair, named alphabetically, counted as in ``pairwise``."""
     counts: dict[tuple[str, str], tuple[int, int]] = {}
-    for y, p in zip(truth, predicted, strict=True):
-        for first, second in fixed_pairs(y, commutes):
+    for alike, p in zip(classes, predicted, strict=True):
+        for first, second in alike.fixed:
             if p.count(first) == p.count(second) == 1:
                 key = (min(first, second), max(first, second))
                 right, total = counts.get(key, (0, 0))

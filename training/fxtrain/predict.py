@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fxtrain.checkpoint import Run
-from fxtrain.contract import Features, Frontend, FxError, arrow
+from fxtrain.contract import Features, Frontend, FxError, arrow, fixed_pairs, free_pairs
 from fxtrain.decode import (
     Candidate,
     candidates,
@@ -26,7 +26,6 @@ from fxtrain.decode import (
 )
 from fxtrain.errors import UnreadableFileError
 from fxtrain.models import Memory, SetOrder
-from fxtrain.orders import fixed_pairs, free_pairs
 
 ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
 WINDOWS_AT_ONCE = 32

@@ -41,14 +41,14 @@ class TarShardWriter:
 def pack_tar(block: Block, name: str) -> bytes:
     """``<name>-<part>.<field>.npy`` and ``<name>-<part>.records.jsonl`` for every 250 samples."""
     buffer = io.BytesIO()
-    with _tar_writer(buffer) as tar:
+    with tar_writer(buffer) as tar:
         for part, start in enumerate(range(0, len(block), BLOCK_SAMPLES)):
             members = pack_block(select(block, slice(start, start + BLOCK_SAMPLES)))
             tar.write({"__key__": f"{name}-{part:04d}", **members})
     return buffer.getvalue()
 
 
-def _tar_writer(buffer: io.BytesIO) -> Any:
+def tar_writer(buffer: io.BytesIO) -> Any:
     """Time, owner and mode are fixed: the default is now, which gives other bytes each time."""
     os.environ["WDS_SECURE"] = "1"  # read on import: no pipe: URLs, no unpickling
     from webdataset import TarWriter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,29 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
+from fixtures.specs import specs
+from fxpipe.chain import (
+    CHAIN_KEYS,
+    ChainSpec,
+    draw_length,
+    draw_names,
+    draw_settings,
+    generator,
+)
 from fxpipe.pedals import PEDALS, POOLS
 from fxtrain.contract import UsageError, from_dict, to_dict
 
 STOMPBOX = POOLS["stompbox"]
-names_in_pool = st.lists(st.sampled_from(sorted(PEDALS)), min_size=1, unique=True).map(tuple)
-
-
-@st.composite
-def specs(draw: st.DrawFn) -> ChainSpec:
-    pool = draw(names_in_pool)
-    repeats = draw(st.booleans())
-    longest = 6 if repeats else len(pool)
-    lengths = draw(
-        st.dictionaries(st.integers(0, longest), st.floats(0.1, 10), min_size=1, max_size=5)
-    )
-    return ChainSpec(
-        pool=pool,
-        lengths=lengths,
-        order=draw(st.sampled_from(["uniform", "realistic", "fixed"])),
-        temperature=draw(st.floats(0.05, 5)),
-        repeats=repeats,
-    )
+DRIVES = ("overdrive", "distortion", "fuzz")
+BOTH = (("chorus", "reverb"), ("reverb", "chorus"))
 
 
 def draw_chain(spec, seed):
@@ -47,11 +40,19 @@ def test_draws_keep_to_the_spec(spec, seed):
     assert set(chain.names) <= set(spec.pool)
     if not spec.repeats:
         assert len(set(chain.names)) == len(chain.names)
+    for group in spec.exclusive:
+        assert sum(name in group for name in chain.names) <= 1
+    assert all(spec.weights.get(name, 1.0) > 0 for name in chain.names)
+    if spec.order == "fixed":
+        assert list(chain.names) == sorted(chain.names, key=list(PEDALS).index)
+    assert spec.allows(chain.names)
     for pedal in chain.pedals:
         params = {param.name: param for param in PEDALS[pedal.name].params}
         assert set(pedal.settings) == set(params)
         for key, value in pedal.settings.items():
-            assert params[key].low <= value <= params[key].high
+            low, high = params[key].low, params[key].high
+            low, high = spec.ranges.get(pedal.name, {}).get(key, (low, high))
+            assert low <= value <= high
     assert draw_chain(spec, seed) == chain
 
 
@@ -82,27 +83,27 @@ def test_the_stream_is_the_same_on_every_machine():
     ]
 
 
-def test_uniform_orders_are_uniform():
-    spec = ChainSpec(("distortion", "chorus", "reverb"), {3: 1.0})
-    rng = np.random.default_rng(0)
-    n = 3000
-    seen = {}
-    for _ in range(n):
-        names = draw_names(spec, 3, rng, test=False)
-        seen[names] = seen.get(names, 0) + 1
-    expected = n / math.factorial(3)
-    chi2 = sum((count - expected) ** 2 / expected for count in seen.values())
-    assert len(seen) == 6
-    assert chi2 < 20.5  # 5 degrees of freedom, p = 0.001
+@pytest.mark.parametrize("repeats", [False, True])
+def test_picks_are_those_of_numpys_choice(repeats):
+    """Pinned: the chains of a seed stay what they were when NumPy itself made the picks."""
+    weights = {"delay": 3.0, "wah": 0.1}
+    spec = ChainSpec(STOMPBOX, weights=weights, repeats=repeats)
+    p = np.array([weights.get(name, 1.0) for name in STOMPBOX])
+    for i in range(200):
+        length = i % 6
+        ours, theirs = (generator(0, "train", i, "names") for _ in range(2))
+        chosen = theirs.choice(STOMPBOX, size=length, replace=repeats, p=p / p.sum())
+        expected = tuple(str(chosen[k]) for k in theirs.permutation(length))
+        assert draw_names(spec, length, ours, test=False) == expected
+        lengths = theirs.choice([1, 2, 3, 4, 5], p=np.full(5, 0.2))
+        assert draw_length(spec, ours) == lengths
 
 
-def test_weights_and_lengths_shape_the_draw():
-    spec = ChainSpec(STOMPBOX, {1: 3.0, 2: 1.0}, weights={"delay": 9.0})
-    rng = np.random.default_rng(0)
-    lengths = [draw_length(spec, rng) for _ in range(2000)]
-    assert 0.70 < lengths.count(1) / 2000 < 0.80
-    single = [draw_names(spec, 1, rng, test=False)[0] for _ in range(2000)]
-    assert 0.45 < single.count("delay") / 2000 < 0.55
+def test_large_seeds_have_streams_of_their_own():
+    key = [2**40 + 1, 0, 7, 2, 0]
+    expected = np.random.default_rng(np.random.SeedSequence(key)).random()
+    assert generator(2**40 + 1, "train", 7, "names").random() == expected
+    assert generator(1, "train", 7, "names").random() != expected
 
 
 def test_realistic_leans_on_the_textbook_and_fixed_is_it():
@@ -121,14 +122,6 @@ def test_realistic_leans_on_the_textbook_and_fixed_is_it():
     assert inversions("realistic", 0.05) < inversions("realistic", 1.0) < inversions("uniform", 1)
 
 
-def test_held_out_orders_are_drawn_for_test_only():
-    held = ("reverb", "chorus")
-    spec = ChainSpec(("chorus", "reverb"), {2: 1.0}, held_out=(held,))
-    rng = np.random.default_rng(0)
-    assert held not in {draw_names(spec, 2, rng, test=False) for _ in range(50)}
-    assert held in {draw_names(spec, 2, rng, test=True) for _ in range(50)}
-
-
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -141,6 +134,33 @@ def test_held_out_orders_are_drawn_for_test_only():
         ({"pool": STOMPBOX, "ranges": {"delay": {"mix": (0.2, 3.0)}}}, "does not lie within"),
         ({"pool": STOMPBOX, "lengths": {}}, "lengths"),
         ({"pool": STOMPBOX, "held_out": (("delay", "revreb"),)}, "did you mean 'reverb'"),
+        ({"pool": STOMPBOX, "lengths": {1: math.nan}}, "length weights"),
+        ({"pool": STOMPBOX, "weights": {"delay": math.inf}}, "pedal weights"),
+        ({"pool": STOMPBOX, "weights": dict.fromkeys(STOMPBOX, 0.0)}, "not all 0"),
+        ({"pool": STOMPBOX, "lengths": {9: 1.0}, "exclusive": (DRIVES,)}, "at most 8 in a chain"),
+        ({"pool": STOMPBOX, "lengths": {10: 1.0}, "weights": {"wah": 0.0}}, "at most 9"),
+        ({"pool": STOMPBOX, "exclusive": (("delay", "revreb"),)}, "exclusive groups 'revreb'"),
+        ({"pool": STOMPBOX, "exclusive": (("delay",),)}, "two or more different"),
+        ({"pool": STOMPBOX, "exclusive": (("delay", "delay"),)}, "two or more different"),
+        ({"pool": STOMPBOX, "balance": "pedal"}, "did you mean 'pedals'"),
+        ({"pool": STOMPBOX, "balance": "pairs", "lengths": {1: 1.0}}, "chains of 2 or more"),
+        ({"pool": STOMPBOX, "balance": "pairs", "repeats": True}, "without repeats"),
+        (
+            {"pool": tuple(PEDALS), "balance": "pedals", "repeats": True, "lengths": {9: 1.0}},
+            "at most 50000",
+        ),
+        ({"pool": STOMPBOX, "knobs": "log"}, "unknown way to draw knobs"),
+        ({"pool": STOMPBOX, "scales": {"dely": {"mix": "log"}}}, "did you mean 'delay'"),
+        ({"pool": STOMPBOX, "scales": {"delay": {"mxi": "log"}}}, "did you mean 'mix'"),
+        ({"pool": STOMPBOX, "scales": {"delay": {"mix": "lgo"}}}, "did you mean 'log'"),
+        ({"pool": STOMPBOX, "scales": {"phaser": {"feedback": "log"}}}, "leave it 'uniform'"),
+        ({"pool": STOMPBOX, "held_out": (("delay",) * 2,)}, "can never be drawn"),
+        ({"pool": STOMPBOX, "held_out": (("delay", "wah"),), "order": "fixed"}, "never be drawn"),
+        (
+            {"pool": STOMPBOX, "held_out": (("fuzz", "overdrive"),), "exclusive": (DRIVES,)},
+            "never be drawn",
+        ),
+        ({"pool": ("chorus", "reverb"), "lengths": {2: 1.0}, "held_out": BOTH}, "hold out fewer"),
     ],
 )
 def test_specs_that_cannot_be_drawn_are_refused(wrong, says):
@@ -148,8 +168,17 @@ def test_specs_that_cannot_be_drawn_are_refused(wrong, says):
         ChainSpec(**wrong)
 
 
-def test_holding_out_everything_is_an_error_not_a_hang():
-    both = (("chorus", "reverb"), ("reverb", "chorus"))
-    spec = ChainSpec(("chorus", "reverb"), {2: 1.0}, held_out=both)
+def test_holding_out_nearly_everything_is_an_error_not_a_hang():
+    spec = ChainSpec(
+        ("compressor", "reverb"),
+        {2: 1.0},
+        order="realistic",
+        temperature=0.01,
+        held_out=(("compressor", "reverb"),),
+    )
     with pytest.raises(UsageError, match="hold out fewer"):
         draw_names(spec, 2, np.random.default_rng(0), test=False)
+
+
+def test_every_key_of_the_spec_is_explained():
+    assert list(CHAIN_KEYS) == [field.name for field in dataclasses.fields(ChainSpec)]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
-from fxpipe.chain import ChainSpec
+from fxpipe.chain import ChainSpec, draw_names, draw_settings, generator
+from fxpipe.distance import change_db
 from fxpipe.pedals import PEDALS, POOLS
 from fxpipe.render import (
     After,
     RenderSpec,
-    change_db,
     draw_and_render,
     draw_clip,
     finish,
+    play,
     run_chain,
     to_input_level,
 )
@@ -44,9 +46,32 @@ def test_run_in_is_heard_but_not_kept():
     assert change_db(wet, cold) > -40  # echoes of what came before the clip
 
 
-def test_stops_at_the_first_pedal_nobody_hears():
-    _, changes = run_chain(riff(), chain("gate", "delay"), RATE_HZ, audible_db=0.5)
-    assert len(changes) == 1
+def test_what_stands_before_an_inaudible_pedal_is_kept():
+    dry = riff(SPEC.n_run_in + SPEC.n_samples)
+    strict = dataclasses.replace(SPEC, audible_db=-9.0)
+    n_kept = 0
+    for position in range(30):
+        wet = draw_and_render(strict, dry, 3, 0, "train", position)
+        first = draw_chain_of(strict, position)
+        if wet is None or wet.chain.names != first.names or not wet.redrawn:
+            continue
+        n_again = [name in wet.redrawn for name in wet.chain.names]
+        for pedal, drawn, again in zip(wet.chain.pedals, first.pedals, n_again, strict=True):
+            assert (pedal == drawn) != again
+            n_kept += not again
+        wave, changes = run_chain(dry, wet.chain, RATE_HZ, skip=SPEC.n_run_in)
+        np.testing.assert_array_equal(wave, wet.wave)
+        assert [round(change, 2) for change in changes] == list(wet.stage_change_db)
+        for stage, pedal in enumerate(wet.chain.pedals):
+            again, _ = play(pedal, wet.stages[stage], RATE_HZ, 0)
+            np.testing.assert_array_equal(again, wet.stages[stage + 1])
+    assert n_kept > 5
+
+
+def draw_chain_of(spec: RenderSpec, position: int) -> Chain:
+    """What is tried first, of three pedals."""
+    names = draw_names(spec.chain, 3, generator(0, "train", position, "names"), test=False)
+    return draw_settings(spec.chain, names, generator(0, "train", position, "settings"))
 
 
 def test_change_is_blind_to_volume_and_sees_everything_else():

@@ -64,7 +64,7 @@ def test_a_clip_is_remade_from_its_record(synth):
     waves, records = rd.read_shard(folder, index.shards[0])
     record = records[3]
     draw = rd.draw_clip(plan.spec, plan.seed, record["split"], record["seed"][1])
-    dry, _ = rd._take(plan, record["split"], record["seed"][1], 0, draw)
+    dry, _ = rd.take_clip(plan, record["split"], record["seed"][1], 0, draw)
     wet, _ = run_chain(dry, chain_of(record), 44_100, skip=plan.spec.n_run_in)
     rng = rd.generator(plan.seed, record["split"], record["seed"][1], "noise")
     again = finish(wet, After(**record["after"]), 44_100, rng)

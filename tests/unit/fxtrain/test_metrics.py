@@ -10,13 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxtrain.contract import count_classes, normal_form
+from fxtrain.contract import (
+    OrderClass,
+    class_size,
+    count_classes,
+    fixed_pairs,
+    free_pairs,
+    listed_class,
+    normal_form,
+)
 from fxtrain.metrics import (
     HEADLINES,
     by_pair,
     by_pedal,
     calibration_error,
     ceilings,
+    classes_of,
     confusion,
     constant_chain,
     fixed_order,
@@ -27,7 +36,6 @@ from fxtrain.metrics import (
     spearman,
     wilson,
 )
-from fxtrain.orders import class_size, fixed_pairs, free_pairs
 
 PEDALS = ("drive", "chorus", "delay", "reverb")
 COMMUTES = frozenset({frozenset(("delay", "reverb"))})
@@ -54,7 +62,9 @@ SAID = [
 
 def score_all(truth: list[tuple[str, ...]], said: list[tuple[str, ...]]) -> dict[str, float]:
     rng = np.random.default_rng(0)
-    found = scores(truth, said, pedals=PEDALS, commutes=COMMUTES, rng=rng, n_resamples=50)
+    found = scores(
+        truth, said, pedals=PEDALS, classes=classes_of(truth, COMMUTES), rng=rng, n_resamples=50
+    )
     return {name: score.value for name, score in found.items()}
 
 
@@ -114,7 +124,7 @@ def test_intervals_hold_the_value_and_repeat_with_the_seed() -> None:
 
     def run() -> dict[str, tuple[float, float, float]]:
         rng = np.random.default_rng(5)
-        found = scores(truth, said, pedals=PEDALS, commutes=COMMUTES, rng=rng)
+        found = scores(truth, said, pedals=PEDALS, classes=classes_of(truth, COMMUTES), rng=rng)
         return {name: (score.low, score.value, score.high) for name, score in found.items()}
 
     first = run()
@@ -186,7 +196,8 @@ def test_repeated_pedals_have_no_before() -> None:
 def test_a_pair_that_commutes_may_be_fixed_by_a_third_between() -> None:
     commutes = frozenset({frozenset(("delay", "reverb"))})
     assert ("delay", "reverb") in fixed_pairs(("delay", "drive", "reverb"), commutes)
-    assert pairwise_counts(("delay", "drive", "reverb"), ("reverb", "delay"), commutes) == (0, 1)
+    alike = OrderClass(("delay", "drive", "reverb"), commutes)
+    assert pairwise_counts(alike, ("reverb", "delay")) == (0, 1)
 
 
 def test_spearman_agrees_with_the_correlation_of_ranks() -> None:
@@ -209,6 +220,35 @@ def test_null_is_the_right_pedals_in_one_order() -> None:
     assert score_all(four, fixed_order(four, PEDALS))["exact"] == pytest.approx(15 / 64)
 
 
+@given(chain=chains, commutes=pair_sets)
+def test_a_class_from_pairs_is_the_class_that_lists_its_orders(
+    chain: tuple[str, ...], commutes: frozenset[frozenset[str]]
+) -> None:
+    by_pairs = OrderClass(chain, commutes)
+    same = [
+        p
+        for p in itertools.permutations(range(len(chain)))
+        if by_pairs.holds(tuple(chain[i] for i in p))
+    ]
+    listed = listed_class(chain, same)
+    assert listed.size == by_pairs.size
+    assert sorted(listed.fixed) == sorted(by_pairs.fixed)
+    for other in itertools.permutations(chain):
+        assert listed.holds(other) == by_pairs.holds(other)
+    assert not by_pairs.holds((*chain, "wah"))
+
+
+def test_a_clips_own_orders_go_before_the_pairs() -> None:
+    truth = [("delay", "reverb"), ("drive", "delay")]
+    own = classes_of(truth, COMMUTES, [{"alike": []}, {"alike": [[1, 0]]}])
+    said = [("reverb", "delay"), ("delay", "drive")]
+    assert [c.holds(p) for c, p in zip(own, said, strict=True)] == [False, True]
+    assert [c.size for c in own] == [1, 2]
+    assert own[1].fixed == []
+    by_table = classes_of(truth, COMMUTES, [{}, {}])
+    assert [c.holds(p) for c, p in zip(by_table, said, strict=True)] == [True, False]
+
+
 def test_constant_answer_is_the_commonest_chain() -> None:
     truth = [("drive",), ("delay",), ("drive",)]
     assert constant_chain(truth) == [("drive",)] * 3
@@ -216,7 +256,7 @@ def test_constant_answer_is_the_commonest_chain() -> None:
 
 def test_ceiling_is_what_a_perfect_listener_gets_on_average() -> None:
     truth = [o for n in (1, 2, 3) for o in itertools.permutations(PEDALS, n)]
-    best = ceilings(truth, COMMUTES)
+    best = ceilings(classes_of(truth, COMMUTES))
     rng = np.random.default_rng(1)
     hits = []
     for y in truth * 200:
@@ -239,7 +279,7 @@ def test_by_pedal_and_by_pair() -> None:
     assert (pedals["drive"].precision, pedals["drive"].recall) == (1.0, 2 / 3)
     assert pedals["drive"].n == 3
     assert math.isnan(pedals["wah"].f1)
-    assert by_pair(TRUTH, SAID, COMMUTES) == {
+    assert by_pair(classes_of(TRUTH, COMMUTES), SAID) == {
         ("chorus", "reverb"): (1, 1),
         ("delay", "drive"): (0, 1),
     }

@@ -6,9 +6,7 @@ named in this file. Must not import anything but the standard library and numpy.
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,9 +16,6 @@ from fxtrain.contract.errors import ContractError, UsageError, VocabularyError, 
 
 PAD = 255
 """Fills ``order`` beyond the end of a chain; a vocabulary holds at most 255 pedals."""
-
-Commutes = frozenset[frozenset[str]]
-"""Pairs of pedals whose order cannot be told apart by ear."""
 
 
 @dataclass(frozen=True)
@@ -121,30 +116,3 @@ class Vocabulary:
             for column, param in enumerate(entry.params):
                 values[position, column] = pedal.settings[param.name]
         return values
-
-
-def normal_form(names: Sequence[str], commutes: Collection[frozenset[str]]) -> tuple[str, ...]:
-    """The lexicographically least order that sounds the same, given pairs that commute.
-
-    Chains that differ only by swaps of commuting neighbours form a trace (Cartier & Foata 1969,
-    Mazurkiewicz 1977); two chains are equivalent exactly when their normal forms are equal
-    (Anisimov & Knuth 1979). Greedy: take the least letter that commutes with all before it.
-    """
-    rest, word = list(names), []
-    while rest:
-        best = min(
-            (
-                i
-                for i, name in enumerate(rest)
-                if all(frozenset((name, before)) in commutes for before in rest[:i])
-            ),
-            key=lambda i: rest[i],
-        )
-        word.append(rest.pop(best))
-    return tuple(word)
-
-
-def count_classes(names: Collection[str], commutes: Collection[frozenset[str]]) -> tuple[int, int]:
-    """(audibly distinct orders, all orders) of a set of pedals."""
-    forms = {normal_form(order, commutes) for order in itertools.permutations(names)}
-    return len(forms), math.factorial(len(names))

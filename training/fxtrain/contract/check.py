@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fxtrain.contract.chain import arrow
@@ -103,7 +103,8 @@ def check_layout(shards: tuple[ShardEntry, ...]) -> list[Problem]:
 def check_records(
     records: Sequence[Record], shard: ShardEntry, groups: dict[str, str], seen: set[str]
 ) -> list[Problem]:
-    """Ids are unique, splits agree, and no group is on two sides. Fills ``groups`` and ``seen``."""
+    """Ids are unique, splits agree, and no group is on two sides, that of any note of a phrase
+    neither. Fills ``groups`` and ``seen``."""
     problems = []
     for record in records:
         name, group, split = (str(record.get(key)) for key in ("id", "group", "split"))
@@ -112,11 +113,21 @@ def check_records(
         seen.add(name)
         if split != shard.split:
             problems.append(Problem(shard.name, f"sample {name!r} says split {split!r}"))
-        other = groups.setdefault(group, shard.split)
-        if other != shard.split:
-            what = f"group {group!r} is in {shard.split!r} and in {other!r}"
-            problems.append(Problem(shard.name, what))
+        for each in sorted({group, *_phrase_groups(record)}):
+            other = groups.setdefault(each, shard.split)
+            if other != shard.split:
+                what = f"group {each!r} is in {shard.split!r} and in {other!r}"
+                problems.append(Problem(shard.name, what))
     return problems
+
+
+def _phrase_groups(record: Record) -> set[str]:
+    """The groups of all notes of a phrase; none where the clip is a single recording."""
+    clip = record.get("clip")
+    phrase = clip.get("phrase") if isinstance(clip, Mapping) else None
+    notes = phrase.get("notes") if isinstance(phrase, Mapping) else None
+    listed = notes if isinstance(notes, Sequence) else ()
+    return {str(note["group"]) for note in listed if isinstance(note, Mapping) and "group" in note}
 
 
 def check_labels(

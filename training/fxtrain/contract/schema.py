@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fxtrain.contract.chain import PAD, Commutes, Vocabulary
+from fxtrain.contract.chain import PAD, Vocabulary
 from fxtrain.contract.errors import ContractError, DamagedError
+from fxtrain.contract.orders import Commutes
 from fxtrain.contract.serde import Record, pack_members, unpack_members
 
 FORMAT_VERSION = 1
@@ -164,17 +165,19 @@ FIELDS = (
 RECORD_FIELDS = {
     "id": "unique in the data set: <split>-<position>",
     "source": "name of the data set the dry clip came from",
-    "item": "the dry recording, relative to its data set",
-    "group": "split unit; no group is in two splits",
+    "item": "the dry recording, relative to its data set; of a phrase, its first note's",
+    "group": "split unit; no group is in two splits; of a phrase, its first note's",
     "licence": "licence of the dry recording; the sample inherits it",
     "split": "train, valid or test",
     "seed": "the integers that seed this clip's generator",
-    "clip": "where and how the dry clip was taken",
+    "clip": "where and how the dry clip was taken; a phrase lists every note with its group",
     "chain": "pedals with settings, by name",
     "after": "gain and noise floor put on after the chain",
     "loudness_lufs": "loudness of the chain's output before normalisation",
     "stage_change_db": "what each pedal changed of its input: residual after best gain, in dB",
     "redraws": "draws thrown away because a pedal could not be heard",
+    "swap_db": "with --classes: how far swapping neighbours i and i + 1 moves the sound, mel dB",
+    "alike": "with --classes: other orders, as positions in the chain, that sound the same here",
 }
 """Keys of a sample's JSON record. Further keys (what was played, pickup, tempo …) may follow."""
 

@@ -1,0 +1,108 @@
+"""``fxpipe export``: shards as plain webdataset tars, one set of members a sample, for other tools.
+
+Larger and slower to read than our own blocks (docs/shard-format.md). What was made from a source
+whose licence forbids passing it on is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+
+from fxpipe.errors import ExportError
+from fxpipe.sources.manifest import load_manifest, manifest_names
+from fxpipe.store.base import shard_name
+from fxpipe.store.tar_store import tar_writer
+from fxtrain.contract import SPLITS, Block, DatasetIndex, Folder, UsageError, pack_npy, to_dict
+from fxtrain.data import ShardDataset, open_shards
+
+INDEX_NAME = "index.json"
+LICENCE_NAME = "LICENCE.txt"
+SAMPLES_A_TAR = 1000
+KIND = "fxpipe-export"
+
+
+def export(
+    shards: str, folder: Folder, *, private: bool, on_sample: Callable[[int], None]
+) -> tuple[str, ...]:
+    """Write ``<split>-<number>.tar``, ``LICENCE.txt`` and, last, ``index.json``; their names.
+
+    Members of a sample: ``<id>.codes.npy`` uint16 [K, T], ``<id>.mel.npy`` uint8 [M, T] where there
+    is mel, and ``<id>.json``: its record, whose ``chain`` is the label. Raises ExportError where
+    the licence forbids it, unless ``private``; UsageError where ``folder`` holds something.
+    """
+    dataset = open_shards(shards)
+    refuse_unshareable(dataset.index, shards, private=private)
+    if any(True for _ in folder.names()):
+        raise UsageError(f"{folder.uri}: is not empty; choose another directory to export to")
+    names = []
+    for split in SPLITS:
+        for number, samples in enumerate(_tars(dataset, split)):
+            names.append(f"{shard_name(split, number)}.tar")
+            folder.write(names[-1], _pack(samples))
+            on_sample(len(samples))
+    folder.write(LICENCE_NAME, licence_text(dataset.index).encode())
+    folder.write(INDEX_NAME, _index(dataset.index, names))
+    return tuple(names)
+
+
+def refuse_unshareable(index: DatasetIndex, uri: str, *, private: bool) -> None:
+    """ExportError naming the licences that forbid passing the data on."""
+    closed = [licence.name for licence in index.licences.values() if not licence.shareable]
+    if (closed or not index.shareable) and not private:
+        raise ExportError(
+            f"{uri}: made from {_source(index)} ({', '.join(closed) or 'no licence stated'}), "
+            "which may not be passed on in any changed form: not exported. To use it with other "
+            "tools on your own machine, add --private"
+        )
+
+
+def licence_text(index: DatasetIndex) -> str:
+    """What goes with the data: sources, licences, whom to cite, and whether it may be shared."""
+    lines = [f"Made by fxpipe from the data set {_source(index)!r}.", ""]
+    lines += [f"Licence of the recordings: {x.name} {x.url}" for x in index.licences.values()]
+    if _source(index) in manifest_names():
+        lines.append(f"Please cite: {load_manifest(_source(index)).citation}")
+    lines.append(
+        "May be shared under these terms."
+        if index.shareable
+        else "NOT to be shared: the licence allows no changed copies. Keep it on your own machine."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _source(index: DatasetIndex) -> str:
+    return str(index.recipe.get("source", "unknown"))
+
+
+def _tars(dataset: ShardDataset, split: str) -> Iterator[list[tuple[Block, int]]]:
+    """Samples, as (block, row), a thousand at a time."""
+    waiting: list[tuple[Block, int]] = []
+    for shard in dataset.shards_of(split):
+        for block in shard.blocks():
+            for row in range(len(block)):
+                waiting.append((block, row))
+                if len(waiting) == SAMPLES_A_TAR:
+                    yield waiting
+                    waiting = []
+    if waiting:
+        yield waiting
+
+
+def _pack(samples: list[tuple[Block, int]]) -> bytes:
+    buffer = io.BytesIO()
+    with tar_writer(buffer) as tar:
+        for block, row in samples:
+            record = block.records[row]
+            members = {"__key__": record["id"], "codes.npy": pack_npy(block.codes[row])}
+            if block.mel is not None:
+                members["mel.npy"] = pack_npy(block.mel[row])
+            tar.write(members | {"json": json.dumps(record, ensure_ascii=False).encode()})
+    return buffer.getvalue()
+
+
+def _index(index: DatasetIndex, names: list[str]) -> bytes:
+    kept = ("identity", "codec", "mel", "level", "vocabulary", "commutes", "licences", "shareable")
+    facts = {key: to_dict(getattr(index, key)) for key in (*kept, "counts")}
+    return (json.dumps({"kind": KIND, "tars": names, **facts}, indent=1) + "\n").encode()

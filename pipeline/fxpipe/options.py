@@ -1,0 +1,66 @@
+"""Command-line options that several commands share. Click only: help must answer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option(
+        "--pool", help="A pool's name or pedals separated by commas.  [default: stompbox]"
+    ),
+    click.option("--lengths", help="Chain lengths: '1-5', '2,3', or weighted '1:1,2:3'."),
+    click.option("--weights", help="Of pedals, 1 where not named: 'reverb:2,gate:0.2'."),
+    click.option("--order", help="uniform, realistic or fixed.  [default: uniform]"),
+    click.option("--temperature", type=float, help="How freely 'realistic' leaves the textbook."),
+    click.option(
+        "--repeats/--no-repeats", default=None, help="May a pedal stand twice in a chain?"
+    ),
+    click.option("--exclusive", multiple=True, help="At most one of 'chorus,phaser'; repeatable."),
+    click.option(
+        "--hold-out",
+        "held_out",
+        multiple=True,
+        help="Order for the test split only, 'reverb,fuzz'; repeatable.",
+    ),
+    click.option(
+        "--balance",
+        help="What weights are: odds (weights), or shares by pedals, lengths, pairs.",
+    ),
+    click.option("--knobs", help="Settings: uniform, linear or typical.  [default: uniform]"),
+    click.option(
+        "--range", "ranges", multiple=True, help="Of a setting, 'delay.mix:0.2..0.3'; repeatable."
+    ),
+    click.option(
+        "--scale",
+        "scales",
+        multiple=True,
+        help="How one setting is drawn, 'delay.mix:typical'; repeatable.",
+    ),
+    click.option(
+        "--pedals",
+        envvar="FXPIPE_PEDALS",
+        type=click.Path(path_type=Path),
+        help="TOML of VST3 pedals; they join the default pool.  [env: FXPIPE_PEDALS]",
+    ),
+    click.option("--config", type=click.Path(path_type=Path), help="TOML; flags go above it."),
+)
+"""What decides which chains are drawn; read by ``fxpipe.config.render_spec``."""
+
+include_option = click.option(
+    "--include",
+    multiple=True,
+    help="Optional part of a data set, such as 'acoustic' of idmt; repeatable.",
+)
+
+
+def chain_options(command: Command) -> Command:
+    """Decorator: all of ``CHAIN_OPTIONS``, in this order."""
+    for option in reversed(CHAIN_OPTIONS):
+        command = option(command)
+    return command

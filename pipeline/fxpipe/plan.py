@@ -1,0 +1,269 @@
+"""What is to be rendered, written down before the first clip is made, and each clip's dry audio."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from fxpipe.chain import generator
+from fxpipe.commute import Rule, SymmetryTable, basis, commuting_pairs
+from fxpipe.errors import RenderError, SourceError
+from fxpipe.render import ClipDraw, RenderSpec, to_input_level
+from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip, read_recording
+from fxpipe.sources.phrases import (
+    MIN_SOUNDING,
+    PHRASE_VERSION,
+    Phrase,
+    draw_phrase,
+    play_phrase,
+    sounding_share,
+)
+from fxpipe.sources.players import LONGEST_S, Player, shared_meta, stock_of
+from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
+from fxpipe.sources.synth import SAMPLE_RATE_HZ as SYNTH_RATE_HZ
+from fxpipe.sources.synth import perform
+from fxtrain.contract import (
+    FORMAT_VERSION,
+    SPLITS,
+    Folder,
+    Record,
+    UsageError,
+    from_dict,
+    identity_of,
+    open_folder,
+    to_dict,
+)
+
+PLAN_NAME = "plan.json"
+PHRASE_ATTEMPTS = 8
+NO_KIND = "(none)"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the renders, written down before the first clip is made.
+
+    ``commutes``: pairs whose order cannot be heard, ``commutes_basis`` how that is known.
+    """
+
+    spec: RenderSpec
+    seed: int
+    n_clips: dict[str, int]
+    generated: bool
+    scan: Scan
+    splits: dict[str, str]
+    kinds: tuple[str, ...] = ()
+    fractions: Fractions = DEFAULT_FRACTIONS
+    commutes: tuple[tuple[str, str], ...] = ()
+    commutes_basis: str = ""
+
+    @property
+    def identity(self) -> str:
+        """Hash of what changes the data: not where files lie, not how many workers there are."""
+        phrases = {"phrases": PHRASE_VERSION} if self.spec.phrases else {}
+        return identity_of(
+            phrases
+            | {
+                "format_version": FORMAT_VERSION,
+                "spec": self.spec,
+                "seed": self.seed,
+                "n_clips": self.n_clips,
+                "source": self.scan.source.partition(":")[0],
+                "digest": self.scan.digest,
+                "fractions": self.fractions,
+                "commutes": self.commutes,
+            }
+        )
+
+    def items_of(self, split: str) -> list[Item]:
+        return [item for item in self.scan.items if self.splits[item.group] == split]
+
+    @functools.cached_property
+    def stock(self) -> dict[str, tuple[Player, ...]]:
+        """Split -> what its phrases are made of."""
+        return {split: stock_of(self.items_of(split)) for split in SPLITS}
+
+    @functools.cached_property
+    def items(self) -> dict[str, Item]:
+        return {item.item_id: item for item in self.scan.items}
+
+
+def make_plan(
+    spec: RenderSpec,
+    source: Source,
+    n_chains: int,
+    seed: int,
+    *,
+    progress: bool,
+    kinds: Sequence[str] = (),
+    fractions: Fractions = DEFAULT_FRACTIONS,
+    symmetry: SymmetryTable | None = None,
+    rule: Rule | None = None,
+) -> Plan:
+    """Look at the source, divide its groups over the splits, and say how many clips each gets.
+
+    ``kinds``: use only recordings whose ``meta["kind"]`` is one of these. ``fractions``: the
+    shares of train, valid and test, of the groups as of the clips. ``symmetry`` and ``rule``:
+    which pairs have no order; the table in the package and its usual line where not given.
+    """
+    n_clips = split_sizes(n_chains, fractions)
+    scan = source.scan(progress=progress)
+    if not source.is_generated and not scan.items:
+        raise SourceError(f"{source.name}: no usable audio ({len(scan.skipped)} files skipped)")
+    if kinds:
+        scan = _only_kinds(scan, kinds)
+    groups = [item.group for item in scan.items]
+    splits = assign_splits(groups, seed=seed, fractions=fractions) if scan.items else {}
+    wanted = tuple(sorted(set(kinds)))
+    plan = Plan(
+        *(spec, seed, n_clips, source.is_generated, scan, splits, wanted, fractions),
+        commutes=commuting_pairs(spec.chain.pool, symmetry, rule),
+        commutes_basis=basis(symmetry, rule),
+    )
+    if spec.phrases:
+        _check_stock(plan)
+    return plan
+
+
+def split_sizes(n_chains: int, fractions: Fractions = DEFAULT_FRACTIONS) -> dict[str, int]:
+    """Clips by split: a split with a fraction above 0 gets one at least, the first one the rest."""
+    asked = [split for split, part in zip(SPLITS, fractions, strict=True) if part > 0]
+    parts = dict(zip(SPLITS, fractions, strict=True))
+    n_clips = {split: max(1, round(n_chains * parts[split])) for split in asked[1:]}
+    n_clips[asked[0]] = n_chains - sum(n_clips.values())
+    if n_clips[asked[0]] < 1:
+        raise UsageError(f"{n_chains} chains are too few to divide: ask for {len(asked)} or more")
+    return {split: n_clips.get(split, 0) for split in SPLITS}
+
+
+def _only_kinds(scan: Scan, kinds: Sequence[str]) -> Scan:
+    """The scan with recordings of these kinds alone; the digest changes if any was left out."""
+    present = Counter(str(item.meta.get("kind", NO_KIND)) for item in scan.items)
+    for kind in kinds:
+        if kind not in present:
+            there = ", ".join(f"{name} {n}" for name, n in sorted(present.items())) or "none at all"
+            raise UsageError(
+                f"{scan.source}: no recording of kind {kind!r}; there are, by kind: {there}"
+            )
+    items = tuple(item for item in scan.items if str(item.meta.get("kind", NO_KIND)) in kinds)
+    if len(items) == len(scan.items):
+        return scan
+    digest = identity_of({"scan": scan.digest, "kinds": sorted(set(kinds))})
+    return dataclasses.replace(scan, items=items, digest=digest)
+
+
+def _check_stock(plan: Plan) -> None:
+    if plan.generated:
+        raise UsageError(
+            f"{plan.scan.source} plays phrases by itself: leave --phrases away, or give recordings"
+        )
+    for split, n in plan.n_clips.items():
+        if n and not plan.stock[split]:
+            raise SourceError(
+                f"{plan.scan.source}: a phrase needs two recordings of one licence, each of at "
+                f"most {LONGEST_S:g} s, and split {split!r} has {len(plan.items_of(split))} in "
+                "all; add recordings, change --fractions, or leave --phrases away"
+            )
+
+
+def save_plan(folder: Folder, plan: Plan) -> None:
+    folder.write(PLAN_NAME, json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()}).encode())
+
+
+@functools.lru_cache(maxsize=2)
+def load_plan(uri: str, identity: str) -> Plan:
+    """The plan a worker goes by; ``identity`` keeps one worker from serving two plans."""
+    data = json.loads(open_folder(uri).read(PLAN_NAME))
+    plan = Plan(
+        spec=from_dict(RenderSpec, data["spec"], PLAN_NAME),
+        seed=data["seed"],
+        n_clips=data["n_clips"],
+        generated=data["generated"],
+        scan=Scan.from_dict(data["scan"]),
+        splits=data["splits"],
+        kinds=tuple(data["kinds"]),
+        fractions=tuple(data["fractions"]),
+        commutes=tuple((a, b) for a, b in data["commutes"]),
+        commutes_basis=data["commutes_basis"],
+    )
+    if plan.identity != identity:
+        raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")
+    return plan
+
+
+def take_clip(
+    plan: Plan, split: str, position: int, attempt: int, draw: ClipDraw
+) -> tuple[np.ndarray, Record]:
+    """The dry clip with its run-in at the drawn input level, and where it was taken."""
+    spec = plan.spec
+    n_total = spec.n_run_in + spec.n_samples
+    if plan.generated:
+        if spec.sample_rate_hz != SYNTH_RATE_HZ:
+            raise UsageError(f"the synthetic guitar plays at {SYNTH_RATE_HZ} Hz only")
+        rng = generator(plan.seed, split, position, "performance", attempt)
+        dry, performance = perform(rng, n_total)
+        peak = float(np.abs(dry).max())
+        (licence,) = plan.scan.licences
+        name = f"{split}-{position}-{attempt}"
+        taken: Record = {"source": plan.scan.source, "item": name, "group": name}
+        clip: Record = {"start_s": 0.0, "performance": asdict(performance)}
+    elif (found := _take_phrase(plan, split, position, attempt, draw)) is not None:
+        phrase, dry = found
+        peak = float(np.abs(dry).max())
+        played = [plan.items[note.item] for note in phrase.notes]
+        licence = played[0].licence
+        first = phrase.notes[0]
+        taken = {"source": plan.scan.source, "item": first.item, "group": first.group}
+        clip = {"start_s": 0.0, "phrase": asdict(phrase), **shared_meta(played)}
+    else:
+        items = plan.items_of(split)
+        item = items[int(draw.item_u * len(items))]
+        start_s = round(pick_start(item, draw.start_u, spec.clip_s), 6)
+        dry = read_clip(
+            item,
+            start=start_s,
+            n_samples=spec.n_samples,
+            run_in_samples=spec.n_run_in,
+            sample_rate_hz=spec.sample_rate_hz,
+        )
+        peak, licence = item.peak, item.licence
+        taken = {"source": plan.scan.source, "item": item.item_id, "group": item.group}
+        clip = {"start_s": start_s, **item.meta}
+    clip["input_peak_dbfs"] = draw.input_peak_dbfs
+    return to_input_level(dry, peak, draw.input_peak_dbfs), taken | {
+        "licence": licence,
+        "clip": clip,
+    }
+
+
+def _take_phrase(
+    plan: Plan, split: str, position: int, attempt: int, draw: ClipDraw
+) -> tuple[Phrase, np.ndarray] | None:
+    """A phrase and its audio [run-in + N]; None where the clip is to be a single recording.
+
+    A phrase of which too little is heard once it is played is drawn again; where none is good
+    enough the clip is a single recording too.
+    """
+    spec = plan.spec
+    if generator(plan.seed, split, position, "phrase").random() >= spec.phrases:
+        return None
+    rng = generator(plan.seed, split, position, "phrase", attempt + 1)
+    for _ in range(PHRASE_ATTEMPTS):
+        phrase = draw_phrase(
+            plan.stock[split], draw.item_u, rng, run_in_s=spec.run_in_s, clip_s=spec.clip_s
+        )
+        dry = play_phrase(
+            phrase,
+            lambda item_id: read_recording(plan.items[item_id], spec.sample_rate_hz),
+            n_samples=spec.n_run_in + spec.n_samples,
+            sample_rate_hz=spec.sample_rate_hz,
+        )
+        if sounding_share(dry[spec.n_run_in :], spec.sample_rate_hz) >= MIN_SOUNDING:
+            return phrase, dry
+    return None

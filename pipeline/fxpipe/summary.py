@@ -1,0 +1,85 @@
+"""What ``render``, ``encode`` and ``inspect`` say of a data set: counts, redraws, licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fxpipe.console import table
+from fxpipe.renders import RendersIndex
+from fxtrain.contract import SPLITS, DatasetIndex, SplitCounts
+
+
+def counts_table(counts: dict[str, SplitCounts]) -> str:
+    """Samples by split: all, by length, by pedal."""
+    splits = [split for split in SPLITS if split in counts]
+    lengths = sorted({length for c in counts.values() for length in c.by_length})
+    pedals = list(counts[splits[0]].by_pedal)
+    rows = [["clips", *(str(counts[s].n_samples) for s in splits)]]
+    rows += [
+        [f"length {n}", *(str(counts[s].by_length.get(n, 0)) for s in splits)] for n in lengths
+    ]
+    rows += [[name, *(str(counts[s].by_pedal[name]) for s in splits)] for name in pedals]
+    return table(["", *splits], rows)
+
+
+def render_summary(index: RendersIndex, output: str) -> str:
+    n = sum(counts.n_samples for counts in index.counts.values())
+    return "\n".join(
+        [
+            counts_table(index.counts),
+            redraws_text(index),
+            _licence_line(index),
+            f"{n} wet clips in {output}; next: fxpipe encode {output}",
+        ]
+    )
+
+
+def redraws_text(index: RendersIndex) -> str:
+    """Which pedals were drawn again because they could not be heard, and how often, in per cent of
+    all their draws."""
+    pedals = _again(
+        index.redraws["by_pedal"],
+        {
+            name: sum(counts.by_pedal[name] for counts in index.counts.values())
+            for name in index.vocabulary.names
+        },
+    )
+    lengths = _again(
+        {int(k): n for k, n in index.redraws["by_length"].items()},
+        {
+            length: sum(counts.by_length.get(length, 0) for counts in index.counts.values())
+            for counts in index.counts.values()
+            for length in counts.by_length
+        },
+    )
+    why = f"drawn again, as it changed less than {index.spec.audible_db:g} dB of its input"
+    return f"{why}: {pedals or 'nothing'}" + (f"; by chain length {lengths}" if lengths else "")
+
+
+def _again(redrawn: Mapping[Any, int], kept: Mapping[Any, int]) -> str:
+    """``gate 12 (30 %)``, most often first."""
+    often = sorted(redrawn.items(), key=lambda item: -item[1])
+    return ", ".join(f"{k} {n} ({n / (n + kept.get(k, 0)):.0%})" for k, n in often if n)
+
+
+def encode_summary(index: DatasetIndex, output: str) -> str:
+    n = sum(counts.n_samples for counts in index.counts.values())
+    n_bytes = sum(file.n_bytes for shard in index.shards for file in shard.files)
+    codec = index.codec
+    return "\n".join(
+        [
+            counts_table(index.counts),
+            f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
+            f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else ""),
+            _licence_line(index),
+            f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit {output}",
+        ]
+    )
+
+
+def _licence_line(index: RendersIndex | DatasetIndex) -> str:
+    names = ", ".join(f"{key} ({value.name})" for key, value in index.licences.items())
+    if index.shareable:
+        return f"licence of the sources: {names}"
+    return f"licence of the sources: {names}; NOT shareable: keep what is made from it to yourself"

@@ -1,0 +1,83 @@
+"""What ``fxpipe symmetry`` and ``fxpipe ceiling`` do: parse, call, print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fxpipe.ceiling import bounds, mean_bounds, text_table
+from fxpipe.commute import Rule, commuting_pairs, load_table
+from fxpipe.config import render_spec
+from fxpipe.console import Progress
+from fxpipe.plan import make_plan
+from fxpipe.symmetry import SPLIT, measure, write_table
+from fxpipe.symmetry import text_table as symmetry_text
+from fxpipe.tasks import Workers, default_workers
+from fxpipe.verbs import open_or_fetch, resumable, warn_skipped
+from fxtrain.contract import open_folder, to_dict
+
+
+def symmetry_command(
+    *,
+    dataset: str,
+    output: str,
+    data_dir: Path | None,
+    pool: str,
+    n_clips: int,
+    threshold_db: float,
+    quantile: float,
+    config: Path | None,
+    seed: int,
+    workers: int | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
+    rule = Rule(threshold_db, quantile)
+    spec = render_spec(config, {"pool": pool, "lengths": "1"})
+    source = open_or_fetch(dataset, data_dir)
+    plan = make_plan(
+        spec,
+        source,
+        n_clips,
+        seed,
+        progress=sys.stderr.isatty(),
+        fractions=(1.0, 0.0, 0.0),
+        rule=rule,
+    )
+    warn_skipped(plan)
+    folder = open_folder(output)
+    with resumable(), Progress(plan.n_clips[SPLIT], "symmetry") as bar:
+        where = Workers(workers or default_workers(), scheduler)
+        table = measure(folder, plan, where, bar.add)
+    write_table(folder, table, rule)
+    click.echo(json.dumps(to_dict(table)) if as_json else symmetry_text(table, rule))
+    click.echo(f"written: {output}/symmetry.json, .csv, .png, .svg", err=True)
+
+
+def ceiling_command(
+    *,
+    config: Path | None,
+    symmetry: Path | None,
+    threshold_db: float,
+    quantile: float,
+    seed: int,
+    as_json: bool,
+    **chain_options: Any,
+) -> None:
+    spec = render_spec(config, chain_options).chain
+    table = load_table(symmetry) if symmetry else None
+    pairs = commuting_pairs(spec.pool, table, Rule(threshold_db, quantile))
+    found = bounds(spec, frozenset(frozenset(pair) for pair in pairs), seed=seed)
+    if as_json:
+        mean = dataclasses.asdict(mean_bounds(spec, found))
+        lengths = {length: dataclasses.asdict(entry) for length, entry in found.items()}
+        click.echo(json.dumps({"commutes": pairs, "lengths": lengths, "mean": mean}))
+        return
+    click.echo(text_table(spec, found))
+    named = ", ".join(f"{a} and {b}" for a, b in pairs)
+    click.echo(f"no order: {named or 'no pair'}")

@@ -1,0 +1,62 @@
+"""Nulls and ceilings of chain distributions, against what follows from counting."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from fxpipe.ceiling import bounds, mean_bounds, text_table
+from fxpipe.chain import ChainSpec
+from fxpipe.pedals import POOLS
+from fxtrain.contract import count_classes
+
+NOTHING = frozenset()
+DELAY_REVERB = frozenset({frozenset(("delay", "reverb"))})
+
+
+def spec_of(pool: str, **rest: object) -> ChainSpec:
+    return ChainSpec(pool=POOLS[pool], lengths={1: 1.0, 2: 1.0, 3: 1.0}, **rest)
+
+
+def test_without_commuting_pairs_the_null_is_one_over_factorial() -> None:
+    found = bounds(spec_of("take4"), NOTHING, seed=0)
+    for length, b in found.items():
+        assert b.null == pytest.approx(1 / math.factorial(length))
+        assert b.null_class == b.null
+        assert b.ceiling == b.ceiling_class == b.class_size == 1.0
+
+
+def test_the_ceiling_is_classes_over_orders() -> None:
+    """Okita & Katayose's three pedals plus delay: 2 of 12 ordered pairs sound like another."""
+    found = bounds(spec_of("take4"), DELAY_REVERB, seed=0)
+    classes, orders = 0, 0
+    for pair in ("distortion", "chorus"), ("distortion", "delay"), ("distortion", "reverb"), (
+        "chorus", "delay"), ("chorus", "reverb"), ("delay", "reverb"):  # fmt: skip
+        n = count_classes(pair, DELAY_REVERB)
+        classes, orders = classes + n[0], orders + n[1]
+    assert found[2].ceiling == pytest.approx(classes / orders, abs=0.01)
+    assert found[1].ceiling == 1.0
+    assert found[2].null < found[2].null_class < 1
+
+
+def test_scored_by_class_a_perfect_listener_is_always_right() -> None:
+    """Shown with answers, not assumed."""
+    for order in ("uniform", "realistic", "fixed"):
+        found = bounds(spec_of("take4", order=order), DELAY_REVERB, seed=1, n_draws=800)
+        assert all(b.ceiling_class == 1.0 for b in found.values())
+
+
+def test_a_listener_who_knows_the_policy_guesses_better() -> None:
+    realistic = bounds(spec_of("take4", order="realistic", temperature=0.2), DELAY_REVERB, seed=0)
+    uniform = bounds(spec_of("take4"), DELAY_REVERB, seed=0)
+    assert realistic[3].null > uniform[3].null + 0.3
+    fixed = bounds(spec_of("take4", order="fixed"), DELAY_REVERB, seed=0)
+    assert fixed[3].ceiling == fixed[3].null == 1.0
+
+
+def test_the_mean_follows_the_lengths() -> None:
+    spec = ChainSpec(pool=POOLS["okita3"], lengths={1: 3.0, 2: 1.0})
+    found = bounds(spec, NOTHING, seed=0)
+    assert mean_bounds(spec, found).null == pytest.approx(0.75 + 0.25 * found[2].null)
+    assert "mean" in text_table(spec, found)

@@ -1,0 +1,65 @@
+"""Distances between sounds: blind to volume, zero for the same, in order for larger changes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fxpipe.distance import N_BANDS, change_db, compare, log_bands, mel_distance_db, mr_stft
+
+RATE_HZ = 44_100
+
+
+@pytest.fixture(scope="module")
+def pluck() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    time_s = np.arange(RATE_HZ) / RATE_HZ
+    partials = [np.sin(2 * np.pi * 196 * k * time_s) / k for k in range(1, 20)]
+    wave = sum(partials) * np.exp(-3 * time_s) + 1e-4 * rng.standard_normal(RATE_HZ)
+    return (0.1 * wave).astype(np.float32)
+
+
+@pytest.mark.parametrize("gain", [0.1, 1.0, 5.0])
+def test_volume_does_not_count(pluck: np.ndarray, gain: float) -> None:
+    found = compare(pluck, pluck * np.float32(gain), RATE_HZ)
+    assert found.residual_db < -120
+    assert found.mel_db < 1e-4
+    assert found.mr_stft < 1e-4
+
+
+def test_a_larger_change_is_further_away(pluck: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    noise = 0.1 * rng.standard_normal(len(pluck)).astype(np.float32)
+    near, far = (compare(pluck, pluck + g * noise, RATE_HZ) for g in np.float32([0.001, 0.03]))
+    assert near.residual_db < far.residual_db
+    assert 0 < near.mel_db < far.mel_db
+    assert 0 < near.mr_stft < far.mr_stft
+
+
+def test_the_mel_distance_is_in_decibels(pluck: np.ndarray) -> None:
+    """White noise whose upper half is 6 dB louder: each band differs by what is left of that
+    after both have one loudness."""
+    rng = np.random.default_rng(2)
+    spectrum = np.fft.rfft(rng.standard_normal(RATE_HZ))
+    louder = spectrum.copy()
+    louder[len(spectrum) // 8 :] *= 10 ** (6 / 20)
+    one, other = (np.fft.irfft(s, RATE_HZ).astype(np.float32) for s in (spectrum, louder))
+    difference = log_bands(other, RATE_HZ).mean(0) - log_bands(one, RATE_HZ).mean(0)
+    assert difference.shape == (N_BANDS,)
+    assert difference[-10:].mean() - difference[:10].mean() == pytest.approx(6, abs=0.3)
+    assert mel_distance_db(one, other, RATE_HZ) == pytest.approx(abs(difference).mean(), abs=0.3)
+
+
+def test_what_lies_far_below_the_loudest_is_not_heard(pluck: np.ndarray) -> None:
+    rng = np.random.default_rng(3)
+    hiss = (10 ** (-100 / 20) * rng.standard_normal(len(pluck))).astype(np.float32)
+    assert mel_distance_db(pluck, pluck + hiss, RATE_HZ) < 0.1
+
+
+def test_silence_has_no_sound_to_compare() -> None:
+    silence = np.zeros(RATE_HZ, np.float32)
+    assert change_db(silence, silence) == -math.inf
+    assert mel_distance_db(silence, silence, RATE_HZ) == 0
+    assert mr_stft(silence, silence) == 0

@@ -1,0 +1,109 @@
+"""Plain tars for other tools: whole, deterministic, and refused where the licence forbids it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures.shards import make_shards
+from fxpipe.errors import ExportError
+from fxpipe.export import export, licence_text
+from fxtrain.contract import Licence, LocalFolder, UsageError, read_index, write_index
+from fxtrain.data import open_shards
+
+
+def close(path: Path) -> None:
+    """Give a shards directory a licence that forbids sharing."""
+    folder = LocalFolder(path)
+    index = read_index(folder)
+    closed = {"CC-BY-NC-ND-4.0": Licence("CC BY-NC-ND 4.0", "https://example.org", False)}
+    recipe = index.recipe | {"source": "idmt"}
+    write_index(folder, dataclasses.replace(index, licences=closed, shareable=False, recipe=recipe))
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    path = tmp_path / "shards"
+    make_shards(path, n_train=30, n_valid=3, n_test=3, with_mel=True)
+    return path
+
+
+def run(shards: Path, out: Path, *, private: bool = False) -> tuple[str, ...]:
+    return export(str(shards), LocalFolder(out), private=private, on_sample=lambda n: None)
+
+
+def test_every_sample_is_there_with_its_label(shards: Path, tmp_path: Path) -> None:
+    names = run(shards, tmp_path / "out")
+    assert names == ("train-000000.tar", "valid-000000.tar", "test-000000.tar")
+    block = open_shards(shards).load("train")
+    with tarfile.open(tmp_path / "out" / names[0]) as tar:
+        found = {member.name: tar.extractfile(member).read() for member in tar}
+    assert len(found) == 3 * 30
+    for row, record in enumerate(block.records):
+        key = record["id"]
+        np.testing.assert_array_equal(
+            np.load(io.BytesIO(found[f"{key}.codes.npy"])), block.codes[row]
+        )
+        np.testing.assert_array_equal(np.load(io.BytesIO(found[f"{key}.mel.npy"])), block.mel[row])
+        assert json.loads(found[f"{key}.json"]) == record
+
+
+# webdataset leaves the tar open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_itself_reads_it(shards: Path, tmp_path: Path) -> None:
+    import webdataset
+
+    run(shards, tmp_path / "out")
+    url = str(tmp_path / "out" / "train-000000.tar")
+    samples = list(webdataset.WebDataset(url, shardshuffle=False).decode())
+    assert len(samples) == 30
+    assert samples[0]["codes.npy"].dtype == np.uint16
+
+
+def test_the_same_bytes_each_time(shards: Path, tmp_path: Path) -> None:
+    for out in ("a", "b"):
+        run(shards, tmp_path / out)
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_what_may_not_be_shared_is_refused(shards: Path, tmp_path: Path) -> None:
+    close(shards)
+    with pytest.raises(ExportError, match=r"idmt \(CC BY-NC-ND 4.0\).*--private"):
+        run(shards, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    run(shards, tmp_path / "out", private=True)
+    text = (tmp_path / "out" / "LICENCE.txt").read_text()
+    assert "NOT to be shared" in text
+    assert "Kehling" in text
+
+
+def test_an_open_licence_says_so(shards: Path) -> None:
+    text = licence_text(read_index(LocalFolder(shards)))
+    assert "CC0-1.0" in text
+    assert "May be shared" in text
+
+
+def test_nothing_is_written_over(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="not empty"):
+        run(shards, tmp_path / "out")
+
+
+def test_the_index_comes_last(shards: Path, tmp_path: Path, monkeypatch) -> None:
+    written = []
+    folder = LocalFolder(tmp_path / "out")
+    write = folder.write
+    monkeypatch.setattr(
+        folder, "write", lambda name, data: (written.append(name), write(name, data))[1]
+    )
+    export(str(shards), folder, private=False, on_sample=lambda n: None)
+    assert written[-1] == "index.json"
+    assert written[-2] == "LICENCE.txt"

@@ -1,0 +1,219 @@
+"""What `fxpipe plan` counts, warns of, prints and draws."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fxpipe import renders as rd
+from fxpipe.chain import ChainSpec, draw_order, draw_settings, generator
+from fxpipe.cli import cli
+from fxpipe.encode import chain_of
+from fxpipe.pedals import POOLS
+from fxpipe.plan_report import read_report
+from fxpipe.render import RenderSpec
+from fxpipe.sources import open_source
+from fxpipe.tally import (
+    MIN_COUNT,
+    N_BINS,
+    coverage,
+    draw_tallies,
+    find_starved,
+    knob_axes,
+    possible_cells,
+    tally,
+)
+from fxtrain.contract import UsageError, open_folder
+
+FOUR = ("overdrive", "distortion", "chorus", "reverb")
+DRIVES = (("overdrive", "distortion"),)
+SIZES = {"train": 300, "valid": 20, "test": 40}
+
+
+def run(*words):
+    return CliRunner().invoke(cli, ["plan", *map(str, words)])
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_counts_are_those_of_a_plain_loop(repeats):
+    spec = ChainSpec(FOUR, {0: 1.0, 1: 1.0, 3: 1.0}, repeats=repeats)
+    train = draw_tallies(spec, SIZES, 7)["train"]
+    orders = [draw_order(spec, 7, "train", i) for i in range(SIZES["train"])]
+    assert train.n_chains == len(orders)
+    assert train.lengths == Counter(map(len, orders))
+    assert train.orders == set(orders)
+    for i, name in enumerate(FOUR):
+        assert train.pedals[i] == sum(order.count(name) for order in orders)
+        for position in range(3):
+            at = sum(order[position : position + 1] == (name,) for order in orders)
+            assert train.positions[i, position] == at
+        for j, other in enumerate(FOUR):
+            pairs = (pair for order in orders for pair in itertools.combinations(order, 2))
+            assert train.pairs[i, j] == sum(pair == (name, other) for pair in pairs)
+
+
+def test_settings_are_counted_along_the_knobs_own_scale():
+    ranges = {"delay": {"delay_ms": (100.0, 400.0), "mix": (0.3, 0.3)}}
+    spec = ChainSpec(("delay",), {1: 1.0}, ranges=ranges)
+    chains = [
+        draw_settings(spec, ["delay"], generator(0, "train", i, "settings")) for i in range(200)
+    ]
+    knobs = tally(spec, [chain.names for chain in chains], chains).knobs["delay"]
+    values = [chain.pedals[0].settings["delay_ms"] for chain in chains]
+    expected = [int(N_BINS * np.log(value / 100) / np.log(4)) for value in values]
+    assert knobs["delay_ms"].tolist() == [expected.count(i) for i in range(N_BINS)]
+    assert knobs["mix"].tolist() == [200]  # it stands still
+    assert {param.name: param.scale for param in knob_axes(spec, "delay")}["delay_ms"] == "log"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"order": "fixed"},
+        {"exclusive": DRIVES},
+        {"order": "fixed", "exclusive": DRIVES},
+        {"repeats": True, "exclusive": DRIVES},
+        {"repeats": True, "order": "fixed"},
+        {"weights": {"chorus": 0.0}},
+        {"order": "realistic", "lengths": {1: 1.0, 3: 0.0}},
+    ],
+)
+def test_possible_cells_are_those_of_all_possible_chains(fields):
+    spec = ChainSpec(FOUR, **{"lengths": {2: 1.0, 3: 1.0}, **fields})
+    positions, pairs = possible_cells(spec)
+    expected = np.zeros_like(positions), np.zeros_like(pairs)
+    for length in range(1, 4):
+        for order in itertools.product(FOUR, repeat=length):
+            if spec.allows(order):
+                places = [FOUR.index(name) for name in order]
+                for position, place in enumerate(places):
+                    expected[0][place, position] = True
+                for one, other in itertools.combinations(places, 2):
+                    expected[1][one, other] = True
+    np.testing.assert_array_equal(positions, expected[0])
+    np.testing.assert_array_equal(pairs, expected[1])
+
+
+def test_a_balanced_set_that_is_large_enough_starves_nothing():
+    spec = ChainSpec(FOUR, {1: 1.0, 2: 1.0}, exclusive=DRIVES, balance="pedals")
+    assert (
+        find_starved(spec, draw_tallies(spec, {"train": 800, "valid": 0, "test": 0}, 0)["train"])
+        == []
+    )
+
+
+def test_what_is_too_rare_is_named():
+    spec = ChainSpec(FOUR, {2: 1.0}, weights={"chorus": 0.05})
+    train = draw_tallies(spec, {"train": 2000, "valid": 0, "test": 0}, 0)["train"]
+    found = {starved.kind: starved for starved in find_starved(spec, train)}
+    assert set(found) == {"pedals", "positions", "order pairs"}
+    assert found["pedals"].cells == {"chorus": train.pedals[2]}
+    assert train.pedals[2] > MIN_COUNT  # often enough by itself, but a quarter of its peers
+    assert set(found["positions"].cells) == {"chorus at 1", "chorus at 2"}
+    assert all("chorus" in cell for cell in found["order pairs"].cells)
+    assert len(found["order pairs"].cells) == 6
+    assert str(found["order pairs"]).startswith("6 of 12 order pairs are starved in train")
+
+
+def test_a_set_without_training_chains_starves_nobody():
+    spec = ChainSpec(FOUR, {2: 1.0})
+    assert find_starved(spec, tally(spec, [], [])) == []
+
+
+def test_coverage_counts_different_chains_and_leaves_held_out_ones_out():
+    held = (("chorus", "reverb"), ("reverb", "overdrive"))
+    spec = ChainSpec(FOUR, {1: 1.0, 2: 1.0}, exclusive=DRIVES, held_out=held)
+    train = draw_tallies(spec, {"train": 600, "valid": 0, "test": 0}, 0)["train"]
+    covered = coverage(spec, train)
+    assert [(c.n_distinct, c.n_possible) for c in covered.values()] == [(4, 4), (8, 8)]
+    assert sum(c.n_drawn for c in covered.values()) == 600
+
+
+def test_text():
+    done = run(
+        "--pool", "take4", "--exclusive", "delay,reverb", "--balance", "pedals", "--n-chains", 400
+    )
+    assert done.exit_code == 0, done.output
+    assert "400 chains from 4 pedals, seed 0: train 320, valid 40, test 40" in done.stdout
+    assert "25.0%" in done.stdout.split("pedal ")[1]
+    assert "balance 'pedals': farthest from its target is" in done.stdout
+    assert "10 of 10 possible seen" in done.stdout
+    assert "delay delay_ms" in done.stdout
+    assert "80 to 600 ms, log" in done.stdout
+
+
+def test_json_is_everything_that_was_counted():
+    done = run("--pool", "okita3", "--n-chains", 100, "--seed", 3, "--json")
+    data = json.loads(done.stdout)
+    assert data["pool"] == list(POOLS["okita3"])
+    assert {split: t["n_chains"] for split, t in data["splits"].items()} == {
+        "train": 80, "valid": 10, "test": 10,
+    }  # fmt: skip
+    train = data["splits"]["train"]
+    assert sum(train["lengths"].values()) == 80
+    assert sum(train["pedals"].values()) == np.sum(train["positions"])
+    assert data["coverage"]["3"]["n_possible"] == 6
+    assert {kind["kind"] for kind in data["starved"]} <= {"pedals", "positions", "order pairs"}
+    assert data["balance"] is None
+    assert run("--pool", "okita3", "--n-chains", 100, "--seed", 3, "--json").stdout == done.stdout
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_pictures(tmp_path, suffix, magic):
+    path = tmp_path / f"plan.{suffix}"
+    done = run("--pool", "gate,octaver", "--n-chains", 50, "--plot", path)
+    assert done.exit_code == 0
+    assert path.read_bytes().startswith(magic)
+
+
+def test_warnings_go_to_stderr():
+    done = run("--pool", "seed5", "--n-chains", 30, "--exclusive", "phaser,chorus", "--lengths", 4,
+               "--balance", "pedals")  # fmt: skip
+    assert done.exit_code == 0
+    assert "starved in train" in done.stderr
+    assert "balance cannot be met" in done.stderr
+    assert "warning" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--plot", "plan.txt"], "ends in .png, .svg or .pdf"),
+        (["renders/", "--pool", "seed5"], "leave the chain options out"),
+        (["--balance", "pedal"], "did you mean 'pedals'"),
+    ],
+)
+def test_what_cannot_be_meant(words, says):
+    done = run(*words)
+    assert isinstance(done.exception, UsageError)
+    assert says in str(done.exception)
+
+
+def test_renders_are_counted_as_they_are_and_agree_with_the_draw(tmp_path, monkeypatch):
+    chain = ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}, exclusive=(("chorus", "reverb"),))
+    spec = RenderSpec(chain, clip_s=0.5, run_in_s=0.1)
+    monkeypatch.setattr(rd, "run_tasks", lambda function, jobs, workers: map(function, jobs))
+    folder = open_folder(tmp_path / "renders")
+    plan = rd.make_plan(spec, open_source("synth"), 30, 5, progress=False)
+    index = rd.render_all(folder, plan, None, lambda shard: None)
+    report = read_report(str(tmp_path / "renders"))
+    assert {split: t.n_chains for split, t in report.tallies.items()} == plan.n_clips
+    by_pedal = dict(zip(chain.pool, report.train.pedals.tolist(), strict=True))
+    assert by_pedal == index.counts["train"].by_pedal
+    heard = [r for shard in index.shards for r in rd.read_shard(folder, shard)[1]]
+    first = [r for r in heard if not r["redraws"] and r["seed"][2] == 0]
+    assert len(first) > 15
+    for record in first:
+        position = record["seed"][1]
+        names = draw_order(chain, 5, record["split"], position)
+        rng = generator(5, record["split"], position, "settings")
+        assert chain_of(record) == draw_settings(chain, names, rng)
+    done = run(tmp_path / "renders")
+    assert done.exit_code == 0
+    assert "30 chains from 3 pedals, seed 5" in done.stdout

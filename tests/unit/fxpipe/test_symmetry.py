@@ -1,0 +1,165 @@
+"""Which pairs commute: the rule on made-up tables, the measurement in sound, the shipped table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fxpipe import commute, symmetry
+from fxpipe.chain import ChainSpec
+from fxpipe.commute import (
+    LEVELS,
+    PairMeasure,
+    Rule,
+    SymmetryTable,
+    basis,
+    commuting_pairs,
+    load_table,
+    pedal_hash,
+    quantiles,
+    shipped_table,
+)
+from fxpipe.pedals import PEDALS
+from fxpipe.plan import Plan, make_plan, save_plan
+from fxpipe.render import RenderSpec
+from fxpipe.sources import open_source
+from fxtrain.contract import LocalFolder, UsageError, from_dict, to_dict
+
+POOL = ("overdrive", "chorus", "delay", "reverb")
+
+
+def table_of(**mel_db: float) -> SymmetryTable:
+    """Pairs by ``a_b``; the swap moves the sound by 0 to twice the given distance."""
+    pairs = []
+    for name, middle_db in mel_db.items():
+        a, b = name.split("_")
+        spread = tuple(2 * middle_db * level for level in LEVELS)
+        pairs.append(PairMeasure((a, b), 40, spread, spread, spread, spread))
+    hashes = {name: pedal_hash(name) for name in POOL}
+    return SymmetryTable(hashes, "synth", 40, 0, 2.0, -30.0, tuple(pairs), {})
+
+
+def test_a_pair_commutes_below_the_threshold_at_the_quantile() -> None:
+    table = table_of(overdrive_chorus=1.0, chorus_delay=0.25)
+    found = commuting_pairs(POOL, table, Rule(0.5, 0.9))
+    assert ("chorus", "delay") in found  # 0.45 dB at 90 %
+    assert ("overdrive", "chorus") not in found  # 1.8 dB
+    assert ("chorus", "delay") not in commuting_pairs(POOL, table, Rule(0.4, 0.9))
+    assert ("chorus", "delay") in commuting_pairs(POOL, table, Rule(0.4, 0.5))
+
+
+def test_linear_pairs_commute_by_theory_the_unmeasured_do_not() -> None:
+    assert commuting_pairs(POOL, table_of()) == (("delay", "reverb"),)
+
+
+def test_a_changed_pedal_counts_as_never_measured() -> None:
+    table = table_of(overdrive_chorus=0.01)
+    assert ("overdrive", "chorus") in commuting_pairs(POOL, table)
+    stale = replace(table, pedals=table.pedals | {"chorus": "another"})
+    assert ("overdrive", "chorus") not in commuting_pairs(POOL, stale)
+
+
+def test_a_table_goes_through_json(tmp_path: Path) -> None:
+    table = table_of(overdrive_chorus=0.3)
+    (tmp_path / "symmetry.json").write_text(json.dumps(to_dict(table)))
+    assert load_table(tmp_path) == load_table(tmp_path / "symmetry.json") == table
+    assert "0.5 dB or less on 90%" in basis(table)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{}", "kind"), ("[", "no symmetry table"), ('{"kind": "fxpipe-symmetry"}', "missing")],
+)
+def test_what_is_no_table_says_so(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "symmetry.json").write_text(text)
+    with pytest.raises(UsageError, match=words):
+        load_table(tmp_path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_table(tmp_path / "nowhere.json")
+
+
+def test_quantiles_are_those_of_the_values() -> None:
+    assert quantiles(range(21)) == tuple(float(k) for k in range(21))
+    assert quantiles([]) == ()
+
+
+@pytest.mark.parametrize(("threshold_db", "quantile"), [(-0.1, 0.9), (0.5, 1.2)])
+def test_a_senseless_rule_is_refused(threshold_db: float, quantile: float) -> None:
+    with pytest.raises(UsageError):
+        Rule(threshold_db, quantile)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, SymmetryTable]:
+    """Four pedals on three clips of a second, without dask."""
+    spec = RenderSpec(ChainSpec(POOL, lengths={1: 1.0}), clip_s=1.0, run_in_s=0.25)
+    plan = make_plan(spec, open_source("synth"), 5, 3, progress=False)
+    folder = LocalFolder(tmp_path_factory.mktemp("symmetry"))
+    save_plan(folder, plan)
+    rows = []
+    for position in range(3):
+        job = {"uri": folder.uri, "identity": plan.identity, "position": position}
+        rows += symmetry.measure_clip(job)
+    return plan, symmetry._table(plan, sorted(rows), 3)
+
+
+def test_what_theory_says_is_measured(measured: tuple[Plan, SymmetryTable]) -> None:
+    _, table = measured
+    filters = table.measured("delay", "reverb")
+    assert filters is not None
+    assert filters.at("residual_db", 1.0) < -80
+    assert filters.at("mel_db", 1.0) < 0.05
+    driven = table.measured("reverb", "overdrive")
+    assert driven is not None
+    assert driven.at("mel_db", 0.5) > 0.3
+    assert driven.at("floor_db", 0.5) > 0
+    assert commuting_pairs(POOL, table) == (("delay", "reverb"),)
+
+
+def test_table_and_pictures_are_written(
+    measured: tuple[Plan, SymmetryTable], tmp_path: Path
+) -> None:
+    _, table = measured
+    folder = LocalFolder(tmp_path)
+    symmetry.write_table(folder, table, Rule())
+    assert load_table(tmp_path) == table
+    with (tmp_path / "symmetry.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert [row["commutes"] for row in rows if row["second"] == "reverb"] == ["0", "0", "1"]
+    assert (tmp_path / "symmetry.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (tmp_path / "symmetry.svg").read_bytes()
+    text = symmetry.text_table(table, Rule())
+    assert "delay, reverb" in text
+    assert "1 of 6 pairs commute" in text
+
+
+def test_the_shipped_table_knows_every_pedal_as_it_is_now() -> None:
+    table = shipped_table()
+    assert {name: pedal_hash(name) for name in PEDALS} == table.pedals, (
+        "a pedal's knobs changed since the table was made: run "
+        "'fxpipe symmetry --pool all -o DIR' and copy its symmetry.json"
+    )
+    n = len(PEDALS)
+    assert len(table.pairs) == n * (n - 1) // 2
+    assert all(entry.n >= 10 for entry in table.pairs)
+    assert from_dict(SymmetryTable, to_dict(table), "shipped") == table
+
+
+def test_the_shipped_table_is_what_is_measured_now(measured: tuple[Plan, SymmetryTable]) -> None:
+    """Three clips against many: each within the extremes of the shipped distances, widened."""
+    _, fresh = measured
+    for entry in fresh.pairs:
+        shipped = shipped_table().measured(*entry.pair)
+        assert shipped is not None
+        low, high = shipped.at("mel_db", 0.0), shipped.at("mel_db", 1.0)
+        assert 0.3 * low - 0.05 <= entry.at("mel_db", 0.5) <= 1.5 * high + 0.05, entry.pair
+
+
+def test_default_rule_reads_the_shipped_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commute, "shipped_table", lambda: table_of(overdrive_chorus=0.01))
+    assert ("overdrive", "chorus") in commuting_pairs(POOL)

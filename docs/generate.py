@@ -16,7 +16,7 @@ import data_sets
 import orders
 import pedal_pages
 
-from fxpipe.chain import CHAIN_KEYS, ChainSpec
+from fxpipe.chains.chain import CHAIN_KEYS, ChainSpec
 from fxpipe.cli import plan
 from fxpipe.pedals import PEDALS, POOLS
 from fxtrain.contract import FIELDS, FORMAT_VERSION, RECORD_FIELDS, DatasetIndex, to_dict

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fxpipe.ceiling import bounds, mean_bounds
-from fxpipe.chain import ChainSpec
-from fxpipe.commute import Rule, commuting_pairs, shipped_table
+from fxpipe.chains.chain import ChainSpec
+from fxpipe.orders.ceiling import bounds, mean_bounds
+from fxpipe.orders.commute import Rule, commuting_pairs, shipped_table
+from fxpipe.orders.symmetry import commutes
 from fxpipe.pedals import POOLS
-from fxpipe.symmetry import commutes
 
 Rows = Callable[[list[str], list[list[str]]], str]
 POOLS_SHOWN = {"okita3": 3, "take4": 4, "seed5": 4, "rossi5": 5, "stompbox": 5, "all": 5}

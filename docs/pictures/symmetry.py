@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fxpipe.commute import Rule, shipped_table
-from fxpipe.symmetry import heat_map
+from fxpipe.orders.commute import Rule, shipped_table
+from fxpipe.orders.symmetry import heat_map
 
 IMAGES = Path(__file__).resolve().parents[1] / "img"
 

@@ -66,7 +66,7 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 
     NAME may be the path of a manifest of your own, ./my-set.json.
     """
-    from fxpipe.download import fetch_dataset
+    from fxpipe.fetch.download import fetch_dataset
 
     click.echo(fetch_dataset(name, data_dir, archives=archives, progress=sys.stderr.isatty()))
 
@@ -112,7 +112,7 @@ def plan(**options: Any) -> None:
 
     With RENDERS, show what a finished renders directory holds.
     """
-    from fxpipe.plan_report import plan_command
+    from fxpipe.chains.report import plan_command
 
     plan_command(**options)
 

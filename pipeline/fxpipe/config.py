@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fxpipe.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import PluginPedal, pool_of, register
 from fxpipe.pedals.vst3_toml import read_pedals
 from fxpipe.render import RenderSpec

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from fxpipe.chain import generator
-from fxpipe.commute import Rule, SymmetryTable, basis, commuting_pairs
+from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
+from fxpipe.orders.commute import Rule, SymmetryTable, basis, commuting_pairs
 from fxpipe.render import ClipDraw, RenderSpec, to_input_level
 from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip, read_recording
 from fxpipe.sources.phrases import (

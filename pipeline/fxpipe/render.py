@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
+from fxpipe.chains.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
 from fxpipe.distance import change_db
 from fxpipe.errors import RenderError
 from fxpipe.pedals import build_pedal
@@ -37,7 +37,7 @@ class RenderSpec:
     -75 dBFS. ``audible_db``: a pedal whose output differs from its input by less than this
     (residual after the best gain, relative to the output) is drawn again. ``classes``: every
     clip's record lists which other orders of its chain sound the same, ``alike_db`` of log-mel or
-    less away (``fxpipe.classes``). ``phrases``: the share of clips that are played by several
+    less away (``orders/classes.py``). ``phrases``: the share of clips that are played by several
     recordings.
     """
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from fxpipe.chain import generator
-from fxpipe.classes import order_class
+from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError
+from fxpipe.orders.classes import order_class
 from fxpipe.pedals import vocabulary_of
 from fxpipe.plan import Plan as Plan
 from fxpipe.plan import load_plan as load_plan

@@ -13,11 +13,11 @@ from typing import Any
 
 import click
 
-from fxpipe.commute import load_table
 from fxpipe.config import parse_fractions, parse_kinds, render_spec
 from fxpipe.console import Progress
 from fxpipe.encode import EncodeSpec, encode_all, encode_identity, shard_size_for
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
+from fxpipe.orders.commute import load_table
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
@@ -162,7 +162,7 @@ def export_command(shards: str, output: str, *, private: bool) -> None:
 
 def open_or_fetch(dataset: str, data_dir: Path | None, include: Sequence[str] = ()) -> Source:
     """The source; one that is not on this machine is fetched, or the line says what to type."""
-    from fxpipe.download import fetch_dataset
+    from fxpipe.fetch.download import fetch_dataset
 
     try:
         return open_source(dataset, data_dir=data_dir, include=include)

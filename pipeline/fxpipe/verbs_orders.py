@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from fxpipe.ceiling import bounds, mean_bounds, text_table
-from fxpipe.commute import Rule, commuting_pairs, load_table
 from fxpipe.config import render_spec
 from fxpipe.console import Progress
+from fxpipe.orders.ceiling import bounds, mean_bounds, text_table
+from fxpipe.orders.commute import Rule, commuting_pairs, load_table
+from fxpipe.orders.symmetry import SPLIT, measure, write_table
+from fxpipe.orders.symmetry import text_table as symmetry_text
 from fxpipe.plan import make_plan
-from fxpipe.symmetry import SPLIT, measure, write_table
-from fxpipe.symmetry import text_table as symmetry_text
 from fxpipe.tasks import Workers, default_workers
 from fxpipe.verbs import open_or_fetch, resumable, warn_skipped
 from fxtrain.contract import open_folder, to_dict

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from fxpipe.chain import ChainSpec, draw_settings, generator
+from fxpipe.chains.chain import ChainSpec, draw_settings, generator
 from fxpipe.distance import change_db, mel_distance_db
 from fxpipe.pedals import PEDALS, build_pedal
 from fxpipe.render import RenderSpec

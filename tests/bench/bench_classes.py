@@ -13,7 +13,7 @@ import dataclasses
 import sys
 import time
 
-from fxpipe.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import POOLS
 from fxpipe.plan import Plan, make_plan
 from fxpipe.render import RenderSpec

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fxpipe.chain import ChainSpec, draw_settings
+from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.distance import mr_stft
 from fxpipe.pedals import PEDALS, PedalSpec, build_pedal
 from fxpipe.render import RenderSpec, draw_clip, finish, to_input_level

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fxpipe.chain import ChainSpec, draw_settings
+from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.pedals import PEDALS, vocabulary_of
 from fxtrain.contract import (
     COARSE,

@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.audio import RATE_HZ, riff
 from fixtures.vst3 import REAL_VARIABLE, fake_plugins, real_plugin, write_table
-from fxpipe.chain import ChainSpec, draw_settings
+from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.config import load_pedals
 from fxpipe.distance import change_db
 from fxpipe.errors import PedalError

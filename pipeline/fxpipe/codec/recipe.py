@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_settings
+from fxpipe.chains.chain import ChainSpec, draw_length, draw_names, draw_settings
 from fxpipe.codec.crops import CropSpec, Dry, Wet, crop_batches, splice_notes
 from fxpipe.codec.train import TrainConfig, TrainReport, train_codec
 from fxpipe.errors import CodecError

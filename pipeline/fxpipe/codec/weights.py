@@ -40,7 +40,7 @@ def find_weights(spec: CodecSpec) -> Path:
 
 def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None) -> Path:
     """Download unless present; check the hash either way. Raises CodecError, DownloadError."""
-    from fxpipe.download import download
+    from fxpipe.fetch.download import download
 
     path = weights_path(spec)
     if spec.url is None:

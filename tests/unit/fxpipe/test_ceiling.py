@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fxpipe.ceiling import bounds, mean_bounds, text_table
-from fxpipe.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec
+from fxpipe.orders.ceiling import bounds, mean_bounds, text_table
 from fxpipe.pedals import POOLS
 from fxtrain.contract import count_classes
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.specs import specs
-from fxpipe.chain import (
+from fxpipe.chains.chain import (
     CHAIN_KEYS,
     ChainSpec,
     draw_length,

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fxpipe.chain import ChainSpec, draw_length, draw_names, draw_order, draw_settings, generator
+from fxpipe.chains.chain import (
+    ChainSpec,
+    draw_length,
+    draw_names,
+    draw_order,
+    draw_settings,
+    generator,
+)
 from fxpipe.pedals import FAMILIES, PEDALS, POOLS
 
 P_LIMIT = 1e-3

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxpipe.sets import UNLIMITED, pedal_sets
+from fxpipe.chains.sets import UNLIMITED, pedal_sets
 
 NAMES = ("compressor", "wah", "fuzz", "chorus", "delay")
 groups = st.lists(st.lists(st.sampled_from(NAMES), min_size=1, unique=True), max_size=3)

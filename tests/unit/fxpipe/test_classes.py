@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from fxpipe import classes
-from fxpipe.classes import order_class, play_orders, play_swap, reachable, swapped
 from fxpipe.distance import mel_distance_db
+from fxpipe.orders import classes
+from fxpipe.orders.classes import order_class, play_orders, play_swap, reachable, swapped
 from fxpipe.pedals import PEDALS, build_pedal
 from fxtrain.contract import Chain, UsageError
 from fxtrain.contract.orders import OrderClass

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from fixtures.specs import specs
-from fxpipe.chain import CHAIN_KEYS, ChainSpec
+from fxpipe.chains.chain import CHAIN_KEYS, ChainSpec
 from fxpipe.cli import plan
 from fxpipe.config import parse_lengths, render_spec
 from fxpipe.options import chain_options

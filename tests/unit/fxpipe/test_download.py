@@ -22,10 +22,10 @@ from fixtures.http import (
     with_body,
     without_end,
 )
-from fxpipe import transfer
-from fxpipe.download import ResumingDownloader, download
 from fxpipe.errors import DownloadError
-from fxpipe.transfer import Manner, Wanted
+from fxpipe.fetch import transfer
+from fxpipe.fetch.download import ResumingDownloader, download
+from fxpipe.fetch.transfer import Manner, Wanted
 
 CHUNK = transfer.CHUNK_BYTES
 QUICK = {"progress": False, "backoff_s": 0.0}

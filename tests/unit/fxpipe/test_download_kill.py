@@ -16,10 +16,10 @@ import pytest
 
 from fixtures.datasets import write_wav, zip_tree
 from fixtures.http import Server, running_server, stall, wait_until
-from fxpipe.download import fetch_dataset
 from fxpipe.errors import DataMissingError
+from fxpipe.fetch.download import fetch_dataset
+from fxpipe.fetch.transfer import CHUNK_BYTES
 from fxpipe.sources import open_source
-from fxpipe.transfer import CHUNK_BYTES
 
 N_FILES = 6
 FETCH = [str(Path(sys.executable).with_name("fxpipe")), "fetch"]
@@ -141,16 +141,16 @@ def kill_at(moment: tuple[str, int, str], own: Path, data: Path) -> None:
 
 
 DOWNLOADED = [
-    ("fxpipe.transfer:look_at", 1, "before"),  # all bytes there, none checked
+    ("fxpipe.fetch.transfer:look_at", 1, "before"),  # all bytes there, none checked
     ("pooch.core:hash_matches", 1, "before"),
     ("pooch.core:shutil.move", 1, "before"),
-    ("fxpipe.download:add_pin", 1, "after"),
+    ("fxpipe.fetch.download:add_pin", 1, "after"),
 ]
 UNPACKING = [
-    ("fxpipe.unzip:shutil.copyfileobj", 4, "before"),
-    ("fxpipe.unzip:shutil.copyfileobj", N_FILES, "after"),
+    ("fxpipe.fetch.unzip:shutil.copyfileobj", 4, "before"),
+    ("fxpipe.fetch.unzip:shutil.copyfileobj", N_FILES, "after"),
     ("os:sync", 1, "before"),
-    ("fxpipe.download:Path.replace", 2, "before"),  # the first is the lock file's
+    ("fxpipe.fetch.download:Path.replace", 2, "before"),  # the first is the lock file's
 ]
 
 
@@ -166,7 +166,7 @@ def test_killed_between_the_last_byte_and_the_folder(
 
 
 def test_killed_when_the_folder_has_its_name(own: Path, server: Server, data: Path) -> None:
-    kill_at(("fxpipe.download:Path.replace", 2, "after"), own, data)
+    kill_at(("fxpipe.fetch.download:Path.replace", 2, "after"), own, data)
     assert n_recordings(own, data) == N_FILES
     finish(own, data)
     assert len(server.ranges) == 1
@@ -181,7 +181,7 @@ def test_killed_while_another_edition_takes_its_place(
     fetch_dataset(str(own), data, progress=False)
     assert n_recordings(own, data) == N_FILES - 1
     write_manifest(own, server, sha256)
-    kill_at(("fxpipe.download:Path.replace", call, "before"), own, data)
+    kill_at(("fxpipe.fetch.download:Path.replace", call, "before"), own, data)
     assert n_recordings(own, data) in (0, N_FILES - 1)
     finish(own, data)
     assert len(server.ranges) == 1

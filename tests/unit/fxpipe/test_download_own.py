@@ -13,11 +13,11 @@ import pytest
 
 from fixtures.datasets import pluck, write_wav, zip_tree
 from fixtures.http import Server, cut, cut_at, running_server
-from fxpipe.download import fetch_dataset
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
-from fxpipe.lockfile import LOCK_NAME
+from fxpipe.fetch.download import fetch_dataset
+from fxpipe.fetch.lockfile import LOCK_NAME
+from fxpipe.fetch.transfer import CHUNK_BYTES
 from fxpipe.sources import open_source
-from fxpipe.transfer import CHUNK_BYTES
 
 QUICK = {"progress": False, "backoff_s": 0.0}
 

@@ -13,10 +13,10 @@ import pytest
 
 from fixtures.datasets import IDMT_TOP, make_egfxset, make_idmt, pluck, write_wav, zip_tree
 from fixtures.http import Server, cut, running_server
-from fxpipe import download as download_module
-from fxpipe import unzip
-from fxpipe.download import fetch_dataset
 from fxpipe.errors import DownloadError, SourceError
+from fxpipe.fetch import download as download_module
+from fxpipe.fetch import unzip
+from fxpipe.fetch.download import fetch_dataset
 from fxpipe.sources import open_source
 from fxpipe.sources.manifest import DryMembers, Manifest, load_manifest
 

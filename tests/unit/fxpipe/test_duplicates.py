@@ -18,7 +18,7 @@ from scipy.signal import butter, sosfilt
 
 from fixtures.datasets import make_idmt, write_wav
 from fxpipe import renders as rd
-from fxpipe.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.cli import cli
 from fxpipe.pedals import POOLS
 from fxpipe.plan import PLAN_NAME

@@ -9,7 +9,7 @@ import pytest
 from fixtures.datasets import pluck, write_wav
 from fxpipe import encode as en
 from fxpipe import renders as rd
-from fxpipe.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.config import parse_fractions, parse_kinds
 from fxpipe.errors import SourceError
 from fxpipe.pedals import POOLS

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fixtures.datasets import make_egfxset, pluck, write_wav
 from fxpipe import renders as rd
 from fxpipe import verbs
-from fxpipe.chain import ChainSpec, generator
+from fxpipe.chains.chain import ChainSpec, generator
 from fxpipe.cli import cli
 from fxpipe.errors import SourceError
 from fxpipe.pedals import POOLS

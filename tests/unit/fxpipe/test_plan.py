@@ -11,14 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from fxpipe import renders as rd
-from fxpipe.chain import ChainSpec, draw_order, draw_settings, generator
-from fxpipe.cli import cli
-from fxpipe.encode import chain_of
-from fxpipe.pedals import POOLS
-from fxpipe.plan_report import read_report
-from fxpipe.render import RenderSpec
-from fxpipe.sources import open_source
-from fxpipe.tally import (
+from fxpipe.chains.chain import ChainSpec, draw_order, draw_settings, generator
+from fxpipe.chains.report import read_report
+from fxpipe.chains.tally import (
     MIN_COUNT,
     N_BINS,
     coverage,
@@ -28,6 +23,11 @@ from fxpipe.tally import (
     possible_cells,
     tally,
 )
+from fxpipe.cli import cli
+from fxpipe.encode import chain_of
+from fxpipe.pedals import POOLS
+from fxpipe.render import RenderSpec
+from fxpipe.sources import open_source
 from fxtrain.contract import UsageError, open_folder
 
 FOUR = ("overdrive", "distortion", "chorus", "reverb")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
-from fxpipe.chain import ChainSpec, draw_names, draw_settings, generator
+from fxpipe.chains.chain import ChainSpec, draw_names, draw_settings, generator
 from fxpipe.distance import change_db
 from fxpipe.pedals import PEDALS, POOLS
 from fxpipe.render import (

@@ -11,7 +11,7 @@ import soundfile
 
 from fixtures.datasets import make_folder
 from fxpipe import renders as rd
-from fxpipe.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.codec import load_codec
 from fxpipe.encode import EncodeSpec, chain_of, encode_shard, features, shard_size_for
 from fxpipe.errors import CodecError, SourceError

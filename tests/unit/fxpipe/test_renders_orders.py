@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fxpipe import renders as rd
-from fxpipe.chain import ChainSpec
-from fxpipe.commute import basis, commuting_pairs
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.distance import mel_distance_db
 from fxpipe.encode import chain_of
+from fxpipe.orders.commute import basis, commuting_pairs
 from fxpipe.pedals import POOLS
 from fxpipe.plan import make_plan
 from fxpipe.render import RenderSpec, draw_clip, run_chain

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fxpipe import commute, symmetry
-from fxpipe.chain import ChainSpec
-from fxpipe.commute import (
+from fxpipe.chains.chain import ChainSpec
+from fxpipe.orders import commute, symmetry
+from fxpipe.orders.commute import (
     LEVELS,
     PairMeasure,
     Rule,

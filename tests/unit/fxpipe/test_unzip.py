@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fxpipe import unzip as module
 from fxpipe.errors import DownloadError
-from fxpipe.unzip import unzip
+from fxpipe.fetch import unzip as module
+from fxpipe.fetch.unzip import unzip
 
 
 def make_zip(path: Path, members: dict[str, bytes]) -> Path:

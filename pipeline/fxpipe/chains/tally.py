@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxpipe.chain import ChainSpec, draw_order, draw_settings, generator, textbook_place
+from fxpipe.chains.chain import ChainSpec, draw_order, draw_settings, generator, textbook_place
 from fxpipe.pedals import PEDALS
 from fxtrain.contract import SPLITS, Chain, Param, arrow
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fxpipe.errors import DownloadError
+from fxpipe.fetch.transfer import Found, Wanted
 from fxpipe.sources.manifest import RemoteFile
-from fxpipe.transfer import Found, Wanted
 from fxtrain.contract import open_folder
 
 LOCK_NAME = "sources.lock.json"

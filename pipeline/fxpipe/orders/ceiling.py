@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxpipe.chain import ChainSpec, draw_names
+from fxpipe.chains.chain import ChainSpec, draw_names
 from fxtrain.contract import Commutes, Names, OrderClass, normal_form
 
 N_DRAWS = 4000

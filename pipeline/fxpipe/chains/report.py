@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from fxpipe.chain import ChainSpec
-from fxpipe.config import render_spec
-from fxpipe.console import table
-from fxpipe.encode import chain_of
-from fxpipe.plan import split_sizes
-from fxpipe.renders import read_records, read_renders_index
-from fxpipe.tally import (
+from fxpipe.chains.chain import ChainSpec
+from fxpipe.chains.tally import (
     Tally,
     coverage,
     draw_tallies,
@@ -26,6 +21,11 @@ from fxpipe.tally import (
     possible_cells,
     tally,
 )
+from fxpipe.config import render_spec
+from fxpipe.console import table
+from fxpipe.encode import chain_of
+from fxpipe.plan import split_sizes
+from fxpipe.renders import read_records, read_renders_index
 from fxtrain.contract import SPLITS, Chain, Param, UsageError, open_folder, to_dict
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxpipe.sets import PedalSets
+from fxpipe.chains.sets import PedalSets
 
 BALANCES = ("weights", "pedals", "lengths", "pairs")
 MAX_SETS = 50_000

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from fxpipe.chain import draw_settings, generator
-from fxpipe.commute import PairMeasure, Rule, SymmetryTable, pedal_hash, quantiles
+from fxpipe.chains.chain import draw_settings, generator
 from fxpipe.distance import band_distance_db, change_db, log_bands, mr_stft
+from fxpipe.orders.commute import PairMeasure, Rule, SymmetryTable, pedal_hash, quantiles
 from fxpipe.pedals import PEDALS, build_pedal
 from fxpipe.plan import Plan, load_plan, save_plan, take_clip
 from fxpipe.render import RenderSpec, draw_clip

@@ -16,9 +16,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from fxpipe.balance import BALANCES, MAX_SETS, Balance, solve_balance
+from fxpipe.chains.balance import BALANCES, MAX_SETS, Balance, solve_balance
+from fxpipe.chains.sets import PedalSets, pedal_sets
 from fxpipe.pedals import FAMILIES, PEDALS, PluginPedal, from_unit, pool_of, register
-from fxpipe.sets import PedalSets, pedal_sets
 from fxtrain.contract import SPLITS, Chain, Param, Pedal, UsageError, arrow, to_unit, unknown_name
 
 ORDER_POLICIES = ("uniform", "realistic", "fixed")

@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from fxpipe.errors import DownloadError, SourceError
-from fxpipe.lockfile import ARCHIVES, add_pin, find_pin, read_pins, wanted_file
+from fxpipe.fetch.lockfile import ARCHIVES, add_pin, find_pin, read_pins, wanted_file
+from fxpipe.fetch.transfer import Found, Manner, Wanted, fetch_part, look_at
+from fxpipe.fetch.unzip import need_space, unzip
 from fxpipe.sources.base import default_data_dir
 from fxpipe.sources.manifest import Manifest, RemoteFile, load_manifest
-from fxpipe.transfer import Found, Manner, Wanted, fetch_part, look_at
-from fxpipe.unzip import need_space, unzip
 
 FETCHED_NAME = "fetched.json"
 

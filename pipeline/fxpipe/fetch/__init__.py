@@ -1,0 +1,1 @@
+"""Owns getting files onto this machine: resumed, checked, pinned, unpacked without trust."""

@@ -26,6 +26,7 @@ class StringSet:
     plain_internal_loss: float = 0.004
     wound_internal_loss: float = 0.045
     end_loss: float = 7.0e-4
+    squeak_db: float = -34.0  # of a sliding finger, against the loudest note
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Guitar:
     body: tuple[BodyMode, ...]
     pot_ohm: float = 250e3
     tone_cap_f: float = 22e-9
+    arm: bool = False  # a tremolo arm
     open_midi: tuple[int, ...] = STANDARD_TUNING
 
 
@@ -113,7 +115,11 @@ _NINES = StringSet((0.042, 0.032, 0.024, 0.016, 0.011, 0.009), 3)
 _ELEVENS = StringSet((0.049, 0.038, 0.028, 0.018, 0.014, 0.011), 3)
 _HEAVY_BOTTOM = StringSet((0.052, 0.042, 0.030, 0.017, 0.013, 0.010), 3)
 _FLATWOUND = StringSet(
-    (0.052, 0.042, 0.032, 0.024, 0.016, 0.012), 2, core_ratio=0.43, wound_internal_loss=0.075
+    (0.052, 0.042, 0.032, 0.024, 0.016, 0.012),
+    2,
+    core_ratio=0.43,
+    wound_internal_loss=0.075,
+    squeak_db=-54.0,  # flat windings are nearly mute
 )
 _BARITONE = StringSet((0.068, 0.056, 0.044, 0.034, 0.022, 0.014), 1, core_ratio=0.35)
 
@@ -136,6 +142,7 @@ GUITARS: dict[str, Guitar] = {
             "bridge": _S_BRIDGE,
         },
         _BOLTED,
+        arm=True,
     ),
     "single_cut_ss": Guitar(
         648.0,
@@ -170,6 +177,7 @@ GUITARS: dict[str, Guitar] = {
         {"neck": _J_NECK, "both": _both(_J_NECK, _J_BRIDGE), "bridge": _J_BRIDGE},
         _BOLTED,
         1000e3,
+        arm=True,
     ),
     "slab_p90": Guitar(
         628.0,

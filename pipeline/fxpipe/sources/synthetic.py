@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fxpipe.sources.base import LICENCES, Scan
 
-SYNTH_VERSION = 1
+SYNTH_VERSION = 2
 """Raise it when the same generator would play other notes: it identifies the audio."""
 
 SYNTH_LICENCE = "CC0-1.0"

@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pytest
 from scipy.signal import bilinear, freqz, lfilter
 
+from fxpipe.sources.gestures import Hand, choked
 from fxpipe.sources.guitars import GUITARS
-from fxpipe.sources.score import STYLES, Hand, choked
-from fxpipe.sources.strings import Note, Rig, note_hz, partials, pickup_filter, ring, sound
+from fxpipe.sources.ring import ring, sound
+from fxpipe.sources.score import STYLES
+from fxpipe.sources.strings import Note, Partials, Rig, note_hz, partials, pickup_filter
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, Performance, perform
 
 TWO_SECONDS = 2 * SAMPLE_RATE_HZ
@@ -69,6 +71,18 @@ def spectrum_peak_hz(audio: npt.NDArray[np.floating], low_hz: float, high_hz: fl
     freqs_hz = np.fft.rfftfreq(n_fft, 1.0 / SAMPLE_RATE_HZ)
     band = (freqs_hz > low_hz) & (freqs_hz < high_hz)
     return float(freqs_hz[band][np.argmax(power[band])])
+
+
+def summed(
+    voices: Partials,
+    row: int,
+    times_s: npt.NDArray[np.float64],
+    ahead_s: npt.NDArray[np.float64] | float = 0.0,
+) -> npt.NDArray[np.float64]:
+    """One note, partial by partial; ``ahead_s`` is how far its phases are ahead of time."""
+    freqs_hz, rates_hz = voices.freqs_hz[row][:, None], voices.rates_hz[row][:, None]
+    turns = 2j * np.pi * freqs_hz * (times_s + ahead_s) - rates_hz * times_s
+    return (voices.amps[row][:, None] * np.exp(turns)).real.sum(axis=0)
 
 
 def test_same_seed_gives_same_bytes_in_other_processes_and_with_more_threads() -> None:
@@ -178,7 +192,7 @@ def test_an_open_string_sounds_at_its_pitch(guitar: str, string: int) -> None:
 
 def test_partials_are_stretched_as_a_stiff_string_stretches_them() -> None:
     setup, played = rig(), note(string=0)
-    freqs_hz, _, _ = partials(np.random.default_rng(1), setup, [played])
+    freqs_hz = partials(np.random.default_rng(1), setup, [played]).freqs_hz
     stretch = freqs_hz[0, :30] / (np.arange(1, 31) * note_hz(setup, played))
     stiffness = stretch**2 - 1.0
     assert np.all(np.diff(stretch) > 0.0)
@@ -189,28 +203,73 @@ def test_partials_are_stretched_as_a_stiff_string_stretches_them() -> None:
 def test_picking_in_the_middle_of_the_string_removes_even_partials() -> None:
     setup = rig()
     played = note(pick_mm=setup.guitar.scale_mm / 2.0)
-    _, _, amps = partials(np.random.default_rng(1), setup, [played])
-    levels = np.abs(amps[0, :10])
+    levels = np.abs(partials(np.random.default_rng(1), setup, [played]).amps[0, :10])
     assert levels[1::2].max() < 1e-6 * levels.max()
 
 
 def test_a_coil_does_not_hear_the_partial_with_a_node_over_it() -> None:
     setup = rig()
     quarter = replace(setup.pickup, coils_mm=(setup.guitar.scale_mm / 4.0,), slant_mm=0.0)
-    _, _, amps = partials(np.random.default_rng(1), replace(setup, pickup=quarter), [note()])
-    levels = np.abs(amps[0, :8])
+    setup = replace(setup, pickup=quarter)
+    levels = np.abs(partials(np.random.default_rng(1), setup, [note()]).amps[0, :8])
     assert max(levels[3], levels[7]) < 1e-6 * levels.max()
 
 
+@pytest.mark.parametrize("change", [{"fill": 0.2}, {"pull_per_mm": 0.3}], ids=["fill", "pull"])
+def test_a_real_pick_and_magnet_leave_no_node_empty(change: dict) -> None:
+    setup = rig(**change)
+    played = note(pick_mm=setup.guitar.scale_mm / 2.0)
+    levels = np.abs(partials(np.random.default_rng(1), setup, [played]).amps[0, :10])
+    assert 1e-3 < levels[1::2].max() / levels.max() < 0.5
+
+
+def test_the_magnet_bends_the_sound_of_hard_strokes_more() -> None:
+    even = []
+    for velocity in (0.3, 0.9):
+        played = note(pick_mm=GUITARS["double_cut_sss"].scale_mm / 2.0, velocity=velocity)
+        setup = rig(pull_per_mm=0.3)
+        levels = np.abs(partials(np.random.default_rng(1), setup, [played]).amps[0, :10])
+        even.append(levels[1] / levels[0])
+    assert even[1] > 4.0 * even[0]
+
+
 def test_ring_is_the_sum_of_its_partials() -> None:
-    voices = partials(np.random.default_rng(3), rig(), [note(), note(string=4, fret=7)])
-    spans = [(0, 9000), (5003, 21_000)]
-    for row, audio in enumerate(ring(*voices, spans)):
-        freqs_hz, rates_hz, amps = (values[row][:, None] for values in voices)
-        times_s = np.arange(*spans[row]) / SAMPLE_RATE_HZ
-        wanted = (amps * np.exp((2j * np.pi * freqs_hz - rates_hz) * times_s)).real.sum(axis=0)
+    played = [note(), note(string=4, fret=7), note(string=0, faint_db=6.0)]
+    voices = partials(np.random.default_rng(3), rig(), played)
+    voices = replace(voices, glide=np.zeros(3))
+    spans = [(0, 9000), (5003, 21_000), (0, 50_000)]
+    for row, audio in enumerate(ring(voices, spans)):
+        wanted = summed(voices, row, np.arange(*spans[row]) / SAMPLE_RATE_HZ)
         assert audio.shape == wanted.shape
         assert np.abs(audio - wanted).max() < 2e-3 * np.abs(wanted).max()
+
+
+def test_ring_glides_in_steps_and_opens_at_any_of_them() -> None:
+    voices = partials(np.random.default_rng(3), rig(), [note(string=0)])
+    glide, settle_s = 0.006, 0.4
+    voices = replace(voices, glide=np.array([glide]), settle_s=np.array([settle_s]))
+    edges_s = np.arange(30) * 4096 / SAMPLE_RATE_HZ
+    gained_s = glide * settle_s * (1.0 - np.exp(-edges_s / settle_s))
+    (whole,) = (audio.copy() for audio in ring(voices, [(0, 30_000)]))
+    times_s = np.arange(30_000) / SAMPLE_RATE_HZ
+    ahead_s = np.interp(times_s, edges_s[:7], gained_s[:7])  # then it has settled
+    wanted = summed(voices, 0, times_s, ahead_s)
+    assert np.abs(whole - wanted).max() < 0.02 * np.abs(wanted).max()
+    (rest,) = ring(voices, [(8192, 30_000)])
+    assert np.abs(whole[8192:] - rest).max() < 2e-3 * np.abs(whole).max()
+
+
+def test_a_hard_stroke_starts_sharp_and_a_soft_one_does_not() -> None:
+    sharp_cents = []
+    for velocity in (0.95, 0.3):
+        setup, played = rig(), note(string=0, velocity=velocity)
+        audio = sound(np.random.default_rng(1), setup, [played], TWO_SECONDS)
+        f0_hz = note_hz(setup, played)
+        early = spectrum_peak_hz(audio[1000:8000], 0.95 * f0_hz, 1.05 * f0_hz)
+        late = spectrum_peak_hz(audio[60_000:], 0.95 * f0_hz, 1.05 * f0_hz)
+        sharp_cents.append(1200.0 * np.log2(early / late))
+    assert 4.0 < sharp_cents[0] < 25.0
+    assert abs(sharp_cents[1]) < 2.0
 
 
 @pytest.mark.parametrize("touch", [{}, {"bend": ((0.1, 0.0), (0.3, 2.0))}], ids=["plain", "bent"])
@@ -243,18 +302,19 @@ def test_a_palm_mute_decays_faster_and_darker() -> None:
 
 
 def test_high_partials_die_first() -> None:
-    _, rates_hz, _ = partials(np.random.default_rng(4), rig(), [note(string=s) for s in range(6)])
+    played = [note(string=s) for s in range(6)]
+    rates_hz = partials(np.random.default_rng(4), rig(), played).rates_hz
     assert np.all(rates_hz[:, 12:20].mean(axis=1) > 3.0 * rates_hz[:, :3].mean(axis=1))
 
 
 def test_a_harder_stroke_is_louder_and_brighter() -> None:
     levels = []
     for velocity in (0.2, 0.9):
-        _, _, amps = partials(np.random.default_rng(6), rig(), [note(velocity=velocity)])
-        levels.append(np.abs(amps[0, :40]))
+        voices = partials(np.random.default_rng(6), rig(), [note(velocity=velocity)])
+        levels.append(np.abs(voices.amps[0, :40]))
     soft, hard = levels
     assert hard[0] > 4.0 * soft[0]
-    assert hard[20:30].sum() / hard[0] > 1.5 * soft[20:30].sum() / soft[0]
+    assert hard[20:30].sum() / hard[0] > 1.3 * soft[20:30].sum() / soft[0]
 
 
 def test_a_lifted_finger_ends_the_note() -> None:
@@ -278,10 +338,22 @@ def test_pickups_resonate_between_2_and_5_khz_and_the_tone_knob_darkens(guitar: 
         assert curves[1][at_3_khz] < 0.2 * curves[0][at_3_khz]
 
 
+def test_the_volume_knob_takes_treble_with_it() -> None:
+    at_4_khz = []
+    for volume in (1.0, 0.7, 0.4):
+        b, a = pickup_filter(rig(volume=volume))
+        assert np.abs(np.roots(a)).max() < 1.0
+        _, response = freqz(b, a, [1.0, 4000.0], fs=SAMPLE_RATE_HZ)
+        assert abs(response[0]) == pytest.approx(1.0, abs=1e-3)
+        at_4_khz.append(abs(response[1]))
+    assert at_4_khz[0] > 1.4 * at_4_khz[1]
+
+
 def test_the_pickup_filter_is_the_bilinear_image_of_its_circuit() -> None:
     setup = rig(tone=0.6)
     coil, guitar = setup.pickup, setup.guitar
     b, a = pickup_filter(setup)
+    assert a.size == 4
     load_s = 1.0 / guitar.pot_ohm + 1e-6 + 1.0 / 600e3
     tone_ohm = 2e3 + guitar.pot_ohm * 0.36
     branch = np.array([tone_ohm * guitar.tone_cap_f, 1.0])

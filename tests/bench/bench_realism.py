@@ -35,6 +35,7 @@ _WINDOW_S = 2.0
 _SHORTEST_S = 1.0
 _RMS = 0.1
 _LAST_FRET = 22
+_FEWEST = 20
 _FFT, _HOP = 2048, 441
 _FRAME_S = _HOP / SAMPLE_RATE_HZ
 _FREQS_HZ = np.fft.rfftfreq(_FFT, 1.0 / SAMPLE_RATE_HZ)
@@ -314,6 +315,8 @@ def main(argv: list[str]) -> None:
                 mels.append(mel_statistics(played))
                 is_real.append(0.0)
                 guitar.append(number)
+    if len(real) < _FEWEST:
+        parser.error(f"{len(real)} ringing notes found; name folders that hold {_FEWEST} or more")
     rows = table(real, fake)
     tests = classify(real, fake, np.array(mels), np.array(is_real), np.array(guitar))
     if args.json:

@@ -1,27 +1,46 @@
 """Clips a second of the synthetic guitar, by style and in all. Run by hand:
 
-    OMP_NUM_THREADS=1 python tests/bench/bench_synth.py [clips] [seconds]
+    OMP_NUM_THREADS=1 python tests/bench/bench_synth.py [clips] [seconds] [--against FOLDER]
 
 Each clip is played three times and its fastest time counts, so that a busy machine does not
-disturb the table much. Times are processor time of one thread.
+disturb the table much. Times are processor time of one thread. ``--against`` names a folder that
+holds another state of the package (``git archive COMMIT pipeline | tar x -C FOLDER``): both then
+play the same clips by turns in one run, and their ratio is printed instead of the table.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import subprocess
 import sys
 import time
 from collections import defaultdict
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
+import fxpipe
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
 
 _REPEATS = 3
+_TURN = 20  # clips
+_PLAYER = """
+import sys, time
+import numpy as np
+from fxpipe.sources.synth import perform
+perform(np.random.default_rng(0), 1000)
+for line in sys.stdin:
+    first, stop, n_samples = map(int, line.split())
+    start = time.process_time()
+    for seed in range(first, stop):
+        perform(np.random.default_rng(seed), n_samples)
+    print(time.process_time() - start, flush=True)
+"""
 
 
-def main(n_clips: int, seconds: float) -> None:
-    n_samples = int(seconds * SAMPLE_RATE_HZ)
+def by_style(n_clips: int, n_samples: int) -> None:
     perform(np.random.default_rng(0), n_samples)
     times_ms: dict[str, list[float]] = defaultdict(list)
     notes: dict[str, list[int]] = defaultdict(list)
@@ -41,6 +60,38 @@ def main(n_clips: int, seconds: float) -> None:
     print(_row("all", list(chain(*times_ms.values())), list(chain(*notes.values()))))
 
 
+def against(other: Path, n_clips: int, n_samples: int) -> None:
+    """Both states play the same seeds by turns; a turn's fastest time counts."""
+    here = Path(fxpipe.__file__).parents[1]
+    players = [_player(other / "pipeline"), _player(here)]
+    spent_s = [0.0, 0.0]
+    for first in range(0, n_clips, _TURN):
+        order = f"{first} {min(first + _TURN, n_clips)} {n_samples}\n"
+        turns_s = [[_play(player, order) for player in players] for _ in range(_REPEATS)]
+        spent_s = [sum(pair) for pair in zip(spent_s, map(min, *turns_s), strict=True)]
+    for player in players:
+        player.terminate()
+    for name, spent in zip((other, here), spent_s, strict=True):
+        print(f"{n_clips / spent:6.0f} clips/s  {name}")
+    print(f"{spent_s[0] / spent_s[1]:6.2f} of the other's speed")
+
+
+def _player(folder: Path) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _PLAYER]
+    return subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def _play(player: subprocess.Popen[str], order: str) -> float:
+    assert player.stdin
+    assert player.stdout
+    player.stdin.write(order)
+    player.stdin.flush()
+    return float(player.stdout.readline())
+
+
 def _row(name: str, spent_ms: list[float], notes: list[int]) -> str:
     mean_ms = float(np.mean(spent_ms))
     return (
@@ -49,8 +100,18 @@ def _row(name: str, spent_ms: list[float], notes: list[int]) -> str:
     )
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("clips", nargs="?", type=int, default=200)
+    parser.add_argument("seconds", nargs="?", type=float, default=2.0)
+    parser.add_argument("--against", type=Path, help="a folder with another state's pipeline/")
+    args = parser.parse_args()
+    n_samples = int(args.seconds * SAMPLE_RATE_HZ)
+    if args.against:
+        against(args.against, args.clips, n_samples)
+    else:
+        by_style(args.clips, n_samples)
+
+
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 200,
-        float(sys.argv[2]) if len(sys.argv) > 2 else 2.0,
-    )
+    main()

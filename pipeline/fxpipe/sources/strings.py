@@ -184,60 +184,11 @@ def partials(rng: np.random.Generator, rig: Rig, notes: Sequence[Note]) -> Parti
     After the string's own partials come the second polarisation of the first ten, two longitudinal
     modes, and the knock of the body's modes.
     """
-    guitar, strings = rig.guitar, rig.guitar.strings
-    string = np.array([note.string for note in notes])
-    fret = _column([note.fret for note in notes])
-    velocity = _column([note.velocity for note in notes])
-    mute = _column([note.mute for note in notes])
-    legato = _column([note.legato for note in notes])
-    f0_hz = _column([note_hz(rig, note) for note in notes])
+    lengths = _lengths(rig, notes)
     end, across, along, slant, split = np.exp(rig.spread * rng.standard_normal((5, len(notes), 1)))
-
-    length_m = guitar.scale_mm * 1e-3 * 2.0 ** (-fret / 12.0)
-    diameter_m = _column(strings.gauges_in)[string] * 25.4e-3
-    plain = _column(string >= 6 - strings.n_plain)
-    density = np.where(plain, _PLAIN_KG_M3, _WOUND_KG_M3)
-    core_m = diameter_m * np.where(plain, 1.0, strings.core_ratio)
-    mass_kg_m = density * np.pi * diameter_m**2 / 4.0
-    tension_n = mass_kg_m * (2.0 * length_m * f0_hz) ** 2
-    stiffness = np.pi**3 * _YOUNG_STEEL_PA * core_m**4 / (64.0 * tension_n * length_m**2)
-    k = _PARTIALS  # [P]; all below is [S, P]
-    freqs_hz = k * f0_hz * np.sqrt(1.0 + stiffness * k**2)
-
-    layer_kg_m_s = np.sqrt(np.pi * _AIR_VISCOSITY_PA_S * _AIR_KG_M3 * freqs_hz)
-    drag_kg_m_s = 2.0 * np.pi * (_AIR_VISCOSITY_PA_S + diameter_m * layer_kg_m_s)
-    internal = np.where(plain, strings.plain_internal_loss, strings.wound_internal_loss)
-    losses = drag_kg_m_s / (2.0 * np.pi * mass_kg_m * freqs_hz)
-    losses += internal * rig.wear * stiffness * k**2  # the viscoelastic term, written with B
-    losses += strings.end_loss * rig.ends * end * np.where(fret > 0, 1.5, 1.0)  # flesh at the fret
-    for mode in guitar.body:
-        detune = 2.0 * mode.q * (freqs_hz / mode.hz - 1.0)
-        losses += mode.loss / (1.0 + detune**2)
-    losses *= np.exp(0.2 * rng.standard_normal(losses.shape))
-    rates_hz = np.pi * freqs_hz * losses
-    rates_hz += 4.0 * np.expm1(4.2 * mute) * (0.6 + 0.0004 * freqs_hz)
-
-    length_mm = length_m * 1e3
-    sense = np.zeros_like(freqs_hz)
-    for coil_mm in rig.pickup.coils_mm:
-        place_mm = coil_mm + rig.pickup.slant_mm * (2.5 - _column(string)) / 5.0
-        sense += np.sin(np.pi * k * (place_mm / length_mm))
-    sense /= len(rig.pickup.coils_mm)
-    pick = np.minimum(0.5, _column([note.pick_mm for note in notes]) / length_mm)
-    pluck = np.sin(np.pi * k * pick)
-    if rig.fill:
-        fill = rig.fill * np.exp(0.3 * rng.standard_normal(sense.shape))
-        sense = np.copysign(np.hypot(sense, fill), sense)
-        pluck = np.copysign(np.hypot(pluck, fill[:, ::-1]), pluck)
-    sense *= np.sinc(k * (0.5 * rig.pickup.aperture_mm / length_mm))
-    release_hz = rig.pick_hz * 3.0 ** (velocity - 0.6) * (1.0 - 0.5 * np.minimum(mute, 0.6))
-    faint_db = _column([note.faint_db for note in notes])
-    force = 10.0 ** ((_RELEASE_SLOPE_DB * (velocity - 1.0) - faint_db) / 20.0)
-    force *= np.where(legato, 0.6, 1.0)
-    levels = force * pluck / (k * np.pi * pick * (1.0 - pick)) * sense
-    levels /= 1.0 + (freqs_hz / release_hz) ** 2
-    levels[k % _column([note.harmonic for note in notes]) > 0] = 0.0
-    levels = _pulled(levels, rig.pull_per_mm)
+    freqs_hz = lengths.freqs_hz
+    rates_hz = _rates_hz(rng, rig, notes, lengths, end)
+    force, levels = _levels(rng, rig, notes, lengths)
     loudest = np.abs(levels).max(axis=1, keepdims=True)
     floor = np.maximum(loudest * _AUDIBLE, loudest.max() * _AUDIBLE_IN_CLIP)
     heard = np.abs(levels) / (1.0 + (freqs_hz / _PICKUP_SLOPE_HZ) ** 2)
@@ -249,44 +200,138 @@ def partials(rng: np.random.Generator, rig: Rig, notes: Sequence[Note]) -> Parti
     drift = 7.0e-4 * split**2 * rng.standard_normal((len(notes), _BEATING_PARTIALS))
     across = rates_hz * (1.6 * across)
     along = np.minimum(rates_hz * (0.55 * along), across)
-    picked = loudest * (1.0 - legato)
-    sound_m_s = core_m * np.sqrt(_YOUNG_STEEL_PA * np.pi / 4.0 / mass_kg_m)
-    long_hz = sound_m_s / (2.0 * length_m) * [1.0, 2.0]
+
+    picked = loudest * (1.0 - _column([note.legato for note in notes]))
+    sound_m_s = lengths.core_m * np.sqrt(_YOUNG_STEEL_PA * np.pi / 4.0 / lengths.mass_kg_m)
+    long_hz = sound_m_s / (2.0 * lengths.length_m) * [1.0, 2.0]
     long_levels = 10.0 ** (rng.uniform(-52.0, -34.0, long_hz.shape) / 20.0)
     long_rates_hz = rng.uniform(12.0, 60.0, long_hz.shape)
-    ones = np.ones((len(notes), 1))
-    knock_hz = ones * [mode.hz for mode in guitar.body]
-    knock_rates_hz = ones * [np.pi * mode.hz / mode.q for mode in guitar.body]
-    knocks = picked * [10.0 ** (mode.knock_db / 20.0) for mode in guitar.body]
+    ones, body = np.ones((len(notes), 1)), rig.guitar.body
+    knock_hz = ones * [mode.hz for mode in body]
+    knock_rates_hz = ones * [np.pi * mode.hz / mode.q for mode in body]
+    knocks = picked * [10.0 ** (mode.knock_db / 20.0) for mode in body]
 
-    stretch = (force * _HARDEST_MM / length_mm) ** 2 / (4.0 * pick * (1.0 - pick))  # mean strain
-    hardness = _YOUNG_STEEL_PA * np.pi * core_m**2 / 4.0 / tension_n
+    pick = _pick(notes, lengths)
+    pulled_m = force * _HARDEST_MM * 1e-3
+    strain = (pulled_m / lengths.length_m) ** 2 / (4.0 * pick * (1.0 - pick))  # mean of a swing
+    steel_m2 = np.pi * lengths.core_m**2 / 4.0
     return Partials(
         np.hstack((freqs_hz, freqs_hz[:, pairs] * (1.00015 + drift), long_hz, knock_hz)),
         np.hstack((across, along[:, pairs], long_rates_hz, knock_rates_hz)),
         -1j * np.hstack((levels, levels[:, pairs] * lateral, picked * long_levels, knocks)),
-        glide=(0.5 * hardness * stretch)[:, 0],
+        glide=(0.5 * _YOUNG_STEEL_PA * steel_m2 * strain / lengths.tension_n)[:, 0],
         settle_s=0.5 / across[:, :_PULLING_PARTIALS].mean(axis=1),  # tension: amplitude squared
         floor=floor[:, 0],
     )
 
 
-def _pulled(levels: FloatArray, pull_per_mm: float) -> ComplexArray:
+@dataclass(frozen=True)
+class _Lengths:
+    """The sounding lengths of string, [S, 1], and the frequencies of their partials, [S, P]."""
+
+    length_m: FloatArray
+    diameter_m: FloatArray
+    core_m: FloatArray
+    mass_kg_m: FloatArray
+    tension_n: FloatArray
+    stiffness: FloatArray  # B
+    is_plain: npt.NDArray[np.bool_]
+    freqs_hz: FloatArray
+
+
+def _lengths(rig: Rig, notes: Sequence[Note]) -> _Lengths:
+    guitar, strings = rig.guitar, rig.guitar.strings
+    string = np.array([note.string for note in notes])
+    f0_hz = _column([note_hz(rig, note) for note in notes])
+    length_m = guitar.scale_mm * 1e-3 * 2.0 ** (-_column([note.fret for note in notes]) / 12.0)
+    diameter_m = _column(strings.gauges_in)[string] * 25.4e-3
+    is_plain = string[:, None] >= 6 - strings.n_plain
+    core_m = diameter_m * np.where(is_plain, 1.0, strings.core_ratio)
+    mass_kg_m = np.where(is_plain, _PLAIN_KG_M3, _WOUND_KG_M3) * np.pi * diameter_m**2 / 4.0
+    tension_n = mass_kg_m * (2.0 * length_m * f0_hz) ** 2
+    stiffness = np.pi**3 * _YOUNG_STEEL_PA * core_m**4 / (64.0 * tension_n * length_m**2)
+    freqs_hz = _PARTIALS * f0_hz * np.sqrt(1.0 + stiffness * _PARTIALS**2)
+    return _Lengths(
+        length_m, diameter_m, core_m, mass_kg_m, tension_n, stiffness, is_plain, freqs_hz
+    )
+
+
+def _rates_hz(
+    rng: np.random.Generator, rig: Rig, notes: Sequence[Note], lengths: _Lengths, end: FloatArray
+) -> FloatArray:
+    """Decay rates [S, P] of the partials; ``end`` [S, 1] multiplies what nut and saddle take."""
+    strings, freqs_hz = rig.guitar.strings, lengths.freqs_hz
+    is_fretted = _column([note.fret for note in notes]) > 0
+    mute = _column([note.mute for note in notes])
+    layer_kg_m_s = np.sqrt(np.pi * _AIR_VISCOSITY_PA_S * _AIR_KG_M3 * freqs_hz)
+    drag_kg_m_s = 2.0 * np.pi * (_AIR_VISCOSITY_PA_S + lengths.diameter_m * layer_kg_m_s)
+    internal = np.where(lengths.is_plain, strings.plain_internal_loss, strings.wound_internal_loss)
+    losses = drag_kg_m_s / (2.0 * np.pi * lengths.mass_kg_m * freqs_hz)
+    losses += internal * rig.wear * lengths.stiffness * _PARTIALS**2  # viscoelastic, written with B
+    losses += (
+        strings.end_loss * rig.ends * end * np.where(is_fretted, 1.5, 1.0)
+    )  # flesh at the fret
+    for mode in rig.guitar.body:
+        detune = 2.0 * mode.q * (freqs_hz / mode.hz - 1.0)
+        losses += mode.loss / (1.0 + detune**2)
+    losses *= np.exp(0.2 * rng.standard_normal(losses.shape))
+    damped_hz = 4.0 * np.expm1(4.2 * mute) * (0.6 + 0.0004 * freqs_hz)  # by the palm
+    return np.asarray(np.pi * freqs_hz * losses + damped_hz)
+
+
+def _levels(
+    rng: np.random.Generator, rig: Rig, notes: Sequence[Note], lengths: _Lengths
+) -> tuple[FloatArray, ComplexArray]:
+    """The force of each note, [S, 1], and what the coils sense of its partials, [S, P]."""
+    k, length_mm = _PARTIALS, lengths.length_m * 1e3
+    string = _column([note.string for note in notes])
+    sense = np.zeros(lengths.freqs_hz.shape)
+    for coil_mm in rig.pickup.coils_mm:
+        place_mm = coil_mm + rig.pickup.slant_mm * (2.5 - string) / 5.0
+        sense += np.sin(np.pi * k * (place_mm / length_mm))
+    sense /= len(rig.pickup.coils_mm)
+    pick = _pick(notes, lengths)
+    # what fills the nodes comes a quarter turn away, by turns ahead and behind
+    fill = 1j * rig.fill * np.exp(0.3 * rng.standard_normal(sense.shape)) * (-1.0) ** k
+    levels = (sense + fill) * (np.sin(np.pi * k * pick) + fill[:, ::-1])
+    levels *= np.sinc(k * (0.5 * rig.pickup.aperture_mm / length_mm))
+
+    velocity = _column([note.velocity for note in notes])
+    mute = _column([note.mute for note in notes])
+    faint_db = _column([note.faint_db for note in notes])
+    force = 10.0 ** ((_RELEASE_SLOPE_DB * (velocity - 1.0) - faint_db) / 20.0)
+    force *= np.where(_column([note.legato for note in notes]), 0.6, 1.0)
+    levels *= force / (k * np.pi * pick * (1.0 - pick))
+    release_hz = rig.pick_hz * 3.0 ** (velocity - 0.6) * (1.0 - 0.5 * np.minimum(mute, 0.6))
+    levels /= 1.0 + (lengths.freqs_hz / release_hz) ** 2
+    levels[k % _column([note.harmonic for note in notes]) > 0] = 0.0
+    levels = _pulled(levels, rig.pull_per_mm)
+    sizes = np.abs(levels)
+    ahead = levels.imag.sum(axis=1, keepdims=True) / sizes.sum(axis=1, keepdims=True)
+    levels -= 1j * ahead * sizes  # the string is at rest before the pick lets go: no step
+    return force, levels
+
+
+def _pick(notes: Sequence[Note], lengths: _Lengths) -> FloatArray:
+    """Where the string is struck, from the bridge, in sounding lengths, [S, 1]."""
+    place_mm = _column([note.pick_mm for note in notes])
+    return np.minimum(0.5, place_mm / (lengths.length_m * 1e3))
+
+
+def _pulled(levels: ComplexArray, pull_per_mm: float) -> ComplexArray:
     """Levels [S, P] with what the magnet's uneven pull adds: sums and differences of partials.
 
     The coil hears v (1 + c d) of a string with velocity v and displacement d; a partial's d is its
     v over its number. The product of partials m and n lies at m + n and m - n, so near the partials
-    of these numbers that it is counted to them: a quarter turn away, because on a stiff string the
-    two drift apart and must not cancel for good, now before and now behind, so that no step opens
-    the note.
+    of these numbers that it is counted to them.
     """
     half = 0.5 * pull_per_mm * (2.0 * _HARDEST_MM / np.pi)
-    added = np.zeros_like(levels)
+    out = levels.copy()
     for n in range(1, _PULLING_PARTIALS + 1):
-        moved = levels[:, n - 1 : n] * (half / n)
-        added[:, n:] += moved * levels[:, :-n]
-        added[:, :-n] += moved * levels[:, n:]
-    return levels + 1j * added * (-1.0) ** _PARTIALS
+        moved = levels.real[:, n - 1 : n] * (half / n)
+        out[:, n:] -= moved * levels.real[:, :-n]
+        out[:, :-n] -= moved * levels.real[:, n:]
+    return out
 
 
 def _column(values: Sequence[float] | npt.NDArray[np.generic]) -> FloatArray:

@@ -223,6 +223,14 @@ def test_a_real_pick_and_magnet_leave_no_node_empty(change: dict) -> None:
     assert 1e-3 < levels[1::2].max() / levels.max() < 0.5
 
 
+def test_no_step_opens_a_note() -> None:
+    setup = rig(fill=0.2, pull_per_mm=0.3)
+    played = [note(string=s, pick_mm=place) for s in range(6) for place in (30.0, 120.0, 300.0)]
+    voices = partials(np.random.default_rng(1), setup, played)
+    for audio in ring(voices, [(0, 2000)] * len(played)):
+        assert abs(audio[0]) < 0.05 * np.abs(audio).max()
+
+
 def test_the_magnet_bends_the_sound_of_hard_strokes_more() -> None:
     even = []
     for velocity in (0.3, 0.9):

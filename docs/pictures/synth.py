@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fxpipe.sources.gestures import Hand, bend_up, besides, choked, rake, slide, stroke, touch
-from fxpipe.sources.noises import Squeak, squeaked
-from fxpipe.sources.ring import ring, sound
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.signal import freqz, spectrogram
 
+from fxpipe.sources.gestures import Hand, bend_up, besides, choked, rake, slide, stroke, touch
 from fxpipe.sources.guitars import GUITARS
+from fxpipe.sources.noises import Squeak, squeaked
+from fxpipe.sources.ring import ring, sound
 from fxpipe.sources.strings import SAMPLE_RATE_HZ, Note, Rig, partials, pickup_filter
 from fxpipe.sources.synth import draw_hand, record
 

@@ -184,7 +184,8 @@ def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
     exact, alike = result.valid["exact"], result.valid["exact_class"]
     log(
         f"best epoch {result.best_epoch} of {config.train.max_epochs}, {result.seconds:.0f} s; "
-        f"validation: exact {exact.value:.3f}, up to orders that sound alike {alike.value:.3f}"
+        f"validation: exact {exact.value:.3f}, up to orders that sound alike {alike.value:.3f} "
+        f"(null {result.null:.3f}, ceiling {result.ceiling:.3f})"
     )
     log(f"next: fxtrain evaluate {result.path} SHARDS, or fxtrain predict CLIP --run {result.path}")
     click.echo(result.path)

@@ -46,7 +46,7 @@ from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
 from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
-from fxtrain.metrics import Score, classes_of, scores
+from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import (
     KeepBest,
@@ -79,13 +79,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished run: where it is, its best epoch, and its scores on the validation split."""
+    """A finished run: where it is, its best epoch, and its scores on the validation split.
+
+    ``null`` and ``ceiling`` are of exact match there: the right pedals in textbook order, and a
+    perfect listener.
+    """
 
     path: Path
     card: ModelCard
     best_epoch: int
     seconds: float
     valid: dict[str, Score]
+    null: float
+    ceiling: float
 
 
 def plan(dataset: ShardDataset, config: Config, device: str = "auto") -> Plan:
@@ -207,14 +213,20 @@ def finish(
     card = save_model(run, dataclasses.replace(card, decode=settings), model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
     chains = [tuple(vocabulary.names[i] for i in ids) for ids in truth]
+    classes = classes_of(chains, commutes)
     valid = scores(
         chains,
         [tuple(vocabulary.names[i] for i in hypotheses[0].ids) for hypotheses in found],
         pedals=vocabulary.names,
-        classes=classes_of(chains, commutes),
+        classes=classes,
         rng=np.random.default_rng(0),
     )
-    result = FitResult(run, card, int(best["epoch"]), time.monotonic() - started, valid)
+    textbook = fixed_order(chains, vocabulary.names)
+    result = FitResult(
+        *(run, card, int(best["epoch"]), time.monotonic() - started, valid),
+        null=float(np.mean([t == y for t, y in zip(textbook, chains, strict=True)])),
+        ceiling=ceilings(classes)["exact"],
+    )
     LocalFolder(run).write(METRICS_NAME, metrics_json(result))
     return result
 
@@ -227,6 +239,8 @@ def metrics_json(result: FitResult) -> bytes:
         "seconds": round(result.seconds, 1),
         "decode": dataclasses.asdict(result.card.decode),
         "valid": valid,
+        "valid_exact_null": result.null,
+        "valid_exact_ceiling": result.ceiling,
     }
     return json.dumps(data, indent=1, allow_nan=False).encode() + b"\n"
 

@@ -65,6 +65,7 @@ def test_a_run_directory_holds_everything(finished: Path) -> None:
     assert config.model.use_mel is False  # resolved: these shards have none
     metrics = json.loads((finished / "metrics.json").read_text())
     assert 1 <= metrics["best_epoch"] <= 3
+    assert 0 < metrics["valid_exact_null"] < metrics["valid_exact_ceiling"] <= 1
     assert set(metrics["valid"]["exact"]) == {"value", "low", "high", "n"}
 
 

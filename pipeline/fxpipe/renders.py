@@ -7,12 +7,14 @@ never does.
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
@@ -28,18 +30,29 @@ from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import RenderSpec, Wet, draw_and_render, draw_clip, finish
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
-from fxpipe.tasks import Job, Receipt, Workers, read_receipts, run_tasks, write_receipt
+from fxpipe.tasks import (
+    Job,
+    Receipt,
+    Workers,
+    read_receipts,
+    receipt_name,
+    run_tasks,
+    write_receipt,
+)
 from fxtrain.contract import (
     FORMAT_VERSION,
     INDEX_NAME,
     SPLITS,
+    ContractError,
     Folder,
     Licence,
     Record,
     ShardEntry,
     SplitCounts,
     Vocabulary,
+    add_counts,
     count_samples,
+    from_dict,
     open_folder,
     pack_npy,
     pack_records,
@@ -82,6 +95,12 @@ class RendersIndex:
     kinds: tuple[str, ...] = ()
     fractions: Fractions = DEFAULT_FRACTIONS
     n_phrases: int = 0
+
+    @functools.cached_property
+    def by_split(self) -> dict[str, list[ShardEntry]]:
+        """The shards of each split, by their first clip."""
+        ordered = sorted(self.shards, key=lambda shard: shard.first)
+        return {split: [s for s in ordered if s.split == split] for split in SPLITS}
 
 
 def shard_size(n_clips: int) -> int:
@@ -126,7 +145,8 @@ def render_shard(job: Job) -> Receipt:
         folder.write(f"{job['name']}.jsonl", pack_records(ordered)),
     )
     shard = ShardEntry(job["name"], split, job["first"], job["n"], files)
-    receipt = Receipt(job["identity"], shard, _tally(ordered))
+    tally = tally_of(ordered, vocabulary_of(plan.spec.chain.pool))
+    receipt = Receipt(job["identity"], shard, to_dict(tally))
     write_receipt(folder, receipt)
     return receipt
 
@@ -171,20 +191,29 @@ def _orders(spec: RenderSpec, wet: Wet, split: str) -> Record:
     )
 
 
-def _tally(records: Sequence[Record]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Tally:
+    """What a shard adds to the index: sums, not clips: receipts stay small."""
+
+    counts: SplitCounts
+    redraws: dict[str, dict[str, int]]
+    licences: tuple[str, ...]
+    n_phrases: int
+
+
+def tally_of(records: Sequence[Record], vocabulary: Vocabulary) -> Tally:
     by_pedal: Counter[str] = Counter()
     by_length: Counter[str] = Counter()
     for record in records:
         by_pedal.update(record["redraws"])
         by_length[str(len(record["chain"]))] += len(record["redraws"])
-    chains = [[pedal["name"] for pedal in record["chain"]] for record in records]
-    licences = sorted({record["licence"] for record in records})
-    return {
-        "redraws": {"by_pedal": dict(by_pedal), "by_length": dict(by_length)},
-        "chains": chains,
-        "licences": licences,
-        "phrases": sum("phrase" in record["clip"] for record in records),
-    }
+    chains = (tuple(pedal["name"] for pedal in record["chain"]) for record in records)
+    return Tally(
+        counts=count_samples(chains, vocabulary),
+        redraws={"by_pedal": dict(by_pedal), "by_length": dict(by_length)},
+        licences=tuple(sorted({record["licence"] for record in records})),
+        n_phrases=sum("phrase" in record["clip"] for record in records),
+    )
 
 
 def render_all(
@@ -199,7 +228,8 @@ def render_all(
 
     ``repair`` reads every byte of what is there and makes again what differs.
     """
-    done = read_receipts(folder, plan.identity, verify=repair)
+    found = read_receipts(folder, plan.identity, verify=repair)
+    done = {name: receipt for name, receipt in found.items() if _is_counted(receipt)}
     jobs = shard_jobs(plan, folder)
     if any(job["name"] not in done for job in jobs):
         folder.delete(INDEX_NAME)
@@ -214,17 +244,28 @@ def render_all(
     return index
 
 
+def _is_counted(receipt: Receipt) -> bool:
+    """Another version's receipt may count something else: its shard is made again."""
+    try:
+        from_dict(Tally, receipt.tally, receipt.shard.name)
+    except ContractError:
+        return False
+    return True
+
+
 def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
-    pool = plan.spec.chain.pool
-    vocabulary = vocabulary_of(pool)
-    chains: dict[str, list[tuple[str, ...]]] = {split: [] for split in SPLITS}
+    vocabulary = vocabulary_of(plan.spec.chain.pool)
+    counts = {split: count_samples((), vocabulary) for split in SPLITS}
     redraws: dict[str, Counter[str]] = {"by_pedal": Counter(), "by_length": Counter()}
     used: set[str] = set()
+    n_phrases = 0
     for receipt in receipts:
-        chains[receipt.shard.split] += map(tuple, receipt.tally["chains"])
-        used.update(receipt.tally["licences"])
+        tally = from_dict(Tally, receipt.tally, receipt_name(receipt.shard.name))
+        counts[receipt.shard.split] = add_counts(counts[receipt.shard.split], tally.counts)
+        used.update(tally.licences)
+        n_phrases += tally.n_phrases
         for key, counter in redraws.items():
-            counter.update(receipt.tally["redraws"][key])
+            counter.update(tally.redraws[key])
     licences = {key: plan.scan.licences[key] for key in sorted(used)}
     return RendersIndex(
         identity=plan.identity,
@@ -237,7 +278,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
         commutes_basis=plan.commutes_basis,
         licences=licences,
         shareable=all(licence.shareable for licence in licences.values()),
-        counts={split: count_samples(names, vocabulary) for split, names in chains.items()},
+        counts=counts,
         redraws={key: dict(sorted(counter.items())) for key, counter in redraws.items()},
         skipped={entry.item_id: entry.reason for entry in plan.scan.skipped},
         shards=tuple(receipt.shard for receipt in receipts),
@@ -249,7 +290,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
         },
         kinds=plan.kinds,
         fractions=plan.fractions,
-        n_phrases=sum(receipt.tally["phrases"] for receipt in receipts),
+        n_phrases=n_phrases,
     )
 
 
@@ -280,10 +321,10 @@ def iter_clips(
     folder: Folder, index: RendersIndex, split: str, first: int, n: int
 ) -> Iterator[tuple[np.ndarray, Record]]:
     """(float32 [N], record) of clips ``first .. first + n`` of a split, shard by shard."""
-    for shard in index.shards:
+    shards = index.by_split[split]
+    at = max(0, bisect.bisect_right(shards, first, key=lambda shard: shard.first) - 1)
+    for shard in itertools.takewhile(lambda shard: shard.first < first + n, shards[at:]):
         begin, end = max(first, shard.first), min(first + n, shard.first + shard.n_samples)
-        if shard.split != split or begin >= end:
-            continue
         waves, records = read_shard(folder, shard)
         for row in range(begin - shard.first, end - shard.first):
             yield waves[row].astype(np.float32) * np.float32(records[row]["scale"]), records[row]

@@ -142,6 +142,26 @@ def test_receipts_of_another_plan_or_of_a_cut_file_do_not_count(synth):
     assert index.shards[1].name not in read_receipts(folder, plan.identity, verify=False)
 
 
+def test_a_receipt_that_counts_something_else_does_not_count(synth):
+    folder, plan, index = synth
+    name = f".receipts/{index.shards[0].name}.json"
+    receipt = json.loads(folder.read(name)) | {"tally": {"chains": []}}
+    folder.write(name, json.dumps(receipt).encode())
+    again = rd.render_all(folder, plan, None, lambda shard: None)
+    assert again == index
+    assert set(json.loads(folder.read(name))["tally"]) > {"counts", "redraws"}
+
+
+def test_a_receipt_does_not_grow_with_its_clips(synth):
+    folder, _, index = synth
+    tallies = [
+        rd.tally_of(rd.read_records(folder, index.shards[0])[:n], index.vocabulary) for n in (8, 16)
+    ]
+    assert tallies[1].counts.n_samples == 2 * tallies[0].counts.n_samples
+    sizes = [len(json.dumps(to_dict(tally))) for tally in tallies]
+    assert abs(sizes[1] - sizes[0]) < 16
+
+
 def test_check_finds_an_altered_record(synth):
     folder, _, index = synth
     assert check_directory(folder.uri) == []

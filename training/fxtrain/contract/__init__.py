@@ -34,6 +34,7 @@ from fxtrain.contract.errors import (
 from fxtrain.contract.folder import Folder, LocalFolder, open_folder
 from fxtrain.contract.frontend import ENTRY_POINT_GROUP, Features, Frontend, Hearing, open_frontend
 from fxtrain.contract.index import (
+    add_counts,
     count_samples,
     identity_of,
     read_codebooks,
@@ -157,6 +158,7 @@ __all__ = [
     "UsageError",
     "Vocabulary",
     "VocabularyError",
+    "add_counts",
     "arrow",
     "block_of",
     "canonical_json",

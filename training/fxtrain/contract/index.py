@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -80,6 +81,17 @@ def count_samples(chains: Iterable[tuple[str, ...]], vocabulary: Vocabulary) -> 
         for name in set(names):
             by_pedal[name] += 1
     return SplitCounts(total, dict(sorted(by_length.items())), by_pedal)
+
+
+def add_counts(*counts: SplitCounts) -> SplitCounts:
+    """The tallies of several parts of one split, or of several data sets of one vocabulary."""
+    by_length: Counter[int] = Counter()
+    by_pedal: Counter[str] = Counter(dict.fromkeys(counts[0].by_pedal, 0))
+    for one in counts:
+        by_length.update(one.by_length)
+        by_pedal.update(one.by_pedal)
+    total = sum(one.n_samples for one in counts)
+    return SplitCounts(total, dict(sorted(by_length.items())), dict(by_pedal))
 
 
 def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:

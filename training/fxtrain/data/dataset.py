@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +21,9 @@ from fxtrain.contract import (
     DatasetIndex,
     Folder,
     ShardEntry,
-    SplitCounts,
     UsageError,
     VocabularyError,
+    add_counts,
     concatenate,
     identity_of,
     open_folder,
@@ -188,7 +187,7 @@ def _join(indexes: list[DatasetIndex], shards: list[Shard]) -> DatasetIndex:
     for split in SPLITS:
         found = [index.counts[split] for index in indexes if split in index.counts]
         if found:
-            counts[split] = _add_counts(found, first.vocabulary.names)
+            counts[split] = add_counts(*found)
     return dataclasses.replace(
         first,
         identity=identity_of([index.identity for index in indexes]),
@@ -198,13 +197,3 @@ def _join(indexes: list[DatasetIndex], shards: list[Shard]) -> DatasetIndex:
         shards=tuple(dataclasses.replace(shard.entry, first=shard.first) for shard in shards),
         recipe={"joined": [to_dict(index.recipe) for index in indexes]},
     )
-
-
-def _add_counts(counts: list[SplitCounts], names: tuple[str, ...]) -> SplitCounts:
-    by_length: Counter[int] = Counter()
-    by_pedal: Counter[str] = Counter(dict.fromkeys(names, 0))
-    for one in counts:
-        by_length.update(one.by_length)
-        by_pedal.update(one.by_pedal)
-    total = sum(one.n_samples for one in counts)
-    return SplitCounts(total, dict(sorted(by_length.items())), dict(by_pedal))

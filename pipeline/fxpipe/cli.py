@@ -87,6 +87,11 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 @click.option("--kinds", help="Only recordings of these kinds: 'note,chord'.  [default: all]")
 @click.option("--fractions", help="Of train,valid,test: '0,0,1'.  [default: 0.8,0.1,0.1]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--split-seed",
+    type=click.IntRange(0),
+    help="Divides the recordings; one for all parts of a large set.  [default: --seed]",
+)
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")

@@ -223,6 +223,8 @@ def encode_identity(
         "source": renders.source.partition(":")[0],
         "source_digest": renders.source_digest,
         "seed": renders.seed,
+        "split_seed": renders.split_seed,
+        "fractions": list(renders.fractions),
         "spec": to_dict(renders.spec),
         "weights_sha256": codec.weights_sha256,
         "precision": codec.precision,

@@ -50,6 +50,8 @@ class Plan:
     """All that decides the renders, written down before the first clip is made.
 
     ``commutes``: pairs whose order cannot be heard, ``commutes_basis`` how that is known.
+    ``split_seed``: divides the recordings over the splits, by default like ``seed`` draws; None
+    where nothing is divided, because every clip is played anew.
     """
 
     spec: RenderSpec
@@ -62,13 +64,16 @@ class Plan:
     fractions: Fractions = DEFAULT_FRACTIONS
     commutes: tuple[tuple[str, str], ...] = ()
     commutes_basis: str = ""
+    split_seed: int | None = None
 
     @property
     def identity(self) -> str:
         """Hash of what changes the data: not where files lie, not how many workers there are."""
-        phrases = {"phrases": PHRASE_VERSION} if self.spec.phrases else {}
+        more: dict[str, int] = {"phrases": PHRASE_VERSION} if self.spec.phrases else {}
+        if self.split_seed not in (None, self.seed):
+            more |= {"split_seed": self.split_seed}
         return identity_of(
-            phrases
+            more
             | {
                 "format_version": FORMAT_VERSION,
                 "spec": self.spec,
@@ -105,12 +110,14 @@ def make_plan(
     fractions: Fractions = DEFAULT_FRACTIONS,
     symmetry: SymmetryTable | None = None,
     rule: Rule | None = None,
+    split_seed: int | None = None,
 ) -> Plan:
     """Look at the source, divide its groups over the splits, and say how many clips each gets.
 
     ``kinds``: use only recordings whose ``meta["kind"]`` is one of these. ``fractions``: the
     shares of train, valid and test, of the groups as of the clips. ``symmetry`` and ``rule``:
     which pairs have no order; the table in the package and its usual line where not given.
+    ``split_seed``: one for all data sets that are to be used together, see docs/scale.md.
     """
     n_clips = split_sizes(n_chains, fractions)
     scan = source.scan(progress=progress)
@@ -119,12 +126,16 @@ def make_plan(
     if kinds:
         scan = _only_kinds(scan, kinds)
     groups = [item.group for item in scan.items]
-    splits = assign_splits(groups, seed=seed, fractions=fractions) if scan.items else {}
+    division = (seed if split_seed is None else split_seed) if scan.items else None
+    splits = {}
+    if division is not None:
+        splits = assign_splits(groups, seed=division, fractions=fractions)
     wanted = tuple(sorted(set(kinds)))
     plan = Plan(
         *(spec, seed, n_clips, source.is_generated, scan, splits, wanted, fractions),
         commutes=commuting_pairs(spec.chain.pool, symmetry, rule),
         commutes_basis=basis(symmetry, rule),
+        split_seed=division,
     )
     if spec.phrases:
         _check_stock(plan)
@@ -191,6 +202,7 @@ def load_plan(uri: str, identity: str) -> Plan:
         fractions=tuple(data["fractions"]),
         commutes=tuple((a, b) for a, b in data["commutes"]),
         commutes_basis=data["commutes_basis"],
+        split_seed=data["split_seed"],
     )
     if plan.identity != identity:
         raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")

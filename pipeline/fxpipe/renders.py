@@ -95,6 +95,7 @@ class RendersIndex:
     kinds: tuple[str, ...] = ()
     fractions: Fractions = DEFAULT_FRACTIONS
     n_phrases: int = 0
+    split_seed: int | None = None
 
     @functools.cached_property
     def by_split(self) -> dict[str, list[ShardEntry]]:
@@ -291,6 +292,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
         kinds=plan.kinds,
         fractions=plan.fractions,
         n_phrases=n_phrases,
+        split_seed=plan.split_seed,
     )
 
 

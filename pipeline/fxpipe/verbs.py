@@ -51,6 +51,7 @@ def render_command(
     seed: int,
     kinds: str | None,
     fractions: str | None,
+    split_seed: int | None,
     symmetry: Path | None,
     workers: int | None,
     scheduler: str | None,
@@ -73,6 +74,7 @@ def render_command(
         kinds=parse_kinds(kinds) if kinds is not None else (),
         fractions=parse_fractions(fractions) if fractions is not None else DEFAULT_FRACTIONS,
         symmetry=load_table(symmetry) if symmetry else None,
+        split_seed=split_seed,
     )
     warn_skipped(plan)
     folder = open_folder(output)

@@ -140,3 +140,13 @@ def test_flags_are_read_or_explained():
     for text in ("", "note,", ","):
         with pytest.raises(UsageError, match="expected names"):
             parse_kinds(text)
+
+
+def test_one_split_seed_divides_alike_whatever_is_drawn(source):
+    first = plan_of(source)
+    other = rd.make_plan(SPEC, source, 30, 1, progress=False)
+    kept = rd.make_plan(SPEC, source, 30, 1, progress=False, split_seed=0)
+    assert kept.splits == first.splits != other.splits
+    assert len({first.identity, other.identity, kept.identity}) == 3
+    assert plan_of(source, split_seed=0).identity == first.identity
+    assert rd.make_plan(SPEC, open_source("synth"), 30, 1, progress=False).split_seed is None

@@ -397,6 +397,22 @@ def test_directories_that_differ_are_named(other, what, tmp_path):
     assert str(tmp_path / "phrases") in str(caught.value)
 
 
+def divided(path, seed, split_seed, digest="d"):
+    index = make_shards(path, seed=seed)
+    recipe = {"source_digest": digest, "split_seed": split_seed, "fractions": [0.8, 0.1, 0.1]}
+    write_index(LocalFolder(path), dataclasses.replace(index, recipe=recipe))
+    return path
+
+
+def test_recordings_divided_in_two_ways_are_not_joined(tmp_path):
+    a = divided(tmp_path / "a", 0, split_seed=0)
+    with pytest.raises(UsageError, match=r"tested on what it was trained on.*--split-seed"):
+        open_shards([a, divided(tmp_path / "b", 1, split_seed=1)])
+    assert open_shards([a, divided(tmp_path / "c", 2, split_seed=0)]).n_samples("train")
+    assert open_shards([a, divided(tmp_path / "d", 3, split_seed=1, digest="other guitar")])
+    assert open_shards([a, divided(tmp_path / "e", 4, split_seed=None)])
+
+
 def test_the_machine_that_encoded_may_differ(tmp_path):
     make_shards(tmp_path / "a")
     index = make_shards(tmp_path / "b", seed=1)

@@ -128,6 +128,7 @@ def open_shards(uris: Uri | Sequence[Uri]) -> ShardDataset:
             raise ContractError(f"{folder.uri}: {problem}; make the data set again")
     for folder, index in zip(folders[1:], indexes[1:], strict=True):
         check_alike(folders[0].uri, indexes[0], folder.uri, index)
+    check_sides(folders, indexes)
     for (a, first), (b, second) in itertools.combinations(zip(folders, indexes, strict=True), 2):
         if first.identity == second.identity:
             raise UsageError(f"{a.uri} and {b.uri} hold the same data: give one of them")
@@ -161,6 +162,24 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
             raise VocabularyError(
                 f"{uri} and {other_uri} cannot be used together: {what} is {_short(expected)} "
                 f"in the first and {_short(found)} in the second; make them with equal settings"
+            )
+
+
+def check_sides(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> None:
+    """Raise where one set of recordings was divided over the splits in two ways: a model would be
+    tested on what it was trained on."""
+    divided: dict[str, tuple[str, Any]] = {}
+    for folder, index in zip(folders, indexes, strict=True):
+        recipe = index.recipe
+        if recipe.get("split_seed") is None:
+            continue  # every clip was played anew
+        way = (recipe["split_seed"], recipe.get("fractions"))
+        other_uri, other = divided.setdefault(str(recipe.get("source_digest")), (folder.uri, way))
+        if way != other:
+            raise UsageError(
+                f"{folder.uri} and {other_uri} divide the same recordings into train, valid and "
+                f"test in two ways (split seed and fractions {way} and {other}): a model would be "
+                "tested on what it was trained on; render both with one --split-seed"
             )
 
 

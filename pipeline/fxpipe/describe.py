@@ -12,9 +12,11 @@ from fxpipe.summary import encode_summary, render_summary
 from fxtrain.contract import (
     INDEX_NAME,
     SPLITS,
+    DamagedError,
     UsageError,
     open_folder,
     read_index,
+    read_json,
     to_dict,
     unknown_name,
 )
@@ -56,6 +58,6 @@ def index_kind(directory: str) -> str:
     if folder.size(INDEX_NAME) is None:
         return "" if folder.size("codebooks.npy") is not None else KIND
     try:
-        return str(json.loads(folder.read(INDEX_NAME)).get("kind"))
-    except (ValueError, AttributeError):
+        return str(read_json(folder.read(INDEX_NAME), INDEX_NAME).get("kind"))
+    except (DamagedError, AttributeError):
         return ""

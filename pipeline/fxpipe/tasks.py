@@ -16,7 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fxtrain.contract import Folder, FxError, ShardEntry, check_files, from_dict, to_dict
+from fxtrain.contract import (
+    Folder,
+    FxError,
+    ShardEntry,
+    check_files,
+    from_dict,
+    read_json,
+    to_dict,
+)
 
 Job = dict[str, Any]
 Result = TypeVar("Result")
@@ -75,8 +83,8 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
         if not (name.startswith(f"{RECEIPTS}/") and name.endswith(".json")):
             continue
         try:
-            receipt = from_dict(Receipt, json.loads(folder.read(name)), name)
-        except (ValueError, FxError):
+            receipt = from_dict(Receipt, read_json(folder.read(name), name), name)
+        except FxError:
             continue  # cut short by a crash: the shard is made again
         if receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify):
             found[receipt.shard.name] = receipt

@@ -100,7 +100,7 @@ def test_an_index_of_something_else(made, text, found):
 def test_another_format_version_says_what_to_do(made, version):
     folder, _ = made
     change_index(folder, format_version=version)
-    expected = f"found format version {version}, this build reads {FORMAT_VERSION}; run 'fxpipe"
+    expected = f"found format version {version!r}, this build reads {FORMAT_VERSION}; run 'fxpipe"
     with pytest.raises(FormatVersionError, match=expected):
         read_index(folder)
 

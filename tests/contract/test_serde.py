@@ -16,6 +16,8 @@ from hypothesis.extra import numpy as hnp
 from fixtures.shards import make_shards
 from fxtrain.contract import (
     FIELDS,
+    PARAM_SCALES,
+    RECORD_FIELDS,
     Block,
     CodecInfo,
     ContractError,
@@ -58,7 +60,9 @@ json_values = st.recursive(
     ),
     max_leaves=8,
 )
-records = st.dictionaries(st.text(max_size=8), json_values, max_size=4)
+records = st.dictionaries(
+    st.text(max_size=8).filter(lambda key: key not in RECORD_FIELDS), json_values, max_size=4
+)
 
 
 @st.composite
@@ -256,9 +260,14 @@ def test_numbers_that_json_does_not_have_are_refused(value):
 words = st.text(max_size=6)
 numbers = st.integers(0, 2**40)
 reals = st.floats(allow_nan=False, allow_infinity=False)
-params = st.builds(Param, words, words, reals, reals, words, words)
+places = st.text("abc-09", min_size=1, max_size=6)
+params = st.tuples(st.floats(1, 9), st.floats(9, 99)).flatmap(
+    lambda ends: st.builds(
+        Param, words, words, *map(st.just, ends), st.sampled_from(PARAM_SCALES), words
+    )
+)
 pedals = st.builds(PedalEntry, words, words, st.lists(params, max_size=2).map(tuple))
-files = st.builds(FileEntry, words, numbers, words)
+files = st.builds(FileEntry, places, numbers, words)
 indexes = st.builds(
     DatasetIndex,
     identity=words,
@@ -267,21 +276,25 @@ indexes = st.builds(
         CodecInfo,
         words,
         words,
-        numbers,
-        st.integers(1, 99),
-        numbers,
-        numbers,
-        numbers,
+        st.integers(1, 192_000),
+        st.integers(1, 4096),
+        st.integers(1, 32),
+        st.integers(1, 65_535),
+        st.integers(1, 1024),
         words,
         words,
     ),
-    mel=st.none() | st.builds(MelInfo, numbers, numbers, numbers, reals, reals, reals, reals),
+    mel=st.none()
+    | st.builds(
+        *(MelInfo, st.integers(1, 128), st.integers(1, 4096), st.integers(1, 4096)),
+        *(reals, reals, reals, reals),
+    ),
     level=st.builds(LevelRule, reals, reals),
-    n_audio_samples=numbers,
+    n_audio_samples=st.integers(1, 200_000),
     vocabulary=st.builds(
         Vocabulary, st.lists(pedals, max_size=3, unique_by=lambda pedal: pedal.name).map(tuple)
     ),
-    max_chain_length=numbers,
+    max_chain_length=st.integers(0, 255),
     commutes=st.lists(st.tuples(words, words), max_size=2).map(tuple),
     commutes_basis=words,
     licences=st.dictionaries(words, st.builds(Licence, words, words, st.booleans()), max_size=2),
@@ -298,7 +311,7 @@ indexes = st.builds(
     ),
     shards=st.lists(
         st.builds(
-            ShardEntry, words, words, numbers, numbers, st.lists(files, max_size=2).map(tuple)
+            ShardEntry, places, words, numbers, numbers, st.lists(files, max_size=2).map(tuple)
         ),
         max_size=2,
     ).map(tuple),

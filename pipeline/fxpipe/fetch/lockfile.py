@@ -16,7 +16,7 @@ from pathlib import Path
 from fxpipe.errors import DownloadError
 from fxpipe.fetch.transfer import Found, Wanted
 from fxpipe.sources.manifest import RemoteFile
-from fxtrain.contract import open_folder
+from fxtrain.contract import ContractError, from_dict, open_folder, read_json
 
 LOCK_NAME = "sources.lock.json"
 LOCK_VERSION = 1
@@ -41,13 +41,13 @@ def read_pins(data_dir: Path) -> tuple[Pin, ...]:
     """All entries; none where nothing was fetched yet. DownloadError for a file of another form."""
     path = data_dir / LOCK_NAME
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path.read_bytes(), str(path))
         if content["version"] != LOCK_VERSION:
             raise ValueError(f"version {content['version']}, expected {LOCK_VERSION}")
-        return tuple(Pin(**entry) for entry in content["files"])
+        return tuple(from_dict(Pin, entry, LOCK_NAME) for entry in content["files"])
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ContractError) as error:
         raise DownloadError(
             f"{path}: cannot be read as a lock file ({error}); mend it, or delete it to pin every "
             "file anew"

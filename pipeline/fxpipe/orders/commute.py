@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from fxpipe.pedals import PEDALS, lti_pairs
-from fxtrain.contract import ContractError, UsageError, from_dict, identity_of, to_dict
+from fxtrain.contract import (
+    ContractError,
+    UsageError,
+    from_dict,
+    identity_of,
+    read_json,
+    shorten,
+    to_dict,
+)
 
 KIND = "fxpipe-symmetry"
 SHIPPED = Path(__file__).with_name("symmetry.json")
@@ -57,6 +65,15 @@ class PairMeasure:
     mel_db: Quantiles
     mr_stft: Quantiles
     floor_db: Quantiles
+
+    def __post_init__(self) -> None:
+        expected = len(LEVELS) if self.n else 0
+        for values in (self.residual_db, self.mel_db, self.mr_stft, self.floor_db):
+            if self.n < 0 or len(values) != expected:
+                raise ContractError(
+                    f"{shorten(self.pair)} over {shorten(self.n)} clips holds {len(values)} "
+                    f"quantiles, expected {expected}"
+                )
 
     def at(self, what: str, quantile: float) -> float:
         values: Quantiles = getattr(self, what)
@@ -135,12 +152,12 @@ def load_table(path: Path) -> SymmetryTable:
     """``symmetry.json``, or the directory that ``fxpipe symmetry`` wrote. UsageError if neither."""
     file = path / "symmetry.json" if path.is_dir() else path
     try:
-        return parse_table(json.loads(file.read_text(encoding="utf-8")), str(file))
+        return parse_table(read_json(file.read_bytes(), str(file)), str(file))
     except OSError as error:
         raise UsageError(
             f"{file}: cannot be read ({error.strerror}); 'fxpipe symmetry' writes it"
         ) from None
-    except (ValueError, ContractError) as error:
+    except ContractError as error:
         raise UsageError(
             f"{file}: no symmetry table ({error}); make it anew with 'fxpipe symmetry'"
         ) from None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fxpipe.errors import SourceError
+from fxtrain.contract import shorten
 
 Schema = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def _check(value: Any, schema: Schema, defs: Schema, where: str, key: str) -> No
         or (isinstance(value, list) and len(value) < schema.get("minItems", 0))
     )
     if not fits:
-        raise SourceError(f"{where}: {key} is {value!r}, expected {expected}")
+        raise SourceError(f"{where}: {key} is {shorten(value)}, expected {expected}")
     if isinstance(value, Mapping):
         _check_object(value, schema, defs, f"{where}: {key}" if key else where)
     elif isinstance(value, list):

@@ -6,6 +6,7 @@ of a user's own is a file of the same form. Downloads nothing.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 from fxpipe.errors import SourceError
 from fxpipe.sources.base import LICENCES
 from fxpipe.sources.form import check_form
-from fxtrain.contract import unknown_name
+from fxtrain.contract import DamagedError, read_json, unknown_name
 from fxtrain.contract.schema import Licence
 
 SCHEMA_NAME = "schema.json"
@@ -163,11 +164,11 @@ def _load_own(path: Path) -> Manifest:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return read_json(path.read_bytes().removeprefix(codecs.BOM_UTF8), str(path))
     except OSError as error:
         raise SourceError(f"{path}: no manifest there ({error.strerror or error})") from error
-    except ValueError as error:
-        raise SourceError(f"{path}: not JSON in UTF-8 ({error})") from error
+    except DamagedError as error:
+        raise SourceError(str(error)) from error
 
 
 @cache

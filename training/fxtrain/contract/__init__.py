@@ -5,6 +5,7 @@ The only module both programs import. numpy and the standard library (fsspec for
 
 from fxtrain.contract.chain import (
     PAD,
+    PARAM_SCALES,
     Chain,
     Param,
     Pedal,
@@ -29,6 +30,7 @@ from fxtrain.contract.errors import (
     UnfinishedError,
     UsageError,
     VocabularyError,
+    shorten,
     unknown_name,
 )
 from fxtrain.contract.folder import Folder, LocalFolder, open_folder
@@ -58,6 +60,7 @@ from fxtrain.contract.knobs import (
     to_word,
     words_to_settings,
 )
+from fxtrain.contract.names import check_name
 from fxtrain.contract.orders import (
     Commutes,
     Names,
@@ -70,6 +73,7 @@ from fxtrain.contract.orders import (
     listed_class,
     normal_form,
 )
+from fxtrain.contract.record import need
 from fxtrain.contract.schema import (
     CODEBOOKS_NAME,
     FIELDS,
@@ -102,6 +106,7 @@ from fxtrain.contract.serde import (
     pack_members,
     pack_npy,
     pack_records,
+    read_json,
     to_dict,
     unpack_members,
     unpack_npy,
@@ -119,6 +124,7 @@ __all__ = [
     "MISSING_CODE",
     "NO_WORD",
     "PAD",
+    "PARAM_SCALES",
     "RECORD_FIELDS",
     "SPLITS",
     "Block",
@@ -165,6 +171,7 @@ __all__ = [
     "check_dataset",
     "check_files",
     "check_layout",
+    "check_name",
     "check_records",
     "class_size",
     "concatenate",
@@ -178,6 +185,7 @@ __all__ = [
     "identity_of",
     "listed_class",
     "n_words",
+    "need",
     "normal_form",
     "open_folder",
     "open_frontend",
@@ -188,9 +196,11 @@ __all__ = [
     "read_codebooks",
     "read_index",
     "read_index_as",
+    "read_json",
     "read_verified",
     "select",
     "settings_to_words",
+    "shorten",
     "spell",
     "to_dict",
     "to_unit",

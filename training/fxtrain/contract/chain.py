@@ -12,10 +12,20 @@ from functools import cached_property
 
 import numpy as np
 
-from fxtrain.contract.errors import ContractError, UsageError, VocabularyError, unknown_name
+from fxtrain.contract.errors import (
+    ContractError,
+    UsageError,
+    VocabularyError,
+    shorten,
+    unknown_name,
+)
 
 PAD = 255
 """Fills ``order`` beyond the end of a chain; a vocabulary holds at most 255 pedals."""
+
+PARAM_SCALES = ("linear", "log", "choice")
+MAX_PARAMS = 1000
+"""Parameters of one pedal; a shard keeps as many numbers for every pedal of every chain."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,17 @@ class Param:
     scale: str
     meaning: str
 
+    def __post_init__(self) -> None:
+        fine = self.scale in PARAM_SCALES and self.low <= self.high
+        if not fine or (self.scale == "log" and self.low <= 0):
+            raise ContractError(
+                f"parameter {shorten(self.name)} goes from {self.low:g} to {self.high:g} "
+                f"({shorten(self.scale)}), expected a range, above 0 where log, and one of "
+                f"{', '.join(PARAM_SCALES)}"
+            )
+        if self.scale == "choice" and self.high - self.low > PAD:
+            raise ContractError(f"parameter {shorten(self.name)} has more than {PAD + 1} choices")
+
 
 @dataclass(frozen=True)
 class PedalEntry:
@@ -37,6 +58,10 @@ class PedalEntry:
     name: str
     family: str
     params: tuple[Param, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.params) > MAX_PARAMS:
+            raise ContractError(f"a pedal of {len(self.params)} parameters, expected {MAX_PARAMS}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +101,8 @@ class Vocabulary:
         if len(self.pedals) > PAD:
             raise ContractError(f"{len(self.pedals)} pedals in a vocabulary; at most {PAD} fit")
         if len(set(self.names)) != len(self.names):
-            raise ContractError(f"a pedal stands twice in the vocabulary: {', '.join(self.names)}")
+            listed = shorten(", ".join(self.names))
+            raise ContractError(f"a pedal stands twice in the vocabulary: {listed}")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -114,5 +140,7 @@ class Vocabulary:
         for position, pedal in enumerate(chain.pedals):
             entry = self.pedals[self.index(pedal.name)]
             for column, param in enumerate(entry.params):
+                if param.name not in pedal.settings:
+                    raise ContractError(f"pedal {pedal.name!r}: no setting {param.name!r}")
                 values[position, column] = pedal.settings[param.name]
         return values

@@ -136,7 +136,7 @@ def check_labels(
     """The label a model trains on must be the chain that the record says was rendered."""
     problems = []
     for label, record in zip(names, records, strict=True):
-        rendered = tuple(str(pedal.get("name")) for pedal in record.get("chain", ()))
+        rendered = tuple(pedal["name"] for pedal in record.get("chain", ()))
         if label != rendered:
             what = f"sample {record.get('id')!r} is labelled {arrow(label)}, its record says "
             problems.append(Problem(shard.name, what + arrow(rendered)))

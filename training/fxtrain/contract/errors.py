@@ -52,9 +52,23 @@ class VocabularyError(ContractError):
     pass
 
 
+SHOWN = 80
+"""Characters of a foreign value that an error repeats."""
+
+
+def shorten(value: object) -> str:
+    """A value from elsewhere as one short line: never a wall of text, never half a character."""
+    try:
+        text = repr(value[: SHOWN + 1] if isinstance(value, (str, bytes)) else value)
+    except (ValueError, RecursionError):  # a number of 5,000 digits, lists in lists in lists
+        return f"(a {type(value).__name__} too large to print)"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that is not registered: the nearest names first, then all of them."""
     names = list(known)
-    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name[:SHOWN].lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-    return f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}"
+    return f"unknown {kind} {shorten(name)}: {hint}known: {', '.join(names)}"

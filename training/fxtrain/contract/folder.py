@@ -65,6 +65,7 @@ class LocalFolder:
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            self._stays_inside(target)
             with part.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -78,6 +79,17 @@ class LocalFolder:
                 "free some space or choose another directory, then run the same command again"
             ) from None
         return file_entry(name, data)
+
+    def _stays_inside(self, target: Path) -> None:
+        """A link in somebody's data set must not carry what is written here to another place."""
+        if target.parent == self.path:
+            return
+        real = target.parent.resolve()
+        if not real.is_relative_to(self.path.resolve()):
+            raise FxError(
+                f"cannot write {target}: a link leads out of {self.path}, to {real}; remove the "
+                "link, or choose another directory"
+            )
 
     def delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -16,6 +16,7 @@ from fxtrain.contract.errors import (
     DamagedError,
     FormatVersionError,
     UnfinishedError,
+    shorten,
 )
 from fxtrain.contract.folder import Folder
 from fxtrain.contract.schema import (
@@ -26,7 +27,7 @@ from fxtrain.contract.schema import (
     FileEntry,
     SplitCounts,
 )
-from fxtrain.contract.serde import canonical_json, from_dict, to_dict, unpack_npy
+from fxtrain.contract.serde import canonical_json, from_dict, read_json, to_dict, unpack_npy
 
 T = TypeVar("T")
 
@@ -56,16 +57,16 @@ def read_index_as(cls: type[T], folder: Folder, *, kind: str, made_by: str) -> T
             f"finish or make it with '{made_by}'"
         )
     try:
-        data = json.loads(folder.read(INDEX_NAME))
-    except ValueError as error:
-        raise DamagedError(f"{where}: not JSON ({error}); run '{made_by}' again") from None
+        data = read_json(folder.read(INDEX_NAME), where)
+    except DamagedError as error:
+        raise DamagedError(f"{error}; run '{made_by}' again") from None
     if not isinstance(data, dict) or data.get("kind") != kind:
-        found = data.get("kind") if isinstance(data, dict) else type(data).__name__
-        raise ContractError(f"{where}: found kind {found!r}, expected {kind!r} from '{made_by}'")
+        found = shorten(data.get("kind") if isinstance(data, dict) else type(data).__name__)
+        raise ContractError(f"{where}: found kind {found}, expected {kind!r} from '{made_by}'")
     if data.get("format_version") != FORMAT_VERSION:
         raise FormatVersionError(
-            f"{where}: found format version {data.get('format_version')}, this build reads "
-            f"{FORMAT_VERSION}; run '{made_by}' again with this version"
+            f"{where}: found format version {shorten(data.get('format_version'))}, this build "
+            f"reads {FORMAT_VERSION}; run '{made_by}' again with this version"
         )
     return from_dict(cls, data, where)
 
@@ -116,7 +117,10 @@ def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:
 def read_verified(folder: Folder, entry: FileEntry) -> bytes:
     """A file's bytes, checked against the index."""
     problem = "is missing"
-    if folder.size(entry.path) is not None:
+    size = folder.size(entry.path)
+    if size is not None and size != entry.n_bytes:  # before it is read: it may be larger than RAM
+        problem = f"has {size} bytes, the index says {entry.n_bytes}"
+    elif size is not None:
         data = folder.read(entry.path)
         if len(data) != entry.n_bytes:
             problem = f"has {len(data)} bytes, the index says {entry.n_bytes}"

@@ -14,11 +14,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from fxtrain.contract.errors import ContractError
+
 Names = tuple[str, ...]
 Commutes = frozenset[frozenset[str]]
 """Pairs of pedals whose order cannot be told apart by ear."""
 
 Pairs = Collection[frozenset[str]]
+
+MAX_DOWN_SETS = 2**18
+"""18 pedals of which all pairs commute; more would take minutes, and 255 for ever."""
 
 
 def normal_form(names: Sequence[str], commutes: Pairs) -> tuple[str, ...]:
@@ -63,11 +68,18 @@ def predecessors(names: Sequence[str], commutes: Pairs) -> list[int]:
 def class_size(names: Sequence[str], commutes: Pairs) -> int:
     """How many orders sound like this one, itself included: the linear extensions.
 
-    Counted over the down-sets of the dependence order, 2**len(names) at most.
+    Counted over the down-sets of the dependence order, 2**len(names) at most. ContractError where
+    there are more than ``MAX_DOWN_SETS``: no chain that anyone plays.
     """
     masks = predecessors(names, commutes)
-    ways = {0: 1}
+    ways, seen = {0: 1}, 0
     for _ in names:
+        seen += len(ways)
+        if seen > MAX_DOWN_SETS:
+            raise ContractError(
+                f"a chain of {len(names)} pedals has too many orders that sound alike to count; "
+                "take shorter chains"
+            )
         longer: dict[int, int] = {}
         for done, count in ways.items():
             for position, before in enumerate(masks):

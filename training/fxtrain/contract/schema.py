@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fxtrain.contract.chain import PAD, Vocabulary
-from fxtrain.contract.errors import ContractError, DamagedError
+from fxtrain.contract.errors import ContractError, DamagedError, shorten
+from fxtrain.contract.names import check_name
 from fxtrain.contract.orders import Commutes
 from fxtrain.contract.serde import Record, pack_members, unpack_members
 
@@ -25,6 +26,21 @@ CODEBOOKS_NAME = "codebooks.npy"
 SPLITS = ("train", "valid", "test")
 MISSING_CODE = 65535
 """Fills what was never written, so that a lost shard can never look like code 0."""
+
+
+MAX_AUDIO_SAMPLES = 2**25
+"""A minute at 192 kHz is a third of this."""
+
+MAX_SAMPLE_BYTES = 2**28
+"""Of one sample's codes and mel; a 2 s clip of the official codec takes 3 kB."""
+
+
+def _check_sizes(value: Any, **limits: tuple[int, int]) -> None:
+    """An index comes from elsewhere, and what it says decides how much memory is taken."""
+    for name, (low, high) in limits.items():
+        found = getattr(value, name)
+        if not low <= found <= high:
+            raise ContractError(f"{name} is {shorten(found)}, expected {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,16 @@ class CodecInfo:
     codebook_dim: int
     precision: str
     backend: str
+
+    def __post_init__(self) -> None:
+        _check_sizes(
+            self,
+            sample_rate_hz=(1, 10**6),
+            hop_samples=(1, 10**6),
+            n_codebooks=(1, 1024),
+            codebook_size=(1, MISSING_CODE),
+            codebook_dim=(1, 2**16),
+        )
 
     def n_frames(self, n_samples: int) -> int:
         """T: audio is padded on the right to a whole number of hops (88,200 -> 173 at hop 512)."""
@@ -57,6 +83,9 @@ class MelInfo:
     f_max_hz: float
     floor_db: float
     step_db: float
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, n_mels=(1, 4096), n_fft=(1, 2**20), hop_samples=(1, 10**6))
 
 
 @dataclass(frozen=True)
@@ -78,9 +107,15 @@ class Licence:
 
 @dataclass(frozen=True)
 class FileEntry:
+    """A file of the data set. ``path`` stays inside its folder (``names.check_name``)."""
+
     path: str
     n_bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        check_name(self.path)
+        _check_sizes(self, n_bytes=(0, 2**63))
 
 
 @dataclass(frozen=True)
@@ -92,6 +127,10 @@ class ShardEntry:
     first: int
     n_samples: int
     files: tuple[FileEntry, ...]
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        _check_sizes(self, first=(0, 2**53), n_samples=(0, 2**53))
 
 
 @dataclass(frozen=True)
@@ -131,6 +170,15 @@ class DatasetIndex:
     versions: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     kind: str = "fxpipe-shards"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, n_audio_samples=(1, MAX_AUDIO_SAMPLES), max_chain_length=(0, PAD))
+        per_frame = 2 * self.codec.n_codebooks + (self.mel.n_mels if self.mel else 0)
+        if per_frame * self.n_frames > MAX_SAMPLE_BYTES:
+            raise ContractError(
+                f"a sample of {self.n_frames} frames takes {per_frame * self.n_frames} bytes, "
+                f"expected {MAX_SAMPLE_BYTES} at most"
+            )
 
     @property
     def n_frames(self) -> int:

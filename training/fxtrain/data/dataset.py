@@ -107,7 +107,13 @@ class ShardDataset:
         for shard in self.shards_of(split):
             for name, array in shard.arrays(verify=verify).items():
                 if name not in whole:
-                    whole[name] = np.empty((n_samples, *array.shape[1:]), array.dtype)
+                    try:
+                        whole[name] = np.empty((n_samples, *array.shape[1:]), array.dtype)
+                    except (MemoryError, ValueError):  # more bytes than there are, or than exist
+                        raise ContractError(
+                            f"{self.folder.uri}: no memory for the {n_samples} samples that the "
+                            f"index says are in {split!r}; stream them (resident = false)"
+                        ) from None
                 whole[name][shard.first : shard.first + len(shard)] = array
         return whole
 

@@ -46,10 +46,17 @@ def read_tar(
 
 def split_tar(data: bytes, where: str) -> Iterator[tuple[str, str, bytes]]:
     """(key, member name after the first dot, bytes) of every member, in order."""
+    members: list[tarfile.TarInfo] = []
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            members = tar.getmembers()
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            end = -1
+            while (member := tar.next()) is not None:
+                # A size below 0 leads back, for ever (CVE-2025-8194, Python before 3.11.14).
+                if tar.offset <= end or member.size < 0:
+                    raise ValueError(f"member {member.name!r:.80} ends before it begins")
+                end = tar.offset
+                members.append(member)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError(f"{where}: not a readable tar ({error})") from None
     for member in members:
         key, dot, name = member.name.partition(".")

@@ -6,6 +6,7 @@ so only the files of this shard are touched and all of them were checked against
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from fxtrain.contract import (
     FileEntry,
     Record,
     ShardEntry,
+    read_json,
+    shorten,
     unpack_records,
 )
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
 GROUP_MARK = ".zarr/"
+MAX_RATIO = 256
+"""lz4 makes at most 255 bytes of one."""
 
 
 def read_zarr(
@@ -34,7 +39,7 @@ def read_zarr(
     where: str,
     with_records: bool,
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Record] | None]]:
-    """The whole shard as one part. A field whose shard file is not listed reads as its filling."""
+    """The whole shard as one part."""
     inside = [file for file in entry.files if GROUP_MARK in file.path]
     roots = {file.path.partition(GROUP_MARK)[0] + GROUP_MARK for file in inside}
     if len(roots) != 1:
@@ -43,6 +48,9 @@ def read_zarr(
     shared = [file for file in index.files if file.path.startswith(root)]
     objects = {file.path.removeprefix(root): fetch(file) for file in (*shared, *inside)}
     try:
+        for spec in FIELDS:
+            if f"{spec.name}/zarr.json" in objects:
+                _check(objects, spec.name, np.dtype(spec.dtype), entry)
         arrays = _decode(objects, entry.first, entry.n_samples)
     # zarr and its codecs raise whatever they like on bytes they cannot read.
     except Exception as error:
@@ -56,6 +64,57 @@ def read_zarr(
         if any(len(array) != len(records) for array in arrays.values()):
             raise DamagedError(f"{where}: {len(records)} records for {entry.n_samples} samples")
     yield arrays, records
+
+
+def _check(objects: dict[str, bytes], field: str, dtype: np.dtype[Any], entry: ShardEntry) -> None:
+    """Refuse, before zarr takes memory for it, what our writer would not have written.
+
+    zarr believes its metadata and blosc its frames: a few bytes can claim terabytes. Raises
+    ValueError, and KeyError or TypeError for metadata of another form.
+    """
+    where = f"{field}/zarr.json"
+    meta = read_json(objects[where], where)
+    grid, key_form = meta["chunk_grid"], meta["chunk_key_encoding"]["name"]
+    (sharding,) = meta["codecs"]
+    inside = sharding["configuration"]
+    names = (
+        grid["name"],
+        key_form,
+        sharding["name"],
+        *(codec["name"] for codec in inside["codecs"]),
+    )
+    if names != WRITTEN or inside.get("index_location", "end") != "end":
+        raise ValueError(f"{where}: laid out as {names}, expected {WRITTEN}")
+    shape, shard, chunk = meta["shape"], grid["configuration"]["chunk_shape"], inside["chunk_shape"]
+    for sizes in (shape, shard, chunk):
+        if not all(type(size) is int and 0 <= size < 2**53 for size in sizes):
+            raise ValueError(f"{where}: {shorten(sizes)} is no shape")
+    if 0 in shape:
+        return  # pedals without parameters: no bytes, no files
+    if 0 in (*shard, *chunk):
+        raise ValueError(f"{where}: shards {shard} of chunks {chunk}")
+    number, past = divmod(entry.first, shard[0])
+    if shard[0] % chunk[0] or shard[1:] != chunk[1:] or past or entry.n_samples > shard[0]:
+        raise ValueError(f"{where}: shards {shard} of chunks {chunk} do not hold {entry.name}")
+    key = "/".join([field, "c", str(number), *["0"] * (len(shape) - 1)])
+    if key not in objects:
+        raise ValueError(f"{key} is not among its files: never written")
+    data, n_chunks = objects[key], shard[0] // chunk[0]
+    places = len(data) - 16 * n_chunks - CRC_BYTES
+    if places < 0:
+        raise ValueError(f"{key}: {len(data)} bytes are too few for {n_chunks} chunks")
+    n_bytes = math.prod(chunk) * dtype.itemsize
+    for offset, size in np.frombuffer(data, "<u8", 2 * n_chunks, places).reshape(-1, 2).tolist():
+        if offset == size == NO_CHUNK:
+            continue
+        claimed = int.from_bytes(data[offset + 4 : offset + 8], "little")
+        if offset + size > places or claimed != n_bytes or n_bytes > MAX_RATIO * size:
+            raise ValueError(f"{key}: a chunk of {size} bytes claims {claimed}, expected {n_bytes}")
+
+
+WRITTEN = ("regular", "default", "sharding_indexed", "bytes", "blosc")
+NO_CHUNK = 2**64 - 1
+CRC_BYTES = 4
 
 
 def _decode(objects: dict[str, bytes], first: int, n_samples: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,43 @@
+"""What a file inside a data set may be called. Standard library only.
+
+A name comes from an index, so from whoever made the data. It is joined to a folder, to read and to
+write, and must never lead out of it, on any operating system.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from fxtrain.contract.errors import ContractError, shorten
+
+MAX_NAME = 1000
+"""Characters; file systems take 255 bytes a part."""
+
+
+def check_name(name: str) -> str:
+    """``name`` itself where it is relative, uses ``/`` and stays inside its folder.
+
+    Raises ContractError for anything absolute, with a drive or a scheme, ``..``, an empty part, a
+    backslash, or characters that cannot be printed or encoded.
+    """
+    parts = name.split("/")
+    bad = (
+        not name
+        or len(name) > MAX_NAME
+        or any(part in ("", ".", "..") for part in parts)
+        or ":" in parts[0]
+        or "\\" in name
+        or (not (name.isascii() and name.isprintable())
+        and _unprintable(name))
+    )
+    if bad:
+        raise ContractError(
+            f"{shorten(name)} is no file name inside a data set: expected a relative name with / "
+            "that stays in its folder; get the data set again from where you trust it"
+        )
+    return name
+
+
+def _unprintable(name: str) -> bool:
+    """Control characters, half surrogate pairs and what turns the reading direction around."""
+    return any(unicodedata.category(letter) in ("Cc", "Cs", "Cf", "Zl", "Zp") for letter in name)

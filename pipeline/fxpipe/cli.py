@@ -92,6 +92,11 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
     type=click.IntRange(0),
     help="Divides the recordings; one for all parts of a large set.  [default: --seed]",
 )
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1, 10_000),
+    help="Clips a file.  [default: 25 to 1000, more in a larger set]",
+)
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")

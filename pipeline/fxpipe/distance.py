@@ -44,19 +44,32 @@ def compare(one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Distance
     )
 
 
-def change_db(before: np.ndarray, after: np.ndarray) -> float:
+@dataclass(frozen=True)
+class Heard:
+    """A wave [N] in double precision and its energy: what every comparison of it needs."""
+
+    wave: np.ndarray
+    energy: float
+
+
+def hear(wave: np.ndarray) -> Heard:
+    exact = wave.astype(np.float64)
+    return Heard(exact, float(np.dot(exact, exact)))
+
+
+def change_db(before: np.ndarray | Heard, after: np.ndarray | Heard) -> float:
     """How much of ``after`` is not ``before`` at another volume, in dB relative to ``after``.
 
     20 log10(|after - g before| / |after|) at the best gain g. -inf where ``after`` is silent: a
     chain that swallows its input is as useless as one that does nothing to it.
     """
-    before, after = before.astype(np.float64), after.astype(np.float64)
-    energy = float(np.dot(after, after))
-    if energy <= 10 ** (SILENT_DBFS / 10) * len(after):
+    before = before if isinstance(before, Heard) else hear(before)
+    after = after if isinstance(after, Heard) else hear(after)
+    energy = after.energy
+    if energy <= 10 ** (SILENT_DBFS / 10) * len(after.wave):
         return -math.inf
-    dry_energy = float(np.dot(before, before))
-    common = float(np.dot(before, after))
-    residual = energy - common**2 / dry_energy if dry_energy else energy
+    common = float(np.dot(before.wave, after.wave))
+    residual = energy - common**2 / before.energy if before.energy else energy
     return 10 * math.log10(max(residual / energy, 1e-15))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.orders.commute import Rule, SymmetryTable, basis, commuting_pairs
-from fxpipe.render import ClipDraw, RenderSpec, to_input_level
+from fxpipe.render import RENDER_VERSION, ClipDraw, RenderSpec, to_input_level
 from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip, read_recording
 from fxpipe.sources.phrases import (
     MIN_SOUNDING,
@@ -52,6 +52,7 @@ class Plan:
     ``commutes``: pairs whose order cannot be heard, ``commutes_basis`` how that is known.
     ``split_seed``: divides the recordings over the splits, by default like ``seed`` draws; None
     where nothing is divided, because every clip is played anew.
+    ``shard_size``: clips a file, which changes no clip; none: as the number of clips suggests.
     """
 
     spec: RenderSpec
@@ -65,6 +66,7 @@ class Plan:
     commutes: tuple[tuple[str, str], ...] = ()
     commutes_basis: str = ""
     split_seed: int | None = None
+    shard_size: int | None = None
 
     @property
     def identity(self) -> str:
@@ -76,6 +78,7 @@ class Plan:
             more
             | {
                 "format_version": FORMAT_VERSION,
+                "render_version": RENDER_VERSION,
                 "spec": self.spec,
                 "seed": self.seed,
                 "n_clips": self.n_clips,
@@ -87,7 +90,14 @@ class Plan:
         )
 
     def items_of(self, split: str) -> list[Item]:
-        return [item for item in self.scan.items if self.splits[item.group] == split]
+        return self._items_by_split[split]
+
+    @functools.cached_property
+    def _items_by_split(self) -> dict[str, list[Item]]:
+        found: dict[str, list[Item]] = {split: [] for split in SPLITS}
+        for item in self.scan.items:
+            found[self.splits[item.group]].append(item)
+        return found
 
     @functools.cached_property
     def stock(self) -> dict[str, tuple[Player, ...]]:
@@ -111,6 +121,7 @@ def make_plan(
     symmetry: SymmetryTable | None = None,
     rule: Rule | None = None,
     split_seed: int | None = None,
+    shard_size: int | None = None,
 ) -> Plan:
     """Look at the source, divide its groups over the splits, and say how many clips each gets.
 
@@ -136,6 +147,7 @@ def make_plan(
         commutes=commuting_pairs(spec.chain.pool, symmetry, rule),
         commutes_basis=basis(symmetry, rule),
         split_seed=division,
+        shard_size=shard_size,
     )
     if spec.phrases:
         _check_stock(plan)
@@ -203,6 +215,7 @@ def load_plan(uri: str, identity: str) -> Plan:
         commutes=tuple((a, b) for a, b in data["commutes"]),
         commutes_basis=data["commutes_basis"],
         split_seed=data["split_seed"],
+        shard_size=data["shard_size"],
     )
     if plan.identity != identity:
         raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")

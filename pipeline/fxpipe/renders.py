@@ -8,6 +8,7 @@ never does.
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import functools
 import itertools
 import platform
@@ -22,13 +23,14 @@ from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError
 from fxpipe.orders.classes import order_class
 from fxpipe.pedals import vocabulary_of
+from fxpipe.plan import PLAN_NAME
 from fxpipe.plan import Plan as Plan
 from fxpipe.plan import load_plan as load_plan
 from fxpipe.plan import make_plan as make_plan
 from fxpipe.plan import save_plan as save_plan
 from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
-from fxpipe.render import RenderSpec, Wet, draw_and_render, draw_clip, finish
+from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.tasks import (
     Job,
@@ -49,12 +51,13 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     SplitCounts,
+    UsageError,
     Vocabulary,
     add_counts,
     count_samples,
+    empty_npy,
     from_dict,
     open_folder,
-    pack_npy,
     pack_records,
     read_index_as,
     read_verified,
@@ -105,17 +108,22 @@ class RendersIndex:
 
 
 def shard_size(n_clips: int) -> int:
-    """Clips a shard: at least 32 shards where there are enough clips, at most 250 clips each."""
-    return min(250, max(25, n_clips // 32))
+    """Clips a shard: at least 32 shards where there are enough clips, 250 clips each from 8,000
+    clips on, and 1,000 each from a million on: fewer files.
+
+    Depends on the number of clips alone: the same shards on any number of workers.
+    """
+    return min(1000, max(25, min(250, n_clips // 32), n_clips // 1000))
 
 
 def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
     """One job a shard; a shard's clips never depend on how many there are or who makes it."""
-    size = shard_size(sum(plan.n_clips.values()))
+    size = plan.shard_size or shard_size(sum(plan.n_clips.values()))
+    identity = plan.identity
     return [
         {
             "uri": folder.uri,
-            "identity": plan.identity,
+            "identity": identity,
             "name": f"{split}-{number:06d}",
             "split": split,
             "first": first,
@@ -130,19 +138,19 @@ def render_shard(job: Job) -> Receipt:
     """The dask task: draw, render and write one shard."""
     plan = load_plan(job["uri"], job["identity"])
     split, positions = job["split"], range(job["first"], job["first"] + job["n"])
-    waves = np.empty((job["n"], plan.spec.n_samples), np.int16)
+    waves, packed = empty_npy((job["n"], plan.spec.n_samples), np.int16)
     records: dict[int, Record] = {}
     # By recording, so that each file is read once; what is drawn does not depend on the order.
     draws = {p: draw_clip(plan.spec, plan.seed, split, p) for p in positions}
     for position in sorted(positions, key=lambda p: draws[p].item_u):
-        wave, record = render_clip(plan, split, position)
+        wave, record = render_clip(plan, split, position, draws[position])
         scale = float(np.abs(wave).max()) / 32767
         waves[position - job["first"]] = np.round(wave / scale)
         records[position] = record | {"scale": scale}
     folder = open_folder(job["uri"])
     ordered = [records[position] for position in positions]
     files = (
-        folder.write(f"{job['name']}.npy", pack_npy(waves)),
+        folder.write(f"{job['name']}.npy", packed),
         folder.write(f"{job['name']}.jsonl", pack_records(ordered)),
     )
     shard = ShardEntry(job["name"], split, job["first"], job["n"], files)
@@ -152,11 +160,17 @@ def render_shard(job: Job) -> Receipt:
     return receipt
 
 
-def render_clip(plan: Plan, split: str, position: int) -> tuple[np.ndarray, Record]:
-    """(wet float32 [N], its record): everything needed to make the same clip again."""
+def render_clip(
+    plan: Plan, split: str, position: int, first: ClipDraw | None = None
+) -> tuple[np.ndarray, Record]:
+    """(wet float32 [N], its record): everything needed to make the same clip again.
+
+    ``first``: the clip's first draw, where it is known already.
+    """
     spec, redraws = plan.spec, []
     for attempt in range(CLIP_ATTEMPTS):
-        draw = draw_clip(spec, plan.seed, split, position, attempt)
+        draw = first or draw_clip(spec, plan.seed, split, position, attempt)
+        first = None
         dry, taken = take_clip(plan, split, position, attempt, draw)
         wet = draw_and_render(spec, dry, draw.length, plan.seed, split, position)
         if wet is None:
@@ -230,8 +244,13 @@ def render_all(
     ``repair`` reads every byte of what is there and makes again what differs.
     """
     found = read_receipts(folder, plan.identity, verify=repair)
-    done = {name: receipt for name, receipt in found.items() if _is_counted(receipt)}
+    plan = settle_shard_size(folder, plan, begun=bool(found))
     jobs = shard_jobs(plan, folder)
+    done = {
+        job["name"]: found[job["name"]]
+        for job in jobs
+        if job["name"] in found and _is_counted(found[job["name"]], job)
+    }
     if any(job["name"] not in done for job in jobs):
         folder.delete(INDEX_NAME)
         save_plan(folder, plan)
@@ -245,8 +264,25 @@ def render_all(
     return index
 
 
-def _is_counted(receipt: Receipt) -> bool:
-    """Another version's receipt may count something else: its shard is made again."""
+def settle_shard_size(folder: Folder, plan: Plan, *, begun: bool) -> Plan:
+    """The plan with a number: that of the shards that are there, where some are ``begun``."""
+    there = None
+    if begun and folder.size(PLAN_NAME) is not None:
+        there = load_plan(folder.uri, plan.identity).shard_size
+    if there is not None and plan.shard_size not in (None, there):
+        raise UsageError(
+            f"{folder.uri}: its shards are of {there} clips, not {plan.shard_size}; leave "
+            "--shard-size away to go on with them, or make all anew with --overwrite"
+        )
+    size = there or plan.shard_size or shard_size(sum(plan.n_clips.values()))
+    return dataclasses.replace(plan, shard_size=size)
+
+
+def _is_counted(receipt: Receipt, job: Job) -> bool:
+    """Another version's receipt may count something else, or other clips: its shard is made
+    again."""
+    if (receipt.shard.first, receipt.shard.n_samples) != (job["first"], job["n"]):
+        return False
     try:
         from_dict(Tally, receipt.tally, receipt.shard.name)
     except ContractError:

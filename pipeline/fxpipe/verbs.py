@@ -53,6 +53,7 @@ def render_command(
     fractions: str | None,
     split_seed: int | None,
     symmetry: Path | None,
+    shard_size: int | None,
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
@@ -75,6 +76,7 @@ def render_command(
         fractions=parse_fractions(fractions) if fractions is not None else DEFAULT_FRACTIONS,
         symmetry=load_table(symmetry) if symmetry else None,
         split_seed=split_seed,
+        shard_size=shard_size,
     )
     warn_skipped(plan)
     folder = open_folder(output)

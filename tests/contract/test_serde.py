@@ -36,6 +36,7 @@ from fxtrain.contract import (
     block_of,
     canonical_json,
     concatenate,
+    empty_npy,
     from_dict,
     pack_block,
     pack_members,
@@ -180,6 +181,16 @@ def test_a_block_of_other_arrays_is_refused(change, message):
 
 
 # npy and JSON lines
+
+
+@given(st.lists(st.integers(0, 4), max_size=3).map(tuple), st.sampled_from(["i2", "u1", "f4"]))
+def test_an_array_filled_in_place_is_packed_as_any_other(shape, dtype):
+    array, packed = empty_npy(shape, dtype)
+    values = np.arange(array.size, dtype=dtype).reshape(shape)
+    array[...] = values
+    if shape:
+        assert packed == pack_npy(values)
+    np.testing.assert_array_equal(unpack_npy(bytes(packed), "here"), values)
 
 
 @pytest.mark.parametrize("codec", ["pickle", "objects"])

@@ -63,7 +63,7 @@ def test_what_stands_before_an_inaudible_pedal_is_kept():
         np.testing.assert_array_equal(wave, wet.wave)
         assert [round(change, 2) for change in changes] == list(wet.stage_change_db)
         for stage, pedal in enumerate(wet.chain.pedals):
-            again, _ = play(pedal, wet.stages[stage], RATE_HZ, 0)
+            again = play(pedal, wet.stages[stage], RATE_HZ)
             np.testing.assert_array_equal(again, wet.stages[stage + 1])
     assert n_kept > 5
 

@@ -102,6 +102,7 @@ from fxtrain.contract.schema import (
 from fxtrain.contract.serde import (
     Record,
     canonical_json,
+    empty_npy,
     from_dict,
     pack_members,
     pack_npy,
@@ -177,6 +178,7 @@ __all__ = [
     "concatenate",
     "count_classes",
     "count_samples",
+    "empty_npy",
     "fixed_pairs",
     "free_pairs",
     "from_dict",

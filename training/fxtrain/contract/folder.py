@@ -27,7 +27,7 @@ class Folder(Protocol):
     def size(self, name: str) -> int | None:
         """Bytes, or None where there is no such file."""
 
-    def write(self, name: str, data: bytes) -> FileEntry: ...
+    def write(self, name: str, data: bytes | bytearray) -> FileEntry: ...
 
     def delete(self, name: str) -> None: ...
 
@@ -41,7 +41,7 @@ def open_folder(uri: str | os.PathLike[str]) -> Folder:
     return RemoteFolder(text) if "://" in text else LocalFolder(text)
 
 
-def file_entry(name: str, data: bytes) -> FileEntry:
+def file_entry(name: str, data: bytes | bytearray) -> FileEntry:
     return FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -60,7 +60,7 @@ class LocalFolder:
         target = self.path / name
         return target.stat().st_size if target.is_file() else None
 
-    def write(self, name: str, data: bytes) -> FileEntry:
+    def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         target = self.path / name
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         try:
@@ -132,10 +132,10 @@ class RemoteFolder:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> FileEntry:
+    def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         try:
             self._fs.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
-            self._fs.pipe_file(self._at(name), data)
+            self._fs.pipe_file(self._at(name), bytes(data))
         except OSError as error:
             raise FxError(
                 f"cannot write {self.uri}/{name}: {error}; run the same command again"

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fxtrain.contract.errors import ContractError, DamagedError, shorten, unknown_name
 from fxtrain.contract.record import check_record
@@ -60,10 +61,25 @@ def unpack_members(
 
 
 def pack_npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
     array = np.ascontiguousarray(array)
-    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
+    return b"".join((_npy_header(array.shape, array.dtype), array.data))
+
+
+def empty_npy(shape: tuple[int, ...], dtype: npt.DTypeLike) -> tuple[np.ndarray, bytearray]:
+    """An array to fill, and what ``pack_npy`` would make of it then: no second copy in memory."""
+    header = _npy_header(shape, np.dtype(dtype))
+    data = bytearray(len(header) + math.prod(shape) * np.dtype(dtype).itemsize)
+    data[: len(header)] = header
+    return np.frombuffer(data, dtype, offset=len(header)).reshape(shape), data
+
+
+def _npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    if dtype.hasobject:
+        raise ValueError(f"an array of {dtype} cannot be packed when allow_pickle=False")
+    header = io.BytesIO()
+    facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, facts)
+    return header.getvalue()
 
 
 NPY_MAGIC = b"\x93NUMPY\x01\x00"

@@ -246,7 +246,7 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
         if not isinstance(data, Mapping):
             raise ContractError(f"{where}: expected an object, found {type(data).__name__}")
         found = {
-            _key(args[0], k, where): _decode(args[1], v, f"{where}.{k[:40]}")
+            _key(args[0], k, where): _decode(args[1], v, f"{where}.{str(k)[:40]}")
             for k, v in data.items()
         }
         if len(found) != len(data):

@@ -5,21 +5,23 @@ Encoding always goes through ``tasks``: one core, several GPUs and a cluster are
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from fxpipe.codec import Codec, load_codec
+from fxpipe.codec import Codec, How, load_codec
 from fxpipe.errors import CodecError
-from fxpipe.level import LEVEL_RULE, normalise
+from fxpipe.hearing import Ahead, Heard, Part, hear, level
+from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import log_mel, mel_info
-from fxpipe.renders import RendersIndex, iter_clips, read_renders_index
+from fxpipe.renders import RendersIndex, read_renders_index
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
@@ -54,6 +56,10 @@ from fxtrain.contract import (
 )
 
 BATCH = 32
+GPU_BATCHES = 512
+"""Clips handed to a GPU at a time: several of its batches, so that it need not wait for each."""
+COMPARED = (2, 32, 50)
+"""Clips encoded again in plain fp32: at least, at most, and one of so many."""
 MIN_SHARD_SIZE = 60
 SHARDS_WANTED = 16
 
@@ -91,30 +97,16 @@ def features(
     the level rule, then codec and mel on the same samples.
     """
     rate = codec.info.sample_rate_hz
-    levelled, loudness = [], []
-    for wave in waves:
-        loud, before = normalise(_resample(wave, sample_rate_hz, rate), rate)
-        levelled.append(loud)
-        loudness.append(before)
+    levelled, loudness = zip(*(level(wave, sample_rate_hz, rate) for wave in waves), strict=True)
     codes = codec.encode(np.stack(levelled))
     frames = np.stack([log_mel(loud, rate, mel) for loud in levelled]) if mel else None
-    return codes, frames, loudness
-
-
-def _resample(wave: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    if from_hz == to_hz:
-        return wave
-    import soxr
-
-    resampled: np.ndarray = soxr.resample(wave, from_hz, to_hz, quality="HQ")
-    n = round(len(wave) * to_hz / from_hz)
-    return np.pad(resampled, (0, max(0, n - len(resampled))))[:n]
+    return codes, frames, list(loudness)
 
 
 @functools.lru_cache(maxsize=1)
-def _codec(name: str, device: str, precision: str) -> Codec:
+def _codec(name: str, device: str, precision: str, how: How) -> Codec:
     """Loaded once a process; one thread, because two processes beat two threads (by a tenth)."""
-    return load_codec(name, device=device, precision=precision, n_threads=1)
+    return load_codec(name, device=device, precision=precision, n_threads=1, how=how)
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,26 +123,61 @@ def encode_shard(job: Job) -> Receipt:
     renders = _renders(job["renders"], job["renders_identity"])
     devices = job["devices"]
     device = devices[worker_index() % len(devices)] if len(devices) > 1 else devices[0]
-    codec = _codec(spec.codec, device, spec.precision)
+    codec = _codec(spec.codec, device, spec.precision, How(**job["how"]))
+    rate = codec.info.sample_rate_hz
     mel = mel_info(codec.info) if spec.with_mel else None
-    clips = list(
-        iter_clips(open_folder(job["renders"]), renders, job["split"], job["first"], job["n"])
-    )
     codes, frames, records = [], [], []
-    for begin in range(0, len(clips), BATCH):
-        waves, batch = zip(*clips[begin : begin + BATCH], strict=True)
-        found = features(waves, renders.spec.sample_rate_hz, codec, mel)
-        codes.append(found[0])
-        if found[1] is not None:
-            frames.append(found[1])
-        records += [_record(r, loud) for r, loud in zip(batch, found[2], strict=True)]
+    compared: list[np.ndarray] = []
+    for heard in _heard(job, renders, rate, gpu=device != "cpu"):
+        codes.append(codec.encode(heard.waves))
+        if mel:
+            frames.append(np.stack([log_mel(wave, rate, mel) for wave in heard.waves]))
+        both = zip(heard.records, heard.loudness_lufs, strict=True)
+        records += [_record(record, loud) for record, loud in both]
+        compared += list(heard.waves[: max(0, job["compare"] - len(compared))])
     block = _block(np.concatenate(codes), np.concatenate(frames) if mel else None, records, renders)
     folder = open_folder(job["uri"])
     writer = open_writer(spec.backend, job["shard_size"])
     shard = writer.write(folder, job["split"], job["number"], job["first"], block)
-    receipt = Receipt(job["identity"], shard, {})
+    tally: dict[str, Any] = {"encoder": codec.arithmetic, **codec.usage()}
+    if compared:
+        tally["changed"] = _changed(spec, device, np.stack(compared), block.codes[: len(compared)])
+    receipt = Receipt(job["identity"], shard, tally)
     write_receipt(folder, receipt)
     return receipt
+
+
+def _changed(spec: EncodeSpec, device: str, waves: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
+    """Share of codes per codebook that IEEE fp32 through dac's own layers gives otherwise."""
+    plain = load_codec(spec.codec, device=device, n_threads=1, how=How(exact=True))
+    share = (plain.encode(waves) != codes).mean(axis=(0, 2))
+    return {"clips": len(waves), "share": [round(float(s), 6) for s in share]}
+
+
+@functools.lru_cache(maxsize=1)
+def _ahead() -> Ahead:
+    return Ahead()
+
+
+def _heard(job: Job, renders: RendersIndex, sample_rate_hz: int, gpu: bool) -> Iterator[Heard]:
+    """A shard's clips; on a GPU the shard that probably comes next is begun meanwhile."""
+    folder = open_folder(job["renders"])
+
+    def part(of: Job) -> Part:
+        where = (of["split"], of["first"], of["n"])
+        return Part(job["renders_identity"], *where, sample_rate_hz)
+
+    if not gpu:
+        yield from hear(folder, renders, part(job), BATCH)
+        return
+
+    def work(of: Part) -> Callable[..., list[Heard]]:
+        return lambda each: list(hear(folder, renders, of, GPU_BATCHES, each))
+
+    now = _ahead().take(part(job), work(part(job)))
+    if "next" in job:
+        _ahead().begin(part(job["next"]), work(part(job["next"])))
+    yield from now
 
 
 def _record(record: Record, loudness_lufs: float) -> Record:
@@ -189,29 +216,40 @@ def encode_all(
     on_shard: Callable[[ShardEntry], None],
     *,
     repair: bool = False,
+    how: How | None = None,
 ) -> DatasetIndex:
     """Encode what is not there yet, then write the index. Safe to interrupt and to run again.
 
     ``repair`` reads every byte of what is there and makes again what differs.
     """
-    codec = load_codec(spec.codec, device=devices[0], precision=spec.precision, n_threads=1)
-    identity, recipe = encode_identity(renders, codec.info, spec)
+    info, codebooks = codec_of(spec)
+    identity, recipe = encode_identity(renders, info, spec)
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
-    jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices)
+    how = how or How()
+    jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how)
     done = read_receipts(folder, identity, verify=repair)
     if any(job["name"] not in done for job in jobs):
         folder.delete(INDEX_NAME)
-    common = [folder.write(CODEBOOKS_NAME, pack_npy(codec.codebooks))]
-    common += _prepare(folder, renders, codec.info, spec, size)
+    common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
+    common += _prepare(folder, renders, info, spec, size)
     for receipt in done.values():
         on_shard(receipt.shard)
     for receipt in run_tasks(encode_shard, [j for j in jobs if j["name"] not in done], workers):
         done[receipt.shard.name] = receipt
         on_shard(receipt.shard)
-    shards = tuple(done[job["name"]].shard for job in jobs)
-    index = _index_of(renders, codec.info, spec, identity, recipe, shards, tuple(common))
+    receipts = [done[job["name"]] for job in jobs]
+    changed = [r.tally["changed"] for r in receipts if "changed" in r.tally]
+    if changed:  # measured, not chosen: not part of the identity
+        recipe["changed"] = changed[0]
+    index = _index_of(renders, info, spec, identity, recipe, receipts, tuple(common))
     write_index(folder, index)
     return index
+
+
+def codec_of(spec: EncodeSpec) -> tuple[CodecInfo, np.ndarray]:
+    """(info, codebooks), read where the driver runs, which needs no GPU for it."""
+    plain = load_codec(spec.codec, n_threads=1, how=How(exact=True))
+    return dataclasses.replace(plain.info, precision=spec.precision), plain.codebooks
 
 
 def encode_identity(
@@ -245,7 +283,12 @@ def _jobs(
     identity: str,
     size: int,
     devices: Sequence[str],
+    how: How | None = None,
 ) -> list[Job]:
+    how = how or How()
+    low, high, one_in = COMPARED
+    n = sum(counts.n_samples for counts in renders.counts.values())
+    n_compared = 0 if how.exact else max(low, min(high, n // one_in))
     shared = {
         "renders": renders_folder.uri,
         "renders_identity": renders.identity,
@@ -254,8 +297,10 @@ def _jobs(
         "spec": to_dict(spec),
         "shard_size": size,
         "devices": list(devices),
+        "how": to_dict(how),
+        "compare": 0,
     }
-    return [
+    jobs = [
         shared
         | {
             "name": shard_name(split, number),
@@ -267,6 +312,10 @@ def _jobs(
         for split in SPLITS
         for number, first in enumerate(range(0, renders.counts[split].n_samples, size))
     ]
+    for job, later in zip(jobs, jobs[len(devices) :], strict=False):
+        job["next"] = {key: later[key] for key in ("split", "first", "n")}
+    jobs[0]["compare"] = n_compared
+    return jobs
 
 
 def _prepare(
@@ -304,9 +353,10 @@ def _index_of(
     spec: EncodeSpec,
     identity: str,
     recipe: dict[str, Any],
-    shards: tuple[ShardEntry, ...],
+    receipts: Sequence[Receipt],
     files: tuple[FileEntry, ...],
 ) -> DatasetIndex:
+    encoders = sorted({str(receipt.tally.get("encoder", "unknown")) for receipt in receipts})
     return DatasetIndex(
         identity=identity,
         backend=spec.backend,
@@ -321,7 +371,7 @@ def _index_of(
         licences=renders.licences,
         shareable=renders.shareable,
         counts=renders.counts,
-        shards=shards,
+        shards=tuple(receipt.shard for receipt in receipts),
         files=files,
         recipe=recipe,
         versions=renders.versions
@@ -329,5 +379,6 @@ def _index_of(
             "python": platform.python_version(),
             "fxpipe": version("fxpipe"),
             "codec": codec.backend,
+            "encoder": "; ".join(encoders),
         },
     )

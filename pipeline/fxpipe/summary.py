@@ -72,10 +72,25 @@ def encode_summary(index: DatasetIndex, output: str) -> str:
             counts_table(index.counts),
             f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
             f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else ""),
+            *encoder_lines(index),
             _licence_line(index),
             f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit {output}",
         ]
     )
+
+
+def encoder_lines(index: DatasetIndex) -> list[str]:
+    """How it was encoded, and how many codes plain fp32 would have given otherwise."""
+    lines = [f"encoder: {index.versions['encoder']}"] if "encoder" in index.versions else []
+    changed = index.recipe.get("changed")
+    if isinstance(changed, dict) and changed.get("share"):
+        share = [float(part) for part in changed["share"]]
+        by_book = " ".join(f"{100 * part:.2f}" for part in share)
+        lines.append(
+            f"codes that differ from plain fp32, on {changed.get('clips')} clips: "
+            f"{sum(share) / len(share):.3%}; per cent by codebook: {by_book}"
+        )
+    return lines
 
 
 def _licence_line(index: RendersIndex | DatasetIndex) -> str:

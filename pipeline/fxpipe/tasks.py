@@ -188,7 +188,11 @@ def _without_sigint() -> Iterator[Callable[[], None]]:
 
 
 def worker_index() -> int:
-    """Which local worker this task runs in, from 0; used to give each GPU its own process."""
+    """Which local worker this task runs in, from 0; used to give each GPU its own process.
+
+    A cluster's own workers have names of another kind; each sees its GPU as the first (0).
+    """
     import distributed
 
-    return int(distributed.get_worker().name)
+    name = str(distributed.get_worker().name)
+    return int(name) if name.isdigit() else 0

@@ -15,7 +15,7 @@ import click
 
 from fxpipe.config import parse_fractions, parse_kinds, render_spec
 from fxpipe.console import Progress
-from fxpipe.encode import EncodeSpec, encode_all, encode_identity, shard_size_for
+from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, shard_size_for
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
@@ -104,7 +104,10 @@ def encode_command(
     output: str,
     codec: str,
     gpu: str | None,
-    precision: str,
+    precision: str | None,
+    exact: bool,
+    compile_it: bool | None,
+    max_vram_gb: float | None,
     backend: str,
     with_mel: bool,
     shard_size: int | None,
@@ -115,19 +118,29 @@ def encode_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from fxpipe.codec import CODECS, fetch_weights, load_codec
+    from fxpipe.arithmetic import choose_arithmetic
+    from fxpipe.codec import CODECS, fetch_weights
     from fxpipe.store import open_writer
 
-    devices = _devices(gpu)
-    spec = EncodeSpec(codec, precision, with_mel, backend, shard_size)
     open_writer(backend)
     renders_folder, folder = open_folder(renders), open_folder(output)
     index = read_renders_index(renders_folder)
     n = sum(counts.n_samples for counts in index.counts.values())
+    chosen = choose_arithmetic(
+        gpu=gpu,
+        precision=precision,
+        exact=exact,
+        compile_it=compile_it,
+        max_vram_gb=max_vram_gb,
+        n_clips=n,
+        elsewhere=scheduler is not None,
+    )
+    devices = chosen.devices
+    spec = EncodeSpec(codec, chosen.precision, with_mel, backend, shard_size)
     if dry_run:
         click.echo(
-            f"would encode {n} clips of {renders} with {codec} on {', '.join(devices)} into "
-            f"{output}: {backend} shards of {shard_size_for(spec, n)}"
+            f"would encode {n} clips of {renders} with {codec} in {chosen.precision} on "
+            f"{', '.join(devices)} into {output}: {backend} shards of {shard_size_for(spec, n)}"
         )
         return
     if codec in CODECS:
@@ -138,9 +151,7 @@ def encode_command(
                 f"{error}; the weights of {codec!r} are needed: type 'fxpipe codec fetch {codec}' "
                 "where there is a network, or use '--codec embedded', which is in the package"
             ) from None
-    identity, _ = encode_identity(
-        index, load_codec(codec, device=devices[0], precision=precision).info, spec
-    )
+    identity, _ = encode_identity(index, codec_of(spec)[0], spec)
     if _finished(folder, read_index, identity, overwrite) and not repair:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
@@ -149,7 +160,15 @@ def encode_command(
         with resumable(), Progress(n, "encode") as bar:
             where = Workers(n_workers, scheduler)
             shards = encode_all(
-                renders_folder, index, folder, spec, where, devices, bar.shard, repair=repair
+                renders_folder,
+                index,
+                folder,
+                spec,
+                where,
+                devices,
+                bar.shard,
+                repair=repair,
+                how=chosen.how,
             )
     click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
 
@@ -254,21 +273,7 @@ def resumable() -> Iterator[None]:
         raise
 
 
-def _devices(gpu: str | None) -> Sequence[str]:
-    if gpu is None:
-        return ("cpu",)
-    try:
-        numbers = [int(part) for part in gpu.split(",")]
-    except ValueError:
-        raise UsageError(f"--gpu {gpu!r}: expected a number, or several: 0,1") from None
-    from fxpipe.codec.dac import find_device
-
-    devices = [f"cuda:{number}" for number in numbers]
-    for device in devices:
-        find_device(device)
-    return devices
-
-
 def _summary(index: RendersIndex | DatasetIndex) -> dict[str, Any]:
-    keys = ("kind", "identity", "licences", "shareable", "counts", "redraws", "skipped", "codec")
+    keys = ("kind", "identity", "licences", "shareable", "counts", "redraws", "skipped", "codec",
+            "versions")  # fmt: skip
     return {key: to_dict(getattr(index, key)) for key in keys if hasattr(index, key)}

@@ -15,10 +15,38 @@ import numpy as np
 from fxpipe.errors import CodecError
 from fxtrain.contract import CodecInfo, unknown_name
 
-__all__ = ["CODECS", "PRECISIONS", "Codec", "CodecSpec", "fetch_weights", "load_codec"]
+__all__ = [
+    "CODECS",
+    "PRECISIONS",
+    "Codec",
+    "CodecSpec",
+    "How",
+    "default_precision",
+    "fetch_weights",
+    "load_codec",
+]
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-"""Of the encoder's arithmetic; the quantiser is fp32 always. All but fp32 need a CUDA device."""
+"""Of the encoder's arithmetic; the quantiser is fp32 always. tf32 and fp16 need a CUDA device, bf16
+that or a CPU with bf16 arithmetic."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What may change the time and the last digits, and nothing that is asked for.
+
+    ``exact``: IEEE fp32 through dac's own layers. ``fused``: compile the snake (CPU and GPU), and
+    the whole encoder in bf16 on a CPU. ``max_vram_gb``: cap on a GPU's memory.
+    """
+
+    exact: bool = False
+    fused: bool = False
+    max_vram_gb: float | None = None
+
+
+def default_precision(device: str) -> str:
+    """fp16 on a GPU (a tenth of bf16's error at its speed), fp32 on a CPU."""
+    return "fp16" if device.startswith("cuda") else "fp32"
 
 
 class Codec(Protocol):
@@ -26,6 +54,15 @@ class Codec(Protocol):
 
     info: CodecInfo
     codebooks: np.ndarray
+
+    @property
+    def arithmetic(self) -> str:
+        """How and on what it encodes, for the record."""
+        ...
+
+    def usage(self) -> dict[str, list[int]]:
+        """What a GPU was used for; nothing on a CPU."""
+        ...
 
     def n_frames(self, n_samples: int) -> int:
         """T of ``n_samples``, padded on the right to whole hops (88,200 -> 173 at hop 512)."""
@@ -137,17 +174,19 @@ def load_codec(
     device: str = "cpu",
     precision: str = "fp32",
     n_threads: int | None = None,
+    how: How | None = None,
 ) -> Codec:
     """A codec of `CODECS`, or any DAC checkpoint (``.pth``, or ``.safetensors`` + ``codec.json``).
 
     ``device``: ``cpu``, ``cuda`` or ``cuda:1``. ``n_threads``: CPU threads while encoding (None:
     torch's own choice). A name whose weights are not on this machine is an error that says how to
     fetch them; nothing is downloaded here. Files are read without running code from them.
+    ``how``: see `How`.
 
     Raises:
         CodecError: unknown name, weights missing or unreadable, device or precision not there.
     """
-    from fxpipe.codec import dac, weights
+    from fxpipe.codec import engine, weights
 
     if precision not in PRECISIONS:
         raise CodecError(unknown_name("precision", precision, PRECISIONS))
@@ -164,8 +203,14 @@ def load_codec(
         )
     else:
         raise CodecError(unknown_name("codec", name_or_path, CODECS))
-    return dac.open_codec(
-        name, path, device=device, precision=precision, n_threads=n_threads, sha256=sha256
+    return engine.open_codec(
+        name,
+        path,
+        device=device,
+        precision=precision,
+        n_threads=n_threads,
+        sha256=sha256,
+        how=how,
     )
 
 

@@ -1,4 +1,4 @@
-"""The only door to `dac`: its encoder and quantiser classes, loaded safely, run without a decoder.
+"""The only door to `dac`: its encoder and quantiser classes, loaded safely, without a decoder.
 
 Never used: ``DAC.load`` (runs code found in the file), ``compress`` (cuts the clip in windows,
 which changes the tokens), ``AudioSignal``. Shapes: B batch, K codebook, T frame, N audio sample.
@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib
-import importlib.metadata
 import json
 import sys
 import types
@@ -29,10 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from fxpipe.errors import CodecError
-from fxtrain.contract import CodecInfo, MissingExtraError
-
-CUDA_BATCH = 32
-"""Clips in one forward on a GPU: fixed, because low precision codes depend on the batch shape."""
+from fxtrain.contract import MissingExtraError
 
 _STUBS = ("torchaudio", "torchaudio.functional", "torchaudio.transforms")
 
@@ -101,7 +96,7 @@ def import_dac() -> types.ModuleType:
                 'install the pipeline extra: pip install "fxpipe[pipeline]"'
             ) from error
         # Scripted on import; the eager form is faster and takes other dtypes without recompiling.
-        module.nn.layers.snake = _snake
+        module.nn.layers.snake = snake
     return module
 
 
@@ -127,7 +122,7 @@ def _torchaudio_or_stub() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
-def _snake(x: Tensor, alpha: Tensor) -> Tensor:
+def snake(x: Tensor, alpha: Tensor) -> Tensor:
     """x + sin²(αx)/α, α per channel: x [B, C, T], alpha [1, C, 1] (Liu et al., NeurIPS 2020)."""
     inverse = (alpha.float() + 1e-9).reciprocal()
     if x.dtype == torch.float16:
@@ -252,151 +247,3 @@ def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where:
         ) from error
     remove_weight_norm(model)
     return model.eval().requires_grad_(False)
-
-
-class DacCodec:
-    """A DAC encoder and residual quantiser, ready to encode. Made by `open_codec`."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        info: CodecInfo,
-        *,
-        device: torch.device,
-        n_threads: int | None = None,
-        cuda_batch: int = CUDA_BATCH,
-    ) -> None:
-        self.info = info
-        self._device = device
-        self._n_threads = n_threads
-        self._batch = cuda_batch if device.type == "cuda" else 1
-        parts = model.to(device)
-        self._encoder: nn.Module = parts.get_submodule("encoder")
-        self._quantizer: nn.Module = parts.get_submodule("quantizer")
-        self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(
-            info.precision, torch.float32
-        )
-        self._encoder.to(self._dtype)
-        self.codebooks: np.ndarray = np.stack(
-            [
-                self._quantizer.get_parameter(f"quantizers.{k}.codebook.weight").cpu().numpy()
-                for k in range(info.n_codebooks)
-            ]
-        )
-
-    def n_frames(self, n_samples: int) -> int:
-        return self.info.n_frames(n_samples)
-
-    def encode(self, audio: np.ndarray) -> np.ndarray:
-        """float32 [B, N] at ``info.sample_rate_hz`` -> uint16 [B, K, T]; padded on the right.
-
-        One clip per forward on a CPU (larger batches are slower there), a fixed batch on a GPU.
-        Raises CodecError on other shapes, dtypes, or samples that are not finite.
-        """
-        if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] == 0:
-            raise CodecError(
-                f"codec {self.info.name}: audio is {audio.dtype} {list(audio.shape)}, "
-                "expected float32 [B, N]"
-            )
-        if not np.isfinite(audio).all():
-            raise CodecError(
-                f"codec {self.info.name}: audio holds NaN or infinite samples; "
-                "check the render that made it"
-            )
-        n_clips, n_samples = audio.shape
-        n_frames = self.n_frames(n_samples)
-        parts: list[Tensor] = []
-        with torch.inference_mode(), threads(self._n_threads), self._arithmetic():
-            for first in range(0, n_clips, self._batch):
-                batch = np.zeros((self._batch, n_frames * self.info.hop_samples), np.float32)
-                clips = audio[first : first + self._batch]
-                batch[: len(clips), :n_samples] = clips
-                parts.append(self._forward(torch.from_numpy(batch))[: len(clips)])
-            codes = torch.cat(parts).cpu() if parts else torch.zeros(0)
-        shape = (n_clips, self.info.n_codebooks, n_frames)
-        return codes.numpy().astype(np.uint16).reshape(shape)
-
-    def _forward(self, batch: Tensor) -> Tensor:
-        """float32 [B, N] -> int32 [B, K, T] on the device, not waited for."""
-        if self._device.type == "cuda":
-            batch = batch.pin_memory().to(self._device, non_blocking=True)
-        latents = self._encoder(batch[:, None].to(self._dtype)).float()
-        codes: Tensor = self._quantizer(latents)[1]
-        return codes.to(torch.int32)
-
-    def _arithmetic(self) -> contextlib.AbstractContextManager[None]:
-        """cuDNN convolutions are TF32 unless told otherwise: then fp32 would not be fp32."""
-        if self._device.type != "cuda":
-            return contextlib.nullcontext()
-        flags: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
-            enabled=True, allow_tf32=self.info.precision == "tf32"
-        )
-        return flags
-
-
-@contextlib.contextmanager
-def threads(n_threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if n_threads is None or n_threads == before:
-        yield
-        return
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def find_device(device: str, precision: str = "fp32") -> torch.device:
-    """A torch device that is there. Raises CodecError, saying what to do without it."""
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise CodecError(f"device {device!r}: expected cpu, cuda or cuda:0") from error
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise CodecError(
-            f"no CUDA device {found.index or 0} found: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()}; run without --gpu, or see `fxpipe doctor`"
-        )
-    if found.type not in ("cpu", "cuda"):
-        raise CodecError(f"device {device!r}: expected cpu, cuda or cuda:0")
-    if found.type == "cpu" and precision != "fp32":
-        raise CodecError(
-            f"precision {precision!r} needs a CUDA device; use fp32 on the CPU, or give --gpu"
-        )
-    return found
-
-
-def open_codec(
-    name: str,
-    path: Path,
-    *,
-    device: str = "cpu",
-    precision: str = "fp32",
-    n_threads: int | None = None,
-    sha256: str | None = None,
-) -> DacCodec:
-    """Check, read and seat a checkpoint; ``sha256``: what it must hash to. Raises CodecError."""
-    where = find_device(device, precision)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 is not None and digest != sha256:
-        raise CodecError(
-            f"{path}: sha256 is {digest}, expected {sha256} for codec {name!r}; "
-            f"delete the file and type 'fxpipe codec fetch {name}'"
-        )
-    architecture, state = read_checkpoint(path)
-    model = load_encoder(architecture, state, str(path))
-    version = importlib.metadata.version("descript-audio-codec")
-    info = CodecInfo(
-        name=name,
-        weights_sha256=digest,
-        sample_rate_hz=architecture.sample_rate,
-        hop_samples=architecture.hop_samples,
-        n_codebooks=architecture.n_codebooks,
-        codebook_size=architecture.codebook_size,
-        codebook_dim=architecture.codebook_dim,
-        precision=precision,
-        backend=f"descript-audio-codec {version} / torch {torch.__version__}",
-    )
-    return DacCodec(model, info, device=where, n_threads=n_threads)

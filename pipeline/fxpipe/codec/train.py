@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fxpipe.codec import CODECS, dac
+from fxpipe.codec import CODECS, dac, engine
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
 from fxpipe.codec.loss import MelHead, MelLoss, mel_error_db
 from fxpipe.errors import CodecError
@@ -272,7 +272,7 @@ def train_codec(
 
     began = time.monotonic()
     run_dir.mkdir(parents=True, exist_ok=True)
-    with dac.threads(n_threads):
+    with engine.threads(n_threads):
         run = _resume(run_dir, config)
         source = batches(run.step)
         with SummaryWriter(str(run_dir)) as board:

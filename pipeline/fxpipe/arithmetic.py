@@ -1,0 +1,81 @@
+"""Options of ``fxpipe encode`` -> devices, precision and how it is computed. No torch at import."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from fxpipe.codec import PRECISIONS, How, default_precision
+from fxtrain.contract import UsageError, unknown_name
+
+COMPILE_FROM_CLIPS = 2000
+"""Compiling takes each worker 10 to 20 s and saves a fifth of the work on a clip."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    devices: tuple[str, ...]
+    precision: str
+    how: How
+
+
+def choose_arithmetic(
+    *,
+    gpu: str | None,
+    precision: str | None,
+    exact: bool,
+    compile_it: bool | None,
+    max_vram_gb: float | None,
+    n_clips: int,
+    elsewhere: bool,
+) -> Arithmetic:
+    """``elsewhere``: on a cluster's workers, whose devices and compilers cannot be seen from here.
+
+    Raises UsageError, and CodecError where a device or its arithmetic is not there.
+    """
+    devices = _devices(gpu)
+    if max_vram_gb is not None and gpu is None:
+        raise UsageError("--max-vram caps a GPU's memory; give --gpu too, or leave it away")
+    if exact and precision not in (None, "fp32"):
+        raise UsageError(f"--exact means fp32, and --precision says {precision}; give one of them")
+    chosen = "fp32" if exact else precision or default_precision(devices[0])
+    if chosen not in PRECISIONS:
+        raise UsageError(unknown_name("precision", chosen, PRECISIONS))
+    if not elsewhere:
+        from fxpipe.codec.engine import find_device
+
+        for device in devices:
+            find_device(device, chosen)
+    # Not worth having without: bf16 on a CPU is slow until it is compiled.
+    wanted = n_clips >= COMPILE_FROM_CLIPS or (gpu is None and chosen == "bf16")
+    fused = not exact and (wanted if compile_it is None else compile_it)
+    if fused and gpu is None and not elsewhere and not _has_compiler():
+        click.echo(
+            "warning: no C++ compiler found, so nothing is compiled and encoding is slower; "
+            "install g++, or say --no-compile",
+            err=True,
+        )
+        fused = False
+    return Arithmetic(devices, chosen, How(exact, fused, max_vram_gb))
+
+
+def _devices(gpu: str | None) -> tuple[str, ...]:
+    if gpu is None:
+        return ("cpu",)
+    try:
+        numbers = [int(part) for part in gpu.split(",")]
+    except ValueError:
+        raise UsageError(f"--gpu {gpu!r}: expected a number, or several: 0,1") from None
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise UsageError(f"--gpu {gpu!r}: expected different numbers from 0")
+    return tuple(f"cuda:{number}" for number in numbers)
+
+
+def _has_compiler() -> bool:
+    """What torch.compile looks for: $CXX, else g++ (clang++ on a Mac)."""
+    names: Sequence[str] = (os.environ["CXX"],) if os.environ.get("CXX") else ("g++", "clang++")
+    return any(shutil.which(name) for name in names)

@@ -1,0 +1,227 @@
+"""A checkpoint made ready to encode: which device, which arithmetic, and the codec itself.
+
+Shapes: B batch, K codebook, T frame, N audio sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fxpipe.codec import How, tiled
+from fxpipe.codec.dac import load_encoder, read_checkpoint
+from fxpipe.codec.gpu import GpuForward, finite
+from fxpipe.codec.tiled import EAGER, Pointwise, TiledEncoder
+from fxpipe.errors import CodecError
+from fxtrain.contract import CodecInfo
+
+Forward = Callable[[np.ndarray, int], Tensor]
+"""float32 [B, N] and what N is padded to, whole hops -> codes [B, K, T]."""
+
+
+class DacCodec:
+    """A DAC encoder and residual quantiser, ready to encode. Made by `open_codec`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        info: CodecInfo,
+        *,
+        device: torch.device,
+        n_threads: int | None = None,
+        how: How | None = None,
+    ) -> None:
+        self.info = info
+        self._n_threads = n_threads
+        self._how = how = how or How()
+        self._one_at_a_time = threading.Lock()
+        encoder, quantizer = model.get_submodule("encoder"), model.get_submodule("quantizer")
+        self.codebooks: np.ndarray = np.stack(
+            [
+                quantizer.get_parameter(f"quantizers.{k}.codebook.weight").numpy()
+                for k in range(info.n_codebooks)
+            ]
+        )
+        self.gpu: GpuForward | None = None
+        self._forward: Forward
+        if device.type == "cuda":
+            self.gpu = GpuForward(
+                encoder, quantizer, device=device, precision=info.precision, how=how
+            )
+            self._forward = self.gpu
+        else:
+            self._forward = cpu_forward(encoder, quantizer, info.precision, how)
+
+    @property
+    def arithmetic(self) -> str:
+        """How and where it is done, for the record: what may change a code's last digit."""
+        if self.gpu is not None:
+            batches = " and ".join(map(str, sorted(self.gpu.batches_used)))
+            return f"{self.info.precision}, batch {batches}, on {self.gpu.name}"
+        layers = "dac's layers" if self._how.exact or self.info.precision == "bf16" else "tiled"
+        fused = ", compiled" if self._how.fused else ""
+        capability = torch.backends.cpu.get_cpu_capability()
+        return f"{self.info.precision}, {layers}{fused}, on a CPU with {capability}"
+
+    def usage(self) -> dict[str, list[int]]:
+        """On a GPU: the batches that were run, and the most memory held, in bytes."""
+        if self.gpu is None:
+            return {}
+        return {"batches": sorted(self.gpu.batches_used), "peak_vram": [self.gpu.peak_bytes]}
+
+    def n_frames(self, n_samples: int) -> int:
+        return self.info.n_frames(n_samples)
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """float32 [B, N] at ``info.sample_rate_hz`` -> uint16 [B, K, T]; padded on the right.
+
+        One clip per forward on a CPU (larger batches are slower there), a fixed batch on a GPU.
+        Raises CodecError on other shapes, dtypes, or samples that are not finite.
+        """
+        if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] == 0:
+            raise CodecError(
+                f"codec {self.info.name}: audio is {audio.dtype} {list(audio.shape)}, "
+                "expected float32 [B, N]"
+            )
+        n_clips, n_samples = audio.shape
+        n_frames = self.n_frames(n_samples)
+        codes = np.zeros((n_clips, self.info.n_codebooks, n_frames), np.uint16)
+        if n_clips:
+            with self._one_at_a_time, torch.inference_mode(), threads(self._n_threads):
+                codes[:] = self._forward(audio, n_frames * self.info.hop_samples).numpy()
+        return codes
+
+
+def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: How) -> Forward:
+    """fp32: tile by tile; ``how.exact``: dac's own layers; bf16: those, compiled, under autocast.
+
+    Whatever the encoder, the quantiser is dac's own, in fp32.
+    """
+    latents_of: Callable[[Tensor], Tensor]
+    if precision == "bf16":
+        whole = torch.compile(encoder, dynamic=False) if how.fused else encoder
+
+        def latents_of(wave: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return whole(wave[None, None])[0].float()  # type: ignore[no-any-return]
+    elif how.exact:
+
+        def latents_of(wave: Tensor) -> Tensor:
+            return encoder(wave[None, None])[0]  # type: ignore[no-any-return]
+    else:
+        latents_of = TiledEncoder(encoder, pointwise(how.fused))
+
+    def forward(audio: np.ndarray, n_padded: int) -> Tensor:
+        codes: list[Tensor] = []
+        for clip in audio:
+            wave = torch.zeros(n_padded)
+            wave[: len(clip)] = torch.from_numpy(finite(clip))
+            codes.append(quantizer(latents_of(wave)[None])[1])
+        return torch.cat(codes)
+
+    return forward
+
+
+def pointwise(fused: bool) -> Pointwise:
+    """The snake as one compiled loop, or in plain torch where that does not compile."""
+    if not fused:
+        return EAGER
+    try:
+        import torch._inductor.config
+
+        with torch._inductor.config.patch(compile_threads=1), torch.inference_mode():
+            compiled = tiled.compiled_pointwise()
+            channel, rows = torch.ones(4), [torch.ones(6, 4) for _ in range(3)]
+            compiled.enter(rows[0], channel.clone(), channel, channel.clone(), rows[1], rows[2])
+            compiled.leave(rows[0], rows[1], channel, channel.clone(), rows[2])
+    except Exception:  # a compiler that is missing or broken shows in a dozen types
+        return EAGER
+    return compiled
+
+
+@contextlib.contextmanager
+def threads(n_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if n_threads is None or n_threads == before:
+        yield
+        return
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def find_device(device: str, precision: str = "fp32") -> torch.device:
+    """A torch device that is there. Raises CodecError, saying what to do without it."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise CodecError(f"device {device!r}: expected cpu, cuda or cuda:0") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise CodecError(
+            f"no CUDA device {found.index or 0} found: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()}; run without --gpu, or see `fxpipe doctor`"
+        )
+    if found.type not in ("cpu", "cuda"):
+        raise CodecError(f"device {device!r}: expected cpu, cuda or cuda:0")
+    if found.type == "cpu" and precision in ("tf32", "fp16"):
+        raise CodecError(
+            f"precision {precision!r} needs a CUDA device; use fp32 on the CPU, or give --gpu"
+        )
+    if found.type == "cpu" and precision == "bf16" and not cpu_has_bf16():
+        raise CodecError(
+            "precision 'bf16': this CPU has no bf16 arithmetic (avx512_bf16 or amx_bf16), so it "
+            "would be slower than fp32 and less exact; leave --precision away"
+        )
+    return found
+
+
+def cpu_has_bf16() -> bool:
+    """Whether bf16 matrix products are quicker than fp32 here: told by the CPU's own flags."""
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in tests)
+
+
+def open_codec(
+    name: str,
+    path: Path,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    n_threads: int | None = None,
+    sha256: str | None = None,
+    how: How | None = None,
+) -> DacCodec:
+    """Check, read and seat a checkpoint; ``sha256``: what it must hash to. Raises CodecError."""
+    where = find_device(device, precision)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise CodecError(
+            f"{path}: sha256 is {digest}, expected {sha256} for codec {name!r}; "
+            f"delete the file and type 'fxpipe codec fetch {name}'"
+        )
+    architecture, state = read_checkpoint(path)
+    model = load_encoder(architecture, state, str(path))
+    version = importlib.metadata.version("descript-audio-codec")
+    info = CodecInfo(
+        name=name,
+        weights_sha256=digest,
+        sample_rate_hz=architecture.sample_rate,
+        hop_samples=architecture.hop_samples,
+        n_codebooks=architecture.n_codebooks,
+        codebook_size=architecture.codebook_size,
+        codebook_dim=architecture.codebook_dim,
+        precision=precision,
+        backend=f"descript-audio-codec {version} / torch {torch.__version__}",
+    )
+    return DacCodec(model, info, device=where, n_threads=n_threads, how=how)

@@ -1,0 +1,272 @@
+"""Encoding on a GPU: fixed batches, copies beside the arithmetic, a cap on memory.
+
+The encoder runs in fp16, bf16, tf32 or fp32, channels last; the quantiser in IEEE fp32 always.
+Codes in low precision depend on the shape of the batch, so the batch is fixed, the last one is
+filled up with silence, and what it was is written down. Shapes: B batch, C channel, N sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fxpipe.codec import How
+from fxpipe.codec.dac import snake
+from fxpipe.errors import CodecError
+
+BATCH = 32
+"""Clips in one forward: fixed unless memory is short."""
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+GB = 10**9
+
+
+class GpuForward:
+    """float32 [B, N] on the host -> codes [B, K, T] on the host, in batches of ``batch``.
+
+    ``device`` may be a CPU: the same logic without streams, for tests.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        quantizer: nn.Module,
+        *,
+        device: torch.device,
+        precision: str,
+        how: How,
+        batch: int | None = None,
+    ) -> None:
+        self._device, self._precision = device, precision
+        self._dtype = DTYPES.get(precision, torch.float32)
+        self._encoder = encoder.to(device, self._dtype)
+        self._quantizer = quantizer.to(device)
+        self._snake = _fused_snake() if how.fused and device.type == "cuda" else snake
+        self._layers_as_shipped = how.exact
+        self._max_bytes = None if how.max_vram_gb is None else int(how.max_vram_gb * GB)
+        self.batch = batch or BATCH
+        self.batches_used: set[int] = set()
+        self._sized = batch is not None or self._max_bytes is None
+        if device.type == "cuda":
+            self._copies: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            if self._max_bytes is not None:
+                total = torch.cuda.get_device_properties(device).total_memory
+                torch.cuda.set_per_process_memory_fraction(
+                    min(1.0, self._max_bytes / total), device
+                )
+
+    @property
+    def name(self) -> str:
+        cuda = self._device.type == "cuda"
+        return torch.cuda.get_device_name(self._device) if cuda else str(self._device)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most memory that torch held on the device."""
+        if self._device.type != "cuda":
+            return 0
+        return int(torch.cuda.max_memory_reserved(self._device))
+
+    def __call__(self, audio: np.ndarray, n_padded: int) -> Tensor:
+        if not self._sized:
+            self.batch = self._batch_that_fits(n_padded)
+            self._sized = True
+        done: list[Tensor] = []
+        first = 0
+        with self._here():
+            while first < len(audio):
+                try:
+                    done += self._run(audio[first:], n_padded)
+                    first = len(audio)
+                except _OutOfMemoryAt as short:
+                    done += short.finished
+                    first += sum(len(codes) for codes in short.finished)
+                    self._halve()
+        return torch.cat(done)
+
+    def _run(self, audio: np.ndarray, n_padded: int) -> list[Tensor]:
+        """All of ``audio`` in batches of one size; what is finished survives running out."""
+        pending: list[tuple[Tensor, int]] = []
+        feeder = _Feeder(self._device, self.batch, n_padded, getattr(self, "_copies", None))
+        try:
+            for begin in range(0, len(audio), self.batch):
+                clips = audio[begin : begin + self.batch]
+                codes = self._forward(feeder.put(clips))
+                pending.append((_to_host(codes), len(clips)))
+        except torch.OutOfMemoryError:
+            del feeder
+            raise _OutOfMemoryAt(self._finish(pending)) from None
+        return self._finish(pending)
+
+    def _finish(self, pending: list[tuple[Tensor, int]]) -> list[Tensor]:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        if pending:
+            self.batches_used.add(self.batch)
+        return [codes[:n] for codes, n in pending]
+
+    def _forward(self, batch: Tensor) -> Tensor:
+        with fp32_arithmetic("tf32" if self._precision == "tf32" else "ieee"):
+            x = batch[:, None].to(self._dtype)
+            if self._layers_as_shipped:
+                latents = self._encoder(x)
+            else:
+                latents = channels_last(self._encoder, x[:, :, None], self._snake)[:, :, 0]
+        with fp32_arithmetic("ieee"):
+            codes: Tensor = self._quantizer(latents.float().contiguous())[1]
+        return codes.to(torch.int32)
+
+    def _halve(self) -> None:
+        if self.batch == 1:
+            raise CodecError(
+                "the GPU has no memory for a single clip; give --max-vram more room, close what "
+                "else runs on it, or leave --gpu away"
+            )
+        self.batch //= 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _batch_that_fits(self, n_padded: int) -> int:
+        """Measured on one and on two clips; whatever else is held counts as fixed."""
+        assert self._max_bytes is not None
+        peaks = [self._peak_of(n, n_padded) for n in (1, 2)]
+        return batch_under(self._max_bytes, peaks[0], peaks[1])
+
+    def _peak_of(self, n_clips: int, n_padded: int) -> int:
+        if self._device.type != "cuda":
+            raise CodecError("memory can be measured on a CUDA device only")
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self._device)
+        try:
+            with self._here():
+                self._forward(torch.zeros(n_clips, n_padded, device=self._device))
+        except torch.OutOfMemoryError:
+            return GB * 10**6
+        torch.cuda.synchronize(self._device)
+        return int(torch.cuda.max_memory_reserved(self._device))
+
+    def _here(self) -> contextlib.AbstractContextManager[Any]:
+        cuda = self._device.type == "cuda"
+        return torch.cuda.device(self._device) if cuda else contextlib.nullcontext()
+
+
+def finite(audio: np.ndarray) -> np.ndarray:
+    """The same audio. Raises CodecError where a sample is no number."""
+    if not np.isfinite(audio).all():
+        raise CodecError("audio holds NaN or infinite samples; check the render that made it")
+    return audio
+
+
+class _OutOfMemoryAt(Exception):  # noqa: N818 - caught two lines above; not an error of ours
+    def __init__(self, finished: list[Tensor]) -> None:
+        self.finished = finished
+
+
+def batch_under(max_bytes: int, peak_of_one: int, peak_of_two: int) -> int:
+    """The largest power of two up to `BATCH` whose memory stays below nine tenths of the cap."""
+    a_clip = max(1, peak_of_two - peak_of_one)
+    room = int(0.9 * max_bytes) - (peak_of_one - a_clip)
+    batch = BATCH
+    while batch > 1 and batch * a_clip > room:
+        batch //= 2
+    return batch
+
+
+class _Feeder:
+    """Two page-locked buffers in turn: one is filled and copied while the GPU works on the other's
+    clips."""
+
+    def __init__(self, device: torch.device, batch: int, n_samples: int, stream: Any) -> None:
+        self._device, self._stream, self._turn = device, stream, 0
+        cuda = device.type == "cuda"
+        self._hosts = [torch.zeros(batch, n_samples, pin_memory=cuda) for _ in range(2)]
+        self._copied: list[Any] = [None, None]
+
+    def put(self, clips: np.ndarray) -> Tensor:
+        """Clips on the device, filled up with silence; the current stream waits for the copy."""
+        host, turn = self._hosts[self._turn], self._turn
+        self._turn = 1 - turn
+        if self._copied[turn] is not None:
+            self._copied[turn].synchronize()
+        host.zero_()
+        host[: len(clips), : clips.shape[1]] = torch.from_numpy(finite(clips))
+        if self._device.type != "cuda":
+            return host.clone()
+        with torch.cuda.stream(self._stream):
+            there = host.to(self._device, non_blocking=True)
+            self._copied[turn] = self._stream.record_event()
+        now = torch.cuda.current_stream(self._device)
+        now.wait_event(self._copied[turn])
+        there.record_stream(now)
+        return there
+
+
+def _to_host(codes: Tensor) -> Tensor:
+    if codes.device.type != "cuda":
+        return codes
+    host = torch.empty(codes.shape, dtype=codes.dtype, pin_memory=True)
+    return host.copy_(codes, non_blocking=True)
+
+
+def channels_last(
+    module: nn.Module, x: Tensor, snake: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """dac's encoder on [B, C, 1, N] in channels-last memory, the layout tensor cores read."""
+    if isinstance(module, nn.Conv1d):
+        weight = module.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(
+            x, weight, module.bias, (1, *module.stride), (0, int(module.padding[0])),
+            (1, *module.dilation),
+        )  # fmt: skip
+    if hasattr(module, "alpha"):
+        return snake(x, module.get_parameter("alpha")[..., None])
+    y = x
+    for child in module.children():
+        y = channels_last(child, y, snake)
+    return x + y if type(module).__name__ == "ResidualUnit" else y
+
+
+def _fused_snake() -> Callable[[Tensor, Tensor], Tensor]:
+    """The snake as one kernel; in plain torch where Triton is missing or fails."""
+    compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(snake, dynamic=True)
+    try:
+        with torch.inference_mode():
+            x = torch.ones(2, 4, 1, 64, device="cuda", dtype=torch.float16)
+            compiled(x, torch.ones(1, 4, 1, 1, device="cuda", dtype=torch.float16))
+    except Exception:  # dynamo, Triton and the driver raise what they like
+        return snake
+    return compiled
+
+
+@contextlib.contextmanager
+def fp32_arithmetic(kind: str) -> Iterator[None]:
+    """What fp32 means in cuDNN and cuBLAS: ``ieee`` or ``tf32``; given back afterwards.
+
+    torch's default for convolutions is tf32: fp32 would not be fp32.
+    """
+    places: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", None)]
+    if all(hasattr(place, "fp32_precision") for place in places):
+        before = [place.fp32_precision for place in places]
+        try:
+            for place in places:
+                place.fp32_precision = kind
+            yield
+        finally:
+            for place, value in zip(places, before, strict=True):
+                place.fp32_precision = value
+        return
+    older: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]  # torch before 2.9
+    flags = [place.allow_tf32 for place in older]
+    try:
+        for place in older:
+            place.allow_tf32 = kind == "tf32"
+        yield
+    finally:
+        for place, flag in zip(older, flags, strict=True):
+            place.allow_tf32 = flag

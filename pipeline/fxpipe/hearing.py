@@ -1,0 +1,104 @@
+"""Clips on their way to the codec: read, resampled, levelled; on a GPU ahead of time.
+
+A CPU encodes a clip in a second and reads it in a few milliseconds: one after the other. A GPU
+encodes two thousand a second, more than one core can level: several threads do it (scipy's filters
+let go of the interpreter), and while the GPU works on one shard they prepare the next.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from fxpipe.level import normalise
+from fxpipe.renders import RendersIndex, iter_clips
+from fxtrain.contract import Folder, Record
+
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Heard:
+    """``waves`` float32 [B, N] at the codec's rate and the level rule; loudness before, LUFS."""
+
+    waves: np.ndarray
+    records: list[Record]
+    loudness_lufs: list[float]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips ``first .. first + n`` of a split of renders, for a codec of ``sample_rate_hz``."""
+
+    identity: str
+    split: str
+    first: int
+    n: int
+    sample_rate_hz: int
+
+
+def level(wave: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, float]:
+    """(resampled and at the level rule, loudness before)."""
+    return normalise(_resample(wave, from_hz, to_hz), to_hz)
+
+
+def _resample(wave: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    if from_hz == to_hz:
+        return wave
+    import soxr
+
+    resampled: np.ndarray = soxr.resample(wave, from_hz, to_hz, quality="HQ")
+    n = round(len(wave) * to_hz / from_hz)
+    return np.pad(resampled, (0, max(0, n - len(resampled))))[:n]
+
+
+def hear(
+    folder: Folder,
+    renders: RendersIndex,
+    part: Part,
+    batch: int,
+    each: Callable[..., Any] = map,
+) -> Iterator[Heard]:
+    """Batches of a part, in order. ``each``: ``map``, or that of a pool of threads."""
+    clips = iter_clips(folder, renders, part.split, part.first, part.n)
+    while found := list(islice(clips, batch)):
+        waves, records = zip(*found, strict=True)
+        rates = (renders.spec.sample_rate_hz, part.sample_rate_hz)
+        levelled = list(each(lambda wave, rates=rates: level(wave, *rates), waves))
+        yield Heard(
+            np.stack([wave for wave, _ in levelled]), list(records), [loud for _, loud in levelled]
+        )
+
+
+class Ahead:
+    """One piece of work done in advance, in threads. Asked for another piece, it does that."""
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        self._n_threads = n_threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
+        self._pool = ThreadPoolExecutor(self._n_threads, "level")
+        self._reader = ThreadPoolExecutor(1, "read")
+        self._key: Hashable = None
+        self._work: Future[list[Heard]] | None = None
+        self._lock = threading.Lock()
+
+    def take(self, key: Hashable, work: Callable[..., list[Heard]]) -> list[Heard]:
+        """What ``work(map)`` gives, whether it was begun before or not."""
+        with self._lock:
+            begun, self._work = self._work, None
+            known = self._key == key
+        if begun is not None and known:
+            return begun.result()
+        if begun is not None:
+            begun.cancel()
+        return work(self._pool.map)
+
+    def begin(self, key: Hashable, work: Callable[..., list[Heard]]) -> None:
+        with self._lock:
+            self._key, self._work = key, self._reader.submit(work, self._pool.map)

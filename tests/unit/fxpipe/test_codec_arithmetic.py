@@ -1,0 +1,370 @@
+"""How codes are computed: tiled convolutions, precision, batches and memory of a GPU."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fxpipe import arithmetic as ar
+from fxpipe.codec import CODECS, How, dac, default_precision, engine, gpu, load_codec, tiled
+from fxpipe.codec.weights import find_weights
+from fxpipe.errors import CodecError
+from fxpipe.hearing import Ahead
+from fxtrain.contract import UsageError
+
+RATES = {"44khz": [2, 4, 8, 8], "24khz": [2, 4, 5, 8]}
+
+
+def notes(n_clips: int, n_samples: int, seed: int = 0) -> np.ndarray:
+    """Decaying partials over noise: nearer to a guitar than noise alone."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(n_samples) / 44_100
+    waves = [
+        sum(
+            rng.uniform(0.05, 0.3) * np.exp(-rng.uniform(1, 6) * t) * np.sin(2 * np.pi * f * k * t)
+            for k in range(1, 7)
+        )
+        + 0.003 * rng.standard_normal(n_samples)
+        for f in rng.uniform(80, 600, n_clips)
+    ]
+    return np.stack(waves).astype(np.float32)
+
+
+def seeded(**kwargs) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = dac.build(dac.Architecture(**kwargs))
+    return dac.remove_weight_norm(model).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("n_out", "n_taps"), [(6, 7), (4, 7), (4, 3), (4, 2), (2, 2), (1, 1)])
+def test_toom_cook_is_exact_in_the_sense_of_algebra(n_out, n_taps):
+    rng = np.random.default_rng(0)
+    data, taps = rng.standard_normal(n_out + n_taps - 1), rng.standard_normal(n_taps)
+    out, evaluate, transform = (m.numpy() for m in tiled.toom_cook(n_out, n_taps))
+    found = out @ ((evaluate @ taps) * (transform @ data))
+    np.testing.assert_allclose(found, np.correlate(data, taps), rtol=1e-9, atol=1e-10)
+
+
+def test_sine_squared_is_a_sine_squared():
+    turns = torch.linspace(-0.5, 0.5, 1001, dtype=torch.float64)
+    found = sum(c * turns.square() ** (k + 1) for k, c in enumerate(tiled._sine_squared_terms()))
+    assert float((found - torch.sin(torch.pi * turns).square()).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("rates", RATES.values(), ids=RATES)
+@pytest.mark.parametrize("n_frames", [1, 2, 5, 23])
+def test_tiles_give_the_latents_of_dac(rates, n_frames, monkeypatch):
+    """Clips shorter than a filter, and several tiles a layer."""
+    monkeypatch.setattr(tiled, "TILE_ELEMENTS", 4096)
+    model = seeded(encoder_dim=8, encoder_rates=tuple(rates))
+    encoder = model.get_submodule("encoder")
+    ours = tiled.TiledEncoder(encoder)
+    with torch.inference_mode():
+        for wave in torch.from_numpy(notes(2, n_frames * int(np.prod(rates)))):
+            expected = encoder(wave[None, None])[0]
+            found = ours(wave)
+            assert found.shape == expected.shape
+            assert float((found - expected).norm() / expected.norm()) < 2e-5
+
+
+def test_the_second_clip_hears_nothing_of_the_first():
+    model = seeded(encoder_dim=8)
+    ours = tiled.TiledEncoder(model.get_submodule("encoder"))
+    with torch.inference_mode():
+        quiet = ours(torch.zeros(5120)).clone()
+        ours(torch.ones(10_240))
+        torch.testing.assert_close(ours(torch.zeros(5120)), quiet, rtol=0, atol=0)
+
+
+def shipped(model: torch.nn.Module, clips: np.ndarray) -> np.ndarray:
+    """dac's own classes as they are, in one batch, padded as ``DAC.preprocess`` pads."""
+    padded = np.pad(clips, ((0, 0), (0, -clips.shape[1] % 512)))
+    with torch.inference_mode():
+        latents = model.get_submodule("encoder")(torch.from_numpy(padded)[:, None])
+        return model.get_submodule("quantizer")(latents)[1].numpy()
+
+
+@pytest.fixture(scope="module")
+def embedded_model():
+    path = find_weights(CODECS["embedded"])
+    return dac.load_encoder(*dac.read_checkpoint(path), "embedded")
+
+
+def test_every_mode_of_a_cpu_gives_the_codes_of_dac_on_the_embedded_codec(embedded_model):
+    clips = notes(6, 88_200)
+    expected = shipped(embedded_model, clips)
+    exact = load_codec("embedded", n_threads=1, how=How(exact=True)).encode(clips)
+    np.testing.assert_array_equal(exact, expected)
+    found = load_codec("embedded", n_threads=1).encode(clips)
+    assert (found == expected).mean() >= 0.999
+    assert len(np.unique(expected)) > 300  # else equality would say little
+
+
+def test_every_mode_of_a_cpu_gives_the_codes_of_dac_on_a_seeded_model():
+    model = seeded(encoder_dim=12)
+    clips = notes(3, 88_200, seed=1)
+    expected = shipped(model, clips)
+    for how in (How(), How(exact=True)):
+        forward = engine.cpu_forward(*model.children(), "fp32", how)
+        with torch.inference_mode():
+            found = forward(clips, 88_576).numpy()
+        assert found.shape == expected.shape
+        assert (found == expected).mean() >= 0.999
+
+
+def test_without_a_compiler_that_works_the_snake_stays_eager(monkeypatch):
+    def broken():
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(tiled, "compiled_pointwise", broken)
+    assert engine.pointwise(True) is tiled.EAGER
+    assert engine.pointwise(False) is tiled.EAGER
+
+
+def test_bf16_is_refused_on_a_cpu_that_would_be_slower_with_it(monkeypatch):
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: False)
+    with pytest.raises(CodecError, match=r"no bf16 arithmetic.*slower"):
+        load_codec("embedded", precision="bf16")
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    codec = load_codec("embedded", precision="bf16", n_threads=1)
+    clips = notes(1, 22_050)
+    changed = (codec.encode(clips) != load_codec("embedded", n_threads=1).encode(clips)).mean()
+    assert 0 < changed < 0.5
+
+
+class Memory(torch.nn.Module):
+    """An encoder for which ``limit`` clips at a time are all that fit."""
+
+    def __init__(self, encoder: torch.nn.Module, limit: int) -> None:
+        super().__init__()
+        self.encoder, self.limit, self.shapes = encoder, limit, []
+
+    def forward(self, x):
+        self.shapes.append(tuple(x.shape))
+        if len(x) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.encoder(x)
+
+
+def on_gpu(limit: int, *, batch: int) -> tuple[gpu.GpuForward, Memory]:
+    """GpuForward on a CPU that stands for a GPU."""
+    encoder, quantizer = seeded(encoder_dim=8).children()
+    memory = Memory(encoder, limit)
+    forward = gpu.GpuForward(
+        memory,
+        quantizer,
+        device=torch.device("cpu"),
+        precision="fp32",
+        how=How(exact=True),
+        batch=batch,
+    )
+    return forward, memory
+
+
+def test_running_out_of_memory_halves_the_batch_and_goes_on():
+    clips = notes(11, 3000)
+    forward, memory = on_gpu(2, batch=8)
+    expected = on_gpu(11, batch=1)[0](clips, 3072)
+    with torch.inference_mode():
+        found = forward(clips, 3072)
+        again = forward(clips[:2], 3072)
+    assert (found == expected).float().mean() >= 0.999
+    assert (again == found[:2]).float().mean() >= 0.999
+    assert forward.batch == 2
+    assert forward.batches_used == {2}
+    assert [shape[0] for shape in memory.shapes] == [8, 4, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_what_was_finished_before_memory_ran_out_is_kept():
+    clips = notes(7, 2000)
+    forward, memory = on_gpu(4, batch=4)
+    expected = forward(clips, 2048)
+    calls = len(memory.shapes)
+
+    class Later(Memory):
+        def forward(self, x):
+            self.limit = 4 if len(self.shapes) < 1 else 2
+            return super().forward(x)
+
+    late = Later(memory.encoder, 4)
+    forward._encoder = late
+    found = forward(clips, 2048)
+    assert calls == 2
+    assert [shape[0] for shape in late.shapes] == [4, 4, 2, 2]
+    assert forward.batches_used == {2, 4}
+    assert (found == expected).float().mean() >= 0.999
+
+
+def test_a_gpu_without_room_for_one_clip_says_so():
+    with pytest.raises(CodecError, match=r"no memory for a single clip.*--max-vram"):
+        on_gpu(0, batch=4)[0](notes(1, 600), 1024)
+
+
+def test_the_last_batch_is_filled_up_with_silence():
+    forward, memory = on_gpu(8, batch=4)
+    found = forward(notes(5, 1000), 1024)
+    assert memory.shapes == [(4, 1, 1024)] * 2
+    assert found.shape == (5, 9, 2)
+
+
+def test_audio_that_is_no_number_is_refused_on_a_gpu_too():
+    clips = notes(3, 1000)
+    clips[2, 5] = np.inf
+    with pytest.raises(CodecError, match="NaN or infinite"):
+        on_gpu(8, batch=2)[0](clips, 1024)
+
+
+def test_channels_last_gives_the_latents_of_dac():
+    encoder = seeded(encoder_dim=8).get_submodule("encoder")
+    x = torch.from_numpy(notes(2, 5120))[:, None]
+    with torch.inference_mode():
+        expected = encoder(x)
+        found = gpu.channels_last(encoder, x[:, :, None], dac.snake)[:, :, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_both_layouts_of_a_gpu_give_the_same_codes():
+    clips = notes(3, 44_100)
+    plain = on_gpu(9, batch=2)[0](clips, 44_544)
+    encoder, quantizer = seeded(encoder_dim=8).children()
+    planar = gpu.GpuForward(
+        encoder, quantizer, device=torch.device("cpu"), precision="fp32", how=How(), batch=2
+    )
+    with torch.inference_mode():
+        assert (planar(clips, 44_544) == plain).float().mean() >= 0.999
+
+
+@settings(deadline=None)
+@given(cap=st.integers(10**8, 10**11), one=st.integers(10**6, 10**10), more=st.integers(0, 10**10))
+def test_the_batch_stays_under_the_cap(cap, one, more):
+    batch = gpu.batch_under(cap, one, one + more)
+    assert batch in (1, 2, 4, 8, 16, 32)
+    if batch > 1:
+        assert one + (batch - 1) * more <= cap
+
+
+def test_fp32_is_ieee_inside_and_given_back_afterwards():
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [place.fp32_precision for place in places]
+    for kind in ("ieee", "tf32"):
+        with gpu.fp32_arithmetic(kind):
+            assert [place.fp32_precision for place in places] == [kind, kind]
+        assert [place.fp32_precision for place in places] == before
+    with pytest.raises(ZeroDivisionError), gpu.fp32_arithmetic("ieee"):
+        raise ZeroDivisionError
+    assert [place.fp32_precision for place in places] == before
+
+
+def test_the_quantiser_hears_ieee_fp32_whatever_the_encoder_runs_in():
+    seen = {}
+
+    class Spy(torch.nn.Module):
+        def __init__(self, name, inner):
+            super().__init__()
+            self.name, self.inner = name, inner
+
+        def forward(self, x):
+            seen[self.name] = (x.dtype, torch.backends.cuda.matmul.fp32_precision)
+            return self.inner(x)
+
+    for precision, encoder_dtype, encoder_kind in (
+        ("tf32", torch.float32, "tf32"),
+        ("fp32", torch.float32, "ieee"),
+        ("bf16", torch.bfloat16, "ieee"),
+    ):
+        encoder, quantizer = seeded(encoder_dim=8).children()
+        forward = gpu.GpuForward(
+            Spy("encoder", encoder), Spy("quantizer", quantizer), device=torch.device("cpu"),
+            precision=precision, how=How(exact=True), batch=1,
+        )  # fmt: skip
+        with torch.inference_mode():
+            forward(notes(1, 1024), 1024)
+        assert seen["encoder"] == (encoder_dtype, encoder_kind)
+        assert seen["quantizer"] == (torch.float32, "ieee")
+
+
+def choose(**options) -> ar.Arithmetic:
+    given_ = {"gpu": None, "precision": None, "exact": False, "compile_it": None,
+              "max_vram_gb": None, "n_clips": 10, "elsewhere": True}  # fmt: skip
+    return ar.choose_arithmetic(**given_ | options)
+
+
+def test_defaults_are_fp32_on_a_cpu_and_fp16_on_a_gpu():
+    assert choose() == ar.Arithmetic(("cpu",), "fp32", How())
+    assert choose(gpu="0,1") == ar.Arithmetic(("cuda:0", "cuda:1"), "fp16", How())
+    assert choose(gpu="0", exact=True) == ar.Arithmetic(("cuda:0",), "fp32", How(exact=True))
+    assert choose(gpu="2", precision="tf32", max_vram_gb=8.0).how == How(max_vram_gb=8.0)
+    assert default_precision("cuda") == "fp16"
+
+
+def test_compiling_is_for_large_jobs_unless_asked_for():
+    large = {"n_clips": ar.COMPILE_FROM_CLIPS}
+    assert choose(**large).how.fused
+    assert not choose(n_clips=ar.COMPILE_FROM_CLIPS - 1).how.fused
+    assert choose(compile_it=True).how.fused
+    assert not choose(compile_it=False, **large).how.fused
+    assert not choose(exact=True, **large).how.fused
+
+
+def test_without_a_compiler_one_line_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(ar.shutil, "which", lambda name: None)
+    assert not choose(compile_it=True, elsewhere=False).how.fused
+    assert capsys.readouterr().err.count("no C++ compiler found") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpu": "a"}, "expected a number"),
+        ({"gpu": "0,0"}, "different numbers"),
+        ({"gpu": "-1"}, "different numbers from 0"),
+        ({"max_vram_gb": 4.0}, "give --gpu too"),
+        ({"exact": True, "precision": "fp16"}, "--exact means fp32"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        choose(**options)
+
+
+def test_devices_that_are_not_here_are_refused_before_anything_is_read():
+    with pytest.raises(CodecError, match="no CUDA device 7"):
+        choose(gpu="7", elsewhere=False)
+    with pytest.raises(CodecError, match="needs a CUDA device"):
+        choose(precision="fp16", elsewhere=False)
+
+
+def test_work_ahead_is_used_when_it_was_the_right_guess():
+    done = []
+
+    def work(name):
+        return lambda each: done.append(name) or [name]
+
+    ahead = Ahead(1)
+    assert ahead.take("a", work("a")) == ["a"]
+    ahead.begin("b", work("b"))
+    assert ahead.take("b", work("b again")) == ["b"]
+    ahead.begin("c", work("c"))
+    assert ahead.take("d", work("d")) == ["d"]
+    assert done[:2] == ["a", "b"]
+    assert "b again" not in done
+
+
+@pytest.mark.slow
+def test_the_compiled_snake_gives_the_codes_of_dac():
+    if not ar._has_compiler():
+        pytest.skip("torch.compile needs a C++ compiler")
+    model = seeded(encoder_dim=8)
+    clips = notes(2, 22_050, seed=2)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # Inductor's own deprecations
+        assert engine.pointwise(True) is not tiled.EAGER
+        found = engine.cpu_forward(*model.children(), "fp32", How(fused=True))(clips, 22_528)
+    assert (found.numpy() == shipped(model, clips)).mean() >= 0.999

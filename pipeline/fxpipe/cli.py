@@ -313,13 +313,22 @@ def codec_train(
 
 
 @cli.command()
+@click.option("--full", is_flag=True, help="Also start a dask worker and make one clip.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def doctor(as_json: bool) -> None:
-    """What is installed, which devices and weights are here, and what to do about the rest."""
-    from fxpipe.doctor import examine
+def doctor(full: bool, as_json: bool) -> int:
+    """What is installed, which devices and weights are here, and what to do about the rest.
 
-    facts = examine()
-    click.echo(json.dumps(facts) if as_json else "\n".join(f"{k}: {v}" for k, v in facts.items()))
+    Exit code 1 where something is a problem; warnings alone are 0.
+    """
+    from fxpipe import doctor as room
+
+    findings = room.examine(full=full)
+    if as_json:
+        click.echo(json.dumps(room.as_json(findings), ensure_ascii=False))
+    else:
+        colour = room.wants_colour(sys.stdout.isatty())
+        click.echo("\n".join(room.lines(findings, colour=colour)))
+    return room.exit_code(findings)
 
 
 def main() -> None:

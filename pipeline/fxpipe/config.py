@@ -11,7 +11,7 @@ from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import PluginPedal, pool_of, register
 from fxpipe.pedals.vst3_toml import read_pedals
 from fxpipe.render import RenderSpec
-from fxtrain.contract import PAD, ContractError, UsageError, from_dict, to_dict
+from fxtrain.contract import PAD, ContractError, UsageError, from_dict, shorten, to_dict
 
 DEFAULT_POOL = "stompbox"
 DEFAULT_MAX_LENGTH = 5
@@ -85,14 +85,16 @@ def _names(pool: Any, where: str) -> str | Sequence[str]:
     if isinstance(pool, str):
         return pool
     if not (isinstance(pool, (list, tuple)) and all(isinstance(name, str) for name in pool)):
-        raise ContractError(f"{where}: expected a pool's name or a list of pedals, found {pool!r}")
+        raise ContractError(
+            f"{where}: expected a pool's name or a list of pedals, found {shorten(pool)}"
+        )
     return pool
 
 
 def _table(data: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     table = data.get(name, {})
     if not isinstance(table, Mapping):
-        raise UsageError(f"{where}: {name} is {table!r}, expected a table [{name}]")
+        raise UsageError(f"{where}: {name} is {shorten(table)}, expected a table [{name}]")
     return table
 
 
@@ -105,8 +107,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML ({error})") from None
+    except RecursionError:
+        raise UsageError(f"{path}: not TOML (nested too deeply)") from None
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
+        raise UsageError(f"{path}: not TOML ({shorten(str(error))[1:-1]})") from None
 
 
 def parse_fractions(text: str) -> tuple[float, float, float]:

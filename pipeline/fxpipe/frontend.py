@@ -46,14 +46,16 @@ class PipelineFrontend:
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         import soundfile
 
+        from fxpipe.sources.scan import read_file, read_mono
+
         try:
-            audio, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
+            audio, sample_rate_hz, _ = read_mono(read_file(Path(path)))
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
             reason = "no such file" if not Path(path).exists() else str(error)
             raise SourceError(f"{os.fspath(path)}: cannot be read as audio ({reason})") from None
         if len(audio) == 0 or not np.isfinite(audio).all():
             raise SourceError(f"{os.fspath(path)}: holds no usable samples; record it again")
-        return audio.mean(axis=1), int(sample_rate_hz)
+        return audio, sample_rate_hz
 
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
         """Windows of the training length with half overlap; silent ones are left out."""

@@ -31,12 +31,15 @@ from fxpipe.sources.synth import perform
 from fxtrain.contract import (
     FORMAT_VERSION,
     SPLITS,
+    ContractError,
     Folder,
     Record,
     UsageError,
     from_dict,
     identity_of,
     open_folder,
+    read_json,
+    shorten,
     to_dict,
 )
 
@@ -67,6 +70,15 @@ class Plan:
     commutes_basis: str = ""
     split_seed: int | None = None
     shard_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if set(self.n_clips) != set(SPLITS) or min(self.n_clips.values()) < 0:
+            raise ContractError(f"clips by split are {shorten(self.n_clips)}")
+        if self.shard_size is not None and not 0 < self.shard_size < 10**9:
+            raise ContractError(f"shards of {shorten(self.shard_size)} clips")
+        for item in self.scan.items:
+            if self.splits.get(item.group) not in SPLITS:
+                raise ContractError(f"group {shorten(item.group)} is in no split")
 
     @property
     def identity(self) -> str:
@@ -202,21 +214,11 @@ def save_plan(folder: Folder, plan: Plan) -> None:
 @functools.lru_cache(maxsize=2)
 def load_plan(uri: str, identity: str) -> Plan:
     """The plan a worker goes by; ``identity`` keeps one worker from serving two plans."""
-    data = json.loads(open_folder(uri).read(PLAN_NAME))
-    plan = Plan(
-        spec=from_dict(RenderSpec, data["spec"], PLAN_NAME),
-        seed=data["seed"],
-        n_clips=data["n_clips"],
-        generated=data["generated"],
-        scan=Scan.from_dict(data["scan"]),
-        splits=data["splits"],
-        kinds=tuple(data["kinds"]),
-        fractions=tuple(data["fractions"]),
-        commutes=tuple((a, b) for a, b in data["commutes"]),
-        commutes_basis=data["commutes_basis"],
-        split_seed=data["split_seed"],
-        shard_size=data["shard_size"],
-    )
+    where = f"{uri}/{PLAN_NAME}"
+    try:
+        plan = from_dict(Plan, read_json(open_folder(uri).read(PLAN_NAME), where), where)
+    except ContractError as error:
+        raise RenderError(f"{error}; start the render again") from None
     if plan.identity != identity:
         raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")
     return plan

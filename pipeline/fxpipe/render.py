@@ -29,6 +29,18 @@ SEATS_AN_ORDER = 4096
 
 Range = tuple[float, float]
 
+LIMITS: dict[str, Range] = {
+    "run_in_s": (0.0, 10.0),
+    "sample_rate_hz": (8_000, 192_000),
+    "input_peak_dbfs": (-120.0, 40.0),
+    "noise_snr_db": (-60.0, 300.0),
+    "noise_cutoff_hz": (1.0, 1e6),
+    "output_gain_db": (-120.0, 60.0),
+    "audible_db": (-1000.0, 100.0),
+    "alike_db": (0.0, 1000.0),
+}
+"""Beyond these a number is a slip or a trap: hours of run-in, gains that are infinite."""
+
 
 @dataclass(frozen=True)
 class RenderSpec:
@@ -63,10 +75,13 @@ class RenderSpec:
             raise UsageError(f"clips of {self.clip_s} s: expected 0.1 to 60 s")
         if not 0 <= self.phrases <= 1:
             raise UsageError(f"phrases is {self.phrases:g}, expected a share from 0 to 1")
-        for name in ("input_peak_dbfs", "noise_snr_db", "noise_cutoff_hz", "output_gain_db"):
-            low, high = getattr(self, name)
+        for name, (least, most) in LIMITS.items():
+            found = getattr(self, name)
+            low, high = found if isinstance(found, tuple) else (found, found)
             if low > high:
                 raise UsageError(f"{name} is {low:g} to {high:g}: the first must not be larger")
+            if not least <= low <= high <= most:
+                raise UsageError(f"{name} is {low:g} to {high:g}, expected {least:g} to {most:g}")
 
     @property
     def n_samples(self) -> int:

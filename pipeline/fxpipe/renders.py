@@ -46,6 +46,7 @@ from fxtrain.contract import (
     INDEX_NAME,
     SPLITS,
     ContractError,
+    FileEntry,
     Folder,
     Licence,
     Record,
@@ -57,6 +58,7 @@ from fxtrain.contract import (
     count_samples,
     empty_npy,
     from_dict,
+    need,
     open_folder,
     pack_records,
     read_index_as,
@@ -338,16 +340,34 @@ def read_renders_index(folder: Folder) -> RendersIndex:
 
 def read_records(folder: Folder, shard: ShardEntry) -> list[Record]:
     """A shard's records alone, checked against the index: no audio is read."""
-    _, record_file = shard.files
-    return unpack_records(read_verified(folder, record_file), f"{folder.uri}/{shard.name}")
+    _, record_file = _files(folder, shard)
+    where = f"{folder.uri}/{shard.name}"
+    records = unpack_records(read_verified(folder, record_file), where)
+    for record in records:
+        need(record, NEEDED, where)
+    return records
+
+
+NEEDED = ("id", "item", "group", "split", "chain", "after", "scale")
+"""Keys of a render's record that encoding and checks read."""
+
+
+def _files(folder: Folder, shard: ShardEntry) -> tuple[FileEntry, FileEntry]:
+    if len(shard.files) != 2:
+        raise RenderError(
+            f"{folder.uri}/{shard.name}: {len(shard.files)} files, expected waves and records; "
+            f"run '{MADE_BY}' again"
+        )
+    return shard.files[0], shard.files[1]
 
 
 def read_shard(folder: Folder, shard: ShardEntry) -> tuple[np.ndarray, list[Record]]:
     """(int16 [B, N], records) of a shard, every byte checked against the index."""
-    wave_file, _ = shard.files
+    wave_file, _ = _files(folder, shard)
     waves = unpack_npy(read_verified(folder, wave_file), f"{folder.uri}/{wave_file.path}")
     records = read_records(folder, shard)
-    if waves.dtype != np.int16 or not len(waves) == len(records) == shard.n_samples:
+    fits = waves.dtype == np.int16 and waves.ndim == 2
+    if not fits or not len(waves) == len(records) == shard.n_samples:
         raise RenderError(
             f"{folder.uri}/{shard.name}: {waves.dtype} {waves.shape} with {len(records)} records, "
             f"expected {shard.n_samples} clips of int16; run '{MADE_BY}' again"

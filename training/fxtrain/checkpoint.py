@@ -26,9 +26,13 @@ from fxtrain.contract import (
     Hearing,
     Licence,
     LocalFolder,
+    SplitCounts,
+    UsageError,
     Vocabulary,
     VocabularyError,
     from_dict,
+    read_json,
+    shorten,
     to_dict,
 )
 from fxtrain.errors import CheckpointError
@@ -66,6 +70,11 @@ class ModelCard:
     format_version: int = MODEL_FORMAT_VERSION
     kind: str = "fxtrain-model"
 
+    def __post_init__(self) -> None:
+        n_pedals = len(self.vocabulary.pedals)
+        if self.rules.n_pedals != n_pedals:
+            raise ContractError(f"rules for {self.rules.n_pedals} pedals, expected {n_pedals}")
+
     @property
     def commuting_pairs(self) -> Commutes:
         return frozenset(frozenset(pair) for pair in self.commutes)
@@ -83,7 +92,7 @@ class Run:
 
 def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -> ModelCard:
     """The card of a model about to be trained on shards with this index."""
-    counts = index.counts["train"]
+    counts = index.counts.get("train", SplitCounts(0, {}, {}))
     return ModelCard(
         model=model,
         vocabulary=index.vocabulary,
@@ -107,8 +116,10 @@ def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -
 
 def allows_repeats(index: DatasetIndex) -> bool:
     """Whether the recipe of the shards, or of any of several joined, lets a pedal stand twice."""
-    recipes = [index.recipe, *index.recipe.get("joined", ())]
-    return any(bool(recipe.get("spec", {}).get("repeats", False)) for recipe in recipes)
+    joined = index.recipe.get("joined")
+    recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
+    specs = [recipe.get("spec") for recipe in recipes if isinstance(recipe, dict)]
+    return any(bool(spec.get("repeats", False)) for spec in specs if isinstance(spec, dict))
 
 
 def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Translator:
@@ -147,20 +158,20 @@ def read_card(path: Path) -> ModelCard:
             "train one with 'fxtrain fit', or give another run"
         )
     try:
-        data = json.loads(where.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{where}: not JSON ({error}); train again") from None
+        data = read_json(where.read_bytes(), str(where))
+    except ContractError as error:
+        raise CheckpointError(f"{error}; train again") from None
     found = data.get("kind") if isinstance(data, dict) else type(data).__name__
     if found != "fxtrain-model":
-        raise CheckpointError(f"{where}: found kind {found!r}, expected 'fxtrain-model'")
+        raise CheckpointError(f"{where}: found kind {shorten(found)}, expected 'fxtrain-model'")
     if data.get("format_version") != MODEL_FORMAT_VERSION:
         raise CheckpointError(
-            f"{where}: found format version {data.get('format_version')}, this build reads "
-            f"{MODEL_FORMAT_VERSION}; train again with this version"
+            f"{where}: found format version {shorten(data.get('format_version'))}, this build "
+            f"reads {MODEL_FORMAT_VERSION}; train again with this version"
         )
     try:
         return from_dict(ModelCard, data, str(where))
-    except ContractError as error:
+    except (ContractError, UsageError) as error:
         raise CheckpointError(str(error)) from None
 
 
@@ -170,11 +181,13 @@ def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
     where = path / WEIGHTS_NAME
     if card.weights is None or not where.is_file():
         raise CheckpointError(f"{where} is missing; train again or copy the whole run directory")
-    data = where.read_bytes()
+    data = where.read_bytes() if where.stat().st_size == card.weights.n_bytes else b""
     if hashlib.sha256(data).hexdigest() != card.weights.sha256:
         raise CheckpointError(
             f"{where} has another sha256 than {CARD_NAME} says; the two are not from one run"
         )
+    with torch.device("meta"):  # shapes alone: a card may describe terabytes
+        _read_state(new_model(card), data, str(where))
     model = new_model(card)
     load_state(model, data, str(where))
     return Run(path, card, model.to(device).eval(), torch.device(device))
@@ -182,11 +195,26 @@ def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
 
 def load_state(model: Translator, data: bytes, where: str) -> None:
     """Put safetensors bytes into ``model``; every tensor must be there and fit."""
+    model.load_state_dict(_read_state(model, data, where))
+
+
+def _read_state(model: Translator, data: bytes, where: str) -> dict[str, torch.Tensor]:
+    """The tensors in ``data``, whose names and shapes are those of ``model``, all finite."""
     try:
-        model.load_state_dict(safetensors.torch.load(data))
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"{where}: these weights do not fit the model ({first})") from None
+        state: dict[str, torch.Tensor] = safetensors.torch.load(data)
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
+        problem = shorten(str(error))
+    else:
+        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        names = sorted({*wanted, *found}, key=lambda name: (name not in wanted, name))
+        wrong = next((name for name in names if wanted.get(name) != found.get(name)), None)
+        if wrong is None and all(bool(tensor.isfinite().all()) for tensor in state.values()):
+            return state
+        problem = "not all are finite numbers"
+        if wrong is not None:
+            problem = f"{shorten(wrong)} is {found.get(wrong)}, expected {wanted.get(wrong)}"
+    raise CheckpointError(f"{where}: these weights do not fit the model ({problem})")
 
 
 def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:

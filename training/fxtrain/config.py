@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fxtrain.contract import ContractError, UsageError, from_dict, to_dict, unknown_name
+from fxtrain.contract import (
+    PAD,
+    ContractError,
+    UsageError,
+    from_dict,
+    shorten,
+    to_dict,
+    unknown_name,
+)
 
 MODEL_KINDS = ("transformer", "gru")
 PRECISIONS = ("auto", "32", "bf16", "16")
@@ -52,7 +60,8 @@ class ModelConfig:
             raise UsageError(unknown_name("model", self.kind, MODEL_KINDS))
         if not self.use_codes and self.use_mel is False:
             raise UsageError("use_codes and use_mel are both off: the model would hear nothing")
-        _at_least(1, self, "d_model", "n_layers", "n_decoder_layers", "n_heads", "subsample")
+        _between(1, 2**16, self, "d_model", "n_heads")
+        _between(1, 64, self, "n_layers", "n_decoder_layers", "subsample")
         _between(0, 0.95, self, "dropout", "codebook_dropout", "frame_mask")
         if self.n_codebooks is not None:
             _at_least(1, self, "n_codebooks")
@@ -98,8 +107,10 @@ class TrainConfig:
     n_devices: int = 1
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "batch_size", "max_epochs", "patience", "n_devices")
-        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight", "seed", "n_workers")
+        _between(1, 2**20, self, "batch_size")
+        _between(0, 1024, self, "n_workers")
+        _at_least(1, self, "max_epochs", "patience", "n_devices")
+        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight", "seed")
         _between(0, 0.9999, self, "label_smoothing", "average_decay")
         if not self.lr > 0 or not self.grad_clip > 0:
             raise UsageError(f"lr ({self.lr}) and grad_clip ({self.grad_clip}) must be above 0")
@@ -115,6 +126,11 @@ class Rules:
     min_length: int
     max_length: int
     repeats: bool
+
+    def __post_init__(self) -> None:
+        _between(1, PAD, self, "n_pedals")
+        _between(0, PAD, self, "max_length")
+        _between(0, self.max_length, self, "min_length")
 
 
 @dataclass(frozen=True)
@@ -135,6 +151,11 @@ class DecodeSettings:
     head_weight: float = 0.0
     temperature: float = 1.0
     window_correlation: float = 0.25
+
+    def __post_init__(self) -> None:
+        _between(1, 1024, self, "beam_size")
+        _between(1e-6, 1e6, self, "temperature")
+        _between(0, 1, self, "window_correlation")
 
 
 @dataclass(frozen=True)
@@ -158,8 +179,10 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
             tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise UsageError(f"{path}: cannot read the config file ({error.strerror})") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: not a TOML file ({error})") from None
+        except RecursionError:
+            raise UsageError(f"{path}: not a TOML file (nested too deeply)") from None
+        except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, 5,000 digits
+            raise UsageError(f"{path}: not a TOML file ({shorten(str(error))[1:-1]})") from None
     for table, values in flags.items():
         given = {key: value for key, value in values.items() if value is not None}
         inner = tables.setdefault(table, {})

@@ -41,11 +41,11 @@ from fxtrain.checkpoint import (
     save_model,
 )
 from fxtrain.config import Config, TrainConfig, config_json
-from fxtrain.contract import FxError, LocalFolder, UsageError, read_codebooks
+from fxtrain.contract import FxError, LocalFolder, UsageError, read_codebooks, shorten
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
 from fxtrain.device import resolve_device
-from fxtrain.errors import InterruptedFitError
+from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import (
@@ -177,7 +177,8 @@ def fit(
             callbacks: list[Callback] = [KeepBest(run, say), stop]
             trainer = make_trainer(run, config.train, place, progress, callbacks)
             last = str(run / LAST_NAME) if resume else None
-            trainer.fit(module, ckpt_path=last, weights_only=True if resume else None)
+            with begins_or_says_why(module, last):
+                trainer.fit(module, ckpt_path=last, weights_only=True if resume else None)
     except (StopRequestedError, KeyboardInterrupt, SystemExit):
         raise InterruptedFitError(interrupted(run, card, model, dataset)) from None
     except torch.OutOfMemoryError:
@@ -186,6 +187,21 @@ def fit(
         ) from None
     best = load_best(run, model)
     return finish(run, card, model, dataset, config, place, best, started)
+
+
+@contextlib.contextmanager
+def begins_or_says_why(module: TranslatorModule, checkpoint: str | None) -> Iterator[None]:
+    """What goes wrong before the first step of a resumed run is wrong in its checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, (FxError, StopRequestedError, torch.OutOfMemoryError))
+        if checkpoint is None or module.has_begun or known:
+            raise
+        raise CheckpointError(
+            f"{checkpoint}: cannot be resumed ({shorten(str(error))}); it is damaged or comes from "
+            "another program: start a new run"
+        ) from None
 
 
 def finish(

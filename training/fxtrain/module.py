@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fxtrain.checkpoint import ModelCard, load_state
 from fxtrain.config import TrainConfig
-from fxtrain.contract import FxError, LocalFolder, from_dict, to_dict
+from fxtrain.contract import FxError, LocalFolder, from_dict, read_json, to_dict
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, make_loader
 from fxtrain.decode import batch_scorer, beam_search
@@ -84,6 +84,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         self.register_buffer("rank", alphabetical(card.vocabulary), persistent=False)
         self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.validation: dict[str, float] = {}
+        self.has_begun = False
 
     @property
     def scored(self) -> Translator:
@@ -189,6 +190,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         return found.total
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.has_begun = True
         if self.config.average_decay:
             self.average.update_parameters(self.model)
 
@@ -330,7 +332,11 @@ def load_best(run: Path, model: Translator) -> dict[str, float]:
     if not path.is_file() or not scores.is_file():
         raise CheckpointError(f"{path} is missing: no epoch of this run was finished")
     load_state(model, path.read_bytes(), str(path))
-    return {name: float(value) for name, value in json.loads(scores.read_bytes()).items()}
+    found = read_json(scores.read_bytes(), str(scores))
+    try:
+        return {name: float(value) for name, value in found.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise CheckpointError(f"{scores}: expected numbers by name, as fit writes them") from None
 
 
 class StopOnSignal(Callback):  # type: ignore[misc]

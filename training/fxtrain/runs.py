@@ -6,9 +6,7 @@ evaluation.json, tensorboard/ and checkpoints/ (the best weights; the last epoch
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import shutil
 import time
 from pathlib import Path
@@ -25,7 +23,7 @@ from fxtrain.checkpoint import (
     check_data,
 )
 from fxtrain.config import Config, config_from_dict, replace_train
-from fxtrain.contract import UsageError, from_dict
+from fxtrain.contract import ContractError, UsageError, from_dict, read_json
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 
@@ -86,20 +84,24 @@ def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
             f"{run}: no {missing}, so there is nothing to resume; start a new run"
         )
     try:
-        data = json.loads(where.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{where}: not JSON ({error})") from None
+        data = read_json(where.read_bytes(), str(where))
+    except ContractError as error:
+        raise CheckpointError(str(error)) from None
     config = config_from_dict(data, str(where))
     return config if max_epochs is None else replace_train(config, max_epochs=max_epochs)
 
 
 def check_resume(run: Path, dataset: ShardDataset) -> None:
     """Raise unless the shards are those of the run, naming the difference in pedals or codec."""
+    where = run / LAST_NAME
     try:
-        held = torch.load(run / LAST_NAME, map_location="cpu", weights_only=True)
-        card = from_dict(ModelCard, held["fxtrain"]["card"], str(run / LAST_NAME))
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-        raise CheckpointError(f"{run / LAST_NAME}: cannot be read ({_line(error)})") from None
+        held = torch.load(where, map_location="cpu", weights_only=True)
+        card = from_dict(ModelCard, held["fxtrain"]["card"], str(where))
+    except Exception as error:  # torch raises half a dozen types for files that are not its own
+        raise CheckpointError(
+            f"{where}: cannot be read ({_line(error)}); it may be damaged or come from another "
+            "program: start a new run"
+        ) from None
     check_data(card, dataset.index, dataset.folder.uri)
 
 

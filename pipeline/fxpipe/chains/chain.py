@@ -19,7 +19,18 @@ import numpy as np
 from fxpipe.chains.balance import BALANCES, MAX_SETS, Balance, solve_balance
 from fxpipe.chains.sets import PedalSets, pedal_sets
 from fxpipe.pedals import FAMILIES, PEDALS, PluginPedal, from_unit, pool_of, register
-from fxtrain.contract import SPLITS, Chain, Param, Pedal, UsageError, arrow, to_unit, unknown_name
+from fxtrain.contract import (
+    PAD,
+    SPLITS,
+    Chain,
+    Param,
+    Pedal,
+    UsageError,
+    arrow,
+    shorten,
+    to_unit,
+    unknown_name,
+)
 
 ORDER_POLICIES = ("uniform", "realistic", "fixed")
 KNOB_POLICIES = ("uniform", "linear", "typical")
@@ -218,14 +229,18 @@ def _check_words(spec: ChainSpec) -> None:
 
 
 def _check_weights(spec: ChainSpec) -> None:
-    if not (math.isfinite(spec.temperature) and spec.temperature > 0):
-        raise UsageError(f"temperature is {spec.temperature}, expected more than 0")
+    if not 1e-9 <= spec.temperature <= 1e9:
+        raise UsageError(f"temperature is {spec.temperature}, expected more than 0, 1e9 at most")
     if not spec.lengths or min(spec.lengths) < 0:
         raise UsageError(f"chain lengths are {sorted(spec.lengths)}, expected 0 or more")
+    if max(spec.lengths) > PAD:
+        raise UsageError(f"a chain of {shorten(max(spec.lengths))} pedals: {PAD} is the longest")
     pedals = {name: spec.weights.get(name, 1.0) for name in spec.pool}
     for what, table in (("length", spec.lengths), ("pedal", pedals)):
         if not all(math.isfinite(w) and w >= 0 for w in table.values()) or not any(table.values()):
             raise UsageError(f"{what} weights must be 0 or more and not all 0: {table}")
+        if not all(w == 0 or 1e-9 <= w <= 1e9 for w in table.values()):
+            raise UsageError(f"{what} weights must be 0 or lie within 1e-9 and 1e9: {table}")
 
 
 def _check_knobs(spec: ChainSpec) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import json
 import sys
 import types
 import warnings
@@ -27,9 +26,22 @@ import torch
 from torch import Tensor, nn
 
 from fxpipe.errors import CodecError
-from fxtrain.contract import MissingExtraError
+from fxtrain.contract import ContractError, MissingExtraError, read_json, shorten
 
 _STUBS = ("torchaudio", "torchaudio.functional", "torchaudio.transforms")
+
+
+LARGEST = {
+    "encoder_dim": 4096,
+    "encoder_rate": 64,
+    "depth": 16,
+    "n_codebooks": 256,
+    "codebook_size": 65_535,
+    "codebook_dim": 4096,
+    "sample_rate": 768_000,
+}
+LARGEST_LATENT = 65_536
+"""A checkpoint's own words decide how much is built; the official models lie far below."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +78,21 @@ class Architecture:
                 if key in known
             }
             found = cls(**values)
-            sizes = [found.encoder_dim, found.latent_channels, found.n_codebooks,
-                     found.codebook_size, found.codebook_dim, found.sample_rate]  # fmt: skip
-            valid = all(type(size) is int and size > 0 for size in sizes)
-        except (TypeError, ValueError):
+            sizes = {"encoder_rate": found.encoder_rates, "depth": (len(found.encoder_rates),)}
+            sizes |= {name: (getattr(found, name),) for name in LARGEST if hasattr(found, name)}
+            valid = (
+                all(
+                    type(size) is int and 0 < size <= LARGEST[name]
+                    for name, listed in sizes.items()
+                    for size in listed
+                )
+                and 0 < found.latent_channels <= LARGEST_LATENT
+            )
+        except (TypeError, ValueError, OverflowError):
             valid = False
-        if not valid or found.codebook_size > 65_535 or not all(found.encoder_rates):
-            raise CodecError(f"{where}: its metadata does not describe a DAC model: {dict(kwargs)}")
+        if not valid:
+            told = ", ".join(f"{shorten(key)} {shorten(kwargs[key])}" for key in list(kwargs)[:12])
+            raise CodecError(f"{where}: its metadata does not describe a DAC model: {told}")
         return found
 
 
@@ -176,20 +196,30 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        if any(name.endswith("/.data/extern_modules") for name in archive.namelist()):
+    with contextlib.suppress(OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        if any(member.filename.endswith("/.data/extern_modules") for member in members):
             raise CodecError(
                 f"{path}: a torch.package, which runs code from the file when loaded; "
                 "save the model with save(path, package=False) and give that file"
             )
-    return _read_pickled(path)
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            # torch never compresses; a kilobyte could unfold to all of the memory.
+            raise CodecError(
+                f"{path}: its members are compressed, which torch.save never does; "
+                "give a file written by DAC.save(path, package=False)"
+            )
+        return _read_pickled(path)
+    raise CodecError(
+        f"{path}: not a checkpoint that loads without running code from it (no zip archive, as "
+        "torch 1.6 and later write); give a file written by DAC.save(path, package=False)"
+    )
 
 
 def _read_pickled(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises half a dozen types for files that are not its own
         raise CodecError(
             f"{path}: not a checkpoint that loads without running code from it "
@@ -217,9 +247,9 @@ def _read_safetensors(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
 
     card = path.with_name("codec.json")
     try:
-        kwargs = json.loads(card.read_text(encoding="utf-8"))["architecture"]
+        kwargs = dict(read_json(card.read_bytes(), card.name)["architecture"])
         state = load_file(path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, ContractError) as error:
         raise CodecError(
             f"{path}: cannot be read with {card.name} beside it ({first_line(error)}); "
             "expected safetensors and a JSON object with the key architecture"
@@ -234,11 +264,18 @@ def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where:
     normed = any(key.endswith("weight_g") for key in state)
     if not normed:
         remove_weight_norm(model)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
     own = {
-        key: value.float() for key, value in state.items()
-        if key.startswith(("encoder.", "quantizer."))
+        key: value for key, value in state.items()
+        if isinstance(key, str) and key.startswith(("encoder.", "quantizer."))
     }  # fmt: skip
     try:
+        # Shapes first: a view of one number may call itself a terabyte, and float() would fill it.
+        if {key: _shape(value) for key, value in own.items()} != shapes:
+            raise RuntimeError(_difference(own, shapes))
+        own = {key: value.float() for key, value in own.items()}
+        if not all(bool(value.isfinite().all()) for value in own.values()):
+            raise RuntimeError("some are not finite numbers")
         model.load_state_dict(own, strict=True, assign=True)
     except RuntimeError as error:
         raise CodecError(
@@ -247,3 +284,18 @@ def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where:
         ) from error
     remove_weight_norm(model)
     return model.eval().requires_grad_(False)
+
+
+def _shape(value: object) -> torch.Size | None:
+    """Of a plain tensor of real numbers in memory; None for anything else."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+    return value.shape if plain and value.dtype.is_floating_point else None  # type: ignore[attr-defined]
+
+
+def _difference(found: Mapping[str, object], shapes: Mapping[str, torch.Size]) -> str:
+    """The first tensor that is missing, too many, or of another shape."""
+    for key in sorted({*shapes, *found}):
+        want, have = shapes.get(key), _shape(found.get(key))
+        if want != have:
+            return f"{shorten(key)} is {have and list(have)}, expected {want and list(want)}"
+    return "no difference"

@@ -47,7 +47,7 @@ def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None
         return find_weights(spec)
     expected = expected_sha256(spec)
     if path.is_file():
-        found = _sha256(path)
+        found = sha256_of(path)
         if expected is not None and found != expected:
             raise CodecError(
                 f"{path}: sha256 is {found}, expected {expected}; the file is damaged or was "
@@ -87,6 +87,6 @@ def _locked(path: Path) -> str | None:
     return words[0]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -19,6 +21,12 @@ RATIO_FROM_BYTES = 50_000_000
 """Audio hardly shrinks: a member of this size or more that shrank beyond the ratio is a trap."""
 
 SPARE_BYTES = 100_000_000
+UNSOUND = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError),
+    *(ValueError, OverflowError, MemoryError, struct.error, RuntimeError),
+)
+"""What zipfile and its decompressors raise for bytes that are no archive."""
+
 _SPECIAL = (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFCHR)
 
 
@@ -41,6 +49,12 @@ def unzip(
                     "is it the archive of another data set, or of another version?"
                 )
             _check_clashes(members, archive)
+            total = sum(info.file_size for info in members)
+            if total > max(RATIO_FROM_BYTES, MAX_RATIO * archive.stat().st_size):
+                raise DownloadError(
+                    f"{archive}: its members claim {total} bytes, more than {MAX_RATIO} times "
+                    "its own; not unpacked: get the archive from its own page again"
+                )
             into.mkdir(parents=True, exist_ok=True)
             need_space(into, sum(info.file_size for info in members), f"unpacking {archive.name}")
             written = []
@@ -51,7 +65,7 @@ def unzip(
                     shutil.copyfileobj(source, file, 1 << 20)
                 written.append(target)
             return written
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except UNSOUND as error:
         raise DownloadError(
             f"{archive}: not a sound zip archive ({error}); delete it and fetch again"
         ) from error

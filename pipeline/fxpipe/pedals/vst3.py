@@ -25,7 +25,7 @@ import numpy as np
 from fxpipe.errors import PedalError
 from fxpipe.pedals.spec import PedalSpec, Process, Settings
 from fxpipe.pedals.vst3_host import Facts, Value, receive, send
-from fxtrain.contract import Param, to_unit
+from fxtrain.contract import ContractError, Param, check_name, shorten, to_unit
 
 SEARCH_VARIABLE = "FXPIPE_VST3_PATH"
 STANDARD_FOLDERS = (
@@ -90,6 +90,10 @@ class PluginPedal:
     meaning: str
     params: tuple[PluginParam, ...]
     fixed: tuple[tuple[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        if "/" in check_name(self.plugin):  # a spec from elsewhere must not point at any file
+            raise ContractError(f"plugin {shorten(self.plugin)}: expected a file's name, no path")
 
     def spec(self) -> PedalSpec:
         return PedalSpec(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fxpipe.errors import DataMissingError
+from fxtrain.contract import ContractError, from_dict, shorten
 from fxtrain.contract.schema import Licence
 
 MetaValue = str | int | float
@@ -99,6 +100,16 @@ class Item:
     sounding: tuple[tuple[float, float], ...]
     meta: dict[str, MetaValue] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        edges = [edge for region in self.sounding for edge in region]
+        if self.n_samples < 0 or self.sample_rate_hz < 1 or not self.peak > 0:
+            raise ContractError(
+                f"{shorten(self.item_id)}: {shorten(self.n_samples)} samples at "
+                f"{shorten(self.sample_rate_hz)} Hz with a peak of {self.peak} are no recording"
+            )
+        if edges != sorted(edges) or (edges and edges[0] < 0):
+            raise ContractError(f"{shorten(self.item_id)}: its sounding regions are not in order")
+
     @property
     def duration_s(self) -> float:
         return self.n_samples / self.sample_rate_hz
@@ -130,17 +141,7 @@ class Scan:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scan:
         """Inverse of ``to_dict``, also after a trip through JSON."""
-        items = (
-            Item(**{**item, "sounding": tuple((a, b) for a, b in item["sounding"])})
-            for item in data["items"]
-        )
-        return cls(
-            source=data["source"],
-            items=tuple(items),
-            skipped=tuple(Skipped(**entry) for entry in data["skipped"]),
-            licences={key: Licence(**entry) for key, entry in data["licences"].items()},
-            digest=data["digest"],
-        )
+        return from_dict(cls, data, "scan")
 
 
 class Source(Protocol):

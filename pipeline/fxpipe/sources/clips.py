@@ -13,7 +13,7 @@ import soxr
 
 from fxpipe.errors import SourceError
 from fxpipe.sources.base import Item
-from fxpipe.sources.scan import Audio, read_mono
+from fxpipe.sources.scan import Audio, read_file, read_mono
 
 MIN_SOUND_S = 0.5
 CACHE_BYTES = 96_000_000
@@ -124,7 +124,7 @@ def _load(
     sample_rate_hz: int,
 ) -> Audio:
     try:
-        audio, own_rate_hz, _ = read_mono(Path(uri).read_bytes())
+        audio, own_rate_hz, _ = read_mono(read_file(Path(uri)))
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise SourceError(f"{uri}: cannot be read any more: {error}; restore the file") from error
     if (len(audio), own_rate_hz) != scanned:

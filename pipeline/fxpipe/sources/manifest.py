@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,13 +15,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from fxpipe.errors import SourceError
 from fxpipe.sources.base import LICENCES
 from fxpipe.sources.form import check_form
-from fxtrain.contract import DamagedError, read_json, unknown_name
+from fxtrain.contract import DamagedError, read_json, shorten, unknown_name
 from fxtrain.contract.schema import Licence
 
 SCHEMA_NAME = "schema.json"
+PATTERN_S = 1.0
+"""For one file's name; a sound pattern takes microseconds."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,17 @@ class SplitGroup:
     pattern: str | None = None
 
     def group_of(self, item_id: str) -> str:
-        found = re.search(self.pattern, item_id) if self.pattern else None
-        return found.group(1) if found else item_id.rsplit(".", 1)[0]
+        if self.pattern is None:
+            return item_id.rsplit(".", 1)[0]
+        try:
+            # Not re: a pattern such as (a+)+$ would keep it busy for years over a long name.
+            found = regex.search(self.pattern, item_id, timeout=PATTERN_S)
+        except TimeoutError:
+            raise SourceError(
+                f"split_group: pattern {shorten(self.pattern)} takes more than {PATTERN_S:g} s on "
+                f"{shorten(item_id)}; write it without repeats inside of repeats"
+            ) from None
+        return str(found[1]) if found else item_id.rsplit(".", 1)[0]
 
 
 @dataclass(frozen=True)
@@ -209,7 +221,7 @@ def parse_manifest(data: Any, *, where: str, typed: str = "") -> Manifest:
     dry, audio = data["dry"], data.get("audio", {})
     if not _has_one_group(group.get("pattern", "()")):
         raise SourceError(
-            f"{where}: split_group: pattern is {group['pattern']!r}, expected a regular "
+            f"{where}: split_group: pattern is {shorten(group['pattern'])}, expected a regular "
             "expression with one group"
         )
     return Manifest(
@@ -277,8 +289,8 @@ def _remote_files(entries: list[Mapping[str, Any]], where: str) -> tuple[RemoteF
 
 def _has_one_group(pattern: str) -> bool:
     try:
-        return re.compile(pattern).groups == 1
-    except re.error:
+        return len(pattern) < 1000 and regex.compile(pattern).groups == 1
+    except (regex.error, RecursionError, OverflowError):
         return False
 
 

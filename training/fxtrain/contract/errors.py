@@ -17,11 +17,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_MESSAGE = 2000
+"""Characters of an error; a line that repeats a hostile document is cut here."""
+
 
 class FxError(Exception):
-    """Base of every error a user may see; its text is one line."""
+    """Base of every error a user may see; its text is one line that any terminal can show."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        text = message.encode("utf-8", "backslashreplace").decode()
+        super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…")
 
 
 class UsageError(FxError):

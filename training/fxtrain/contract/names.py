@@ -27,8 +27,7 @@ def check_name(name: str) -> str:
         or any(part in ("", ".", "..") for part in parts)
         or ":" in parts[0]
         or "\\" in name
-        or (not (name.isascii() and name.isprintable())
-        and _unprintable(name))
+        or (not (name.isascii() and name.isprintable()) and _unprintable(name))
     )
     if bad:
         raise ContractError(

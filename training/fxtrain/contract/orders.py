@@ -22,8 +22,8 @@ Commutes = frozenset[frozenset[str]]
 
 Pairs = Collection[frozenset[str]]
 
-MAX_DOWN_SETS = 2**18
-"""18 pedals of which all pairs commute; more would take minutes, and 255 for ever."""
+MAX_DOWN_SETS = 2**16
+"""16 pedals of which all pairs commute; more would take minutes, and 255 for ever."""
 
 
 def normal_form(names: Sequence[str], commutes: Pairs) -> tuple[str, ...]:
@@ -74,18 +74,18 @@ def class_size(names: Sequence[str], commutes: Pairs) -> int:
     masks = predecessors(names, commutes)
     ways, seen = {0: 1}, 0
     for _ in names:
-        seen += len(ways)
-        if seen > MAX_DOWN_SETS:
-            raise ContractError(
-                f"a chain of {len(names)} pedals has too many orders that sound alike to count; "
-                "take shorter chains"
-            )
         longer: dict[int, int] = {}
         for done, count in ways.items():
             for position, before in enumerate(masks):
                 bit = 1 << position
                 if not done & bit and before & done == before:
                     longer[done | bit] = longer.get(done | bit, 0) + count
+            if seen + len(longer) > MAX_DOWN_SETS:
+                raise ContractError(
+                    f"a chain of {len(names)} pedals has too many orders that sound alike to "
+                    "count; take shorter chains"
+                )
+        seen += len(longer)
         ways = longer
     (total,) = ways.values()
     return total

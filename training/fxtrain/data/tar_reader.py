@@ -20,6 +20,7 @@ from fxtrain.contract import (
     FileEntry,
     Record,
     ShardEntry,
+    check_name,
     unpack_members,
     unpack_npy,
 )
@@ -59,6 +60,7 @@ def split_tar(data: bytes, where: str) -> Iterator[tuple[str, str, bytes]]:
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError(f"{where}: not a readable tar ({error})") from None
     for member in members:
+        check_name(member.name)
         key, dot, name = member.name.partition(".")
         if member.type != tarfile.REGTYPE or member.sparse is not None or not dot:
             raise DamagedError(f"{where}: unexpected tar member {member.name!r:.80}")

@@ -94,7 +94,8 @@ def _check(objects: dict[str, bytes], field: str, dtype: np.dtype[Any], entry: S
     if 0 in (*shard, *chunk):
         raise ValueError(f"{where}: shards {shard} of chunks {chunk}")
     number, past = divmod(entry.first, shard[0])
-    if shard[0] % chunk[0] or shard[1:] != chunk[1:] or past or entry.n_samples > shard[0]:
+    fits = shape[1:] == shard[1:] == chunk[1:] and not shard[0] % chunk[0]
+    if not fits or past or entry.n_samples > shard[0]:
         raise ValueError(f"{where}: shards {shard} of chunks {chunk} do not hold {entry.name}")
     key = "/".join([field, "c", str(number), *["0"] * (len(shape) - 1)])
     if key not in objects:

@@ -1,0 +1,668 @@
+"""Hostile inputs that once crashed, hung or took memory, each by its name (docs/faults.md)."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.datasets import pluck
+from fixtures.shards import make_shards
+from fuzz.mutate import NAMES
+from fuzz.targets import Trap, _lying_flac, _respoiled
+from fxtrain.contract import (
+    ContractError,
+    DamagedError,
+    DatasetIndex,
+    FileEntry,
+    FxError,
+    LocalFolder,
+    UsageError,
+    check_dataset,
+    check_name,
+    class_size,
+    from_dict,
+    pack_npy,
+    read_json,
+    to_dict,
+    unpack_npy,
+    unpack_records,
+)
+from fxtrain.data import open_shards, read_shard
+
+
+def one_line(error: pytest.ExceptionInfo[FxError]) -> str:
+    text = str(error.value)
+    assert text
+    assert "\n" not in text
+    assert len(text) <= 2000
+    return text
+
+
+# Names
+
+OUTSIDE = [name for name in NAMES if not name.isalnum() and not set(name) <= set("[*%sén~1e-9x")]
+OUTSIDE.remove("~/outside")  # a folder of that name, which nothing here takes for a home
+
+
+@pytest.mark.parametrize(
+    "name", [*OUTSIDE, "a\u202eb", "x" * 1001], ids=lambda name: repr(name[:20])
+)
+def test_a_name_that_leads_out_of_its_folder_is_refused(name):
+    with pytest.raises(ContractError, match="no file name inside a data set") as error:
+        check_name(name)
+    one_line(error)
+    with pytest.raises(ContractError, match="files: "):
+        from_dict(FileEntry, {"path": name, "n_bytes": 1, "sha256": "0"}, "files")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=12))
+def test_a_name_that_is_allowed_stays_in_its_folder(name):
+    try:
+        check_name(name)
+    except ContractError:
+        return
+    root = Path("/data/set")
+    assert Path(os.path.normpath(root / name)).is_relative_to(root)
+    assert name.encode()
+
+
+def test_our_own_names_are_allowed():
+    for name in ("train.zarr/codes/c/0/0/0", ".receipts/train-000001.json", "Ünïcode-3.npy"):
+        assert check_name(name) == name
+
+
+def test_an_index_that_points_elsewhere_reads_nothing(tmp_path):
+    secret = tmp_path / "secret.tar"
+    secret.write_bytes(b"secret")
+    index = make_shards(tmp_path / "shards", n_train=4, n_valid=0, n_test=0)
+    data = to_dict(index)
+    data["shards"][0]["files"][0]["path"] = "../secret.tar"
+    (tmp_path / "shards/index.json").write_text(json.dumps(data))
+    (problem,) = check_dataset(LocalFolder(tmp_path / "shards"))
+    assert "'../secret.tar' is no file name inside a data set" in problem.what
+    with pytest.raises(ContractError, match=r"shards\[0\].files\[0\]"):
+        open_shards(tmp_path / "shards")
+
+
+def test_nothing_is_written_through_a_link_in_a_data_set(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "renders").mkdir()
+    (tmp_path / "renders/.receipts").symlink_to(tmp_path / "elsewhere")
+    folder = LocalFolder(tmp_path / "renders")
+    with pytest.raises(FxError, match="a link leads out of"):
+        folder.write(".receipts/train-000000.json", b"{}")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    (tmp_path / "linked").symlink_to(tmp_path / "renders")  # the folder itself may be a link
+    LocalFolder(tmp_path / "linked").write("deep/file", b"1")
+
+
+# Documents
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"[" * 100_000, "nested deeper"),
+        (b"[" * 65 + b"]" * 65, "nested deeper"),
+        (b'{"a":' * 300 + b"1" + b"}" * 300, "nested deeper"),
+        (b'{"a": NaN}', "holds NaN"),
+        (b'{"a": -Infinity}', "holds -Infinity"),
+        (b'{"a": 1, "a": 2}', "'a' stands twice"),
+        (b'["\\ud800"]', "surrogates not al"),
+        (b"9" * 5000, "4300 digits"),
+        ('{"a": 1}'.encode("utf-16"), "utf-8"),
+        (b"{", "Expecting"),
+        (b"", "Expecting"),
+    ],
+)
+def test_json_that_is_no_document_is_damage(data, what):
+    with pytest.raises(DamagedError, match=what) as error:
+        read_json(data, "here")
+    one_line(error)
+
+
+def test_json_as_deep_as_allowed_and_full_of_brackets_in_texts_is_read():
+    assert read_json(b"[" * 64 + b"]" * 64, "here")
+    assert read_json(json.dumps(["[" * 500]).encode(), "here") == ["[" * 500]
+    assert read_json(b'["\\ud83c\\udfb8"]', "here") == ["\N{GUITAR}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n_audio_samples", 10**18),
+        ("n_audio_samples", -1),
+        ("n_audio_samples", 10**400),
+        ("max_chain_length", 10**9),
+        ("codec.hop_samples", 0),
+        ("codec.n_codebooks", 10**9),
+        ("codec.codebook_size", 65_536),
+        ("level.target_lufs", 1e400),
+        ("vocabulary.pedals.0.params.0.low", 1e308),
+        ("shards.0.n_samples", -5),
+        ("shards.0.name", "../x"),
+        ("counts.train.by_length", {"1": 1, "01": 2}),
+    ],
+)
+def test_sizes_that_no_data_set_has_are_refused(tmp_path, key, value):
+    data = to_dict(make_shards(tmp_path, n_train=2, n_valid=0, n_test=0))
+    *path, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    node = data
+    for part in path:
+        node = node[part]
+    node[last] = value
+    with pytest.raises(ContractError) as error:
+        from_dict(DatasetIndex, data, "index.json")
+    assert one_line(error).startswith("index.json")
+
+
+def test_a_split_of_a_million_billion_samples_takes_no_memory(tmp_path):
+    data = to_dict(make_shards(tmp_path, n_train=2, n_valid=0, n_test=0))
+    data["shards"].append(data["shards"][0] | {"first": 2, "n_samples": 10**15})
+    (tmp_path / "index.json").write_text(json.dumps(data))
+    with pytest.raises(ContractError, match="no memory for the 1000000000000002 samples"):
+        open_shards(tmp_path).load_arrays("train")
+
+
+def test_255_pedals_that_all_commute_are_not_counted_for_ever():
+    names = [f"p{i}" for i in range(255)]
+    pairs = {frozenset((a, b)) for a in names for b in names}
+    with pytest.raises(ContractError, match="too many orders"):
+        class_size(names, pairs)
+    assert class_size(names[:9], pairs) == 362_880
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"chain": [5]},
+        {"chain": [{"name": 5}]},
+        {"chain": [{"name": "a", "settings": {"b": "loud"}}]},
+        {"chain": [{"name": "a"}] * 256},
+        {"chain": None},
+        {"chain": [{"name": "a"}], "alike": [[1]]},
+        {"chain": [{"name": "a"}], "alike": [[0, 0]]},
+        {"clip": []},
+        {"after": {"gain_db": None}},
+        {"after": {"gain_db": 1e300}},
+        {"scale": True},
+        {"split": ["train"]},
+        {"loudness_lufs": "loud"},
+    ],
+)
+def test_a_record_of_other_kinds_is_damage(record):
+    with pytest.raises(DamagedError, match="here: line 1: ") as error:
+        unpack_records(json.dumps(record).encode(), "here")
+    one_line(error)
+
+
+def test_an_error_is_one_short_line_that_any_terminal_can_show():
+    text = str(DamagedError("\udc80" + "x" * 10_000))
+    assert len(text) == 2000
+    assert text.startswith("\\udc80")
+    assert str(pickle.loads(pickle.dumps(DamagedError("it")))) == "it"
+
+
+# Arrays and shards
+
+
+@pytest.mark.parametrize(
+    "shape", ["1000000000000,", "4, 3, 5, 0, 99999999999999", "-60,", "60.0,", "(60,)"]
+)
+def test_an_npy_header_must_say_the_bytes_that_follow(shape):
+    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': ({shape}), }}".encode()
+    head = header.ljust(117) + b"\n"
+    data = b"\x93NUMPY\x01\0" + len(head).to_bytes(2, "little") + head + bytes(120)
+    with pytest.raises(DamagedError, match="not a readable npy array"):
+        unpack_npy(data, "here")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_of_either_order_comes_back(order):
+    array = np.asarray(np.arange(24).reshape(2, 3, 4), np.float32, order=order)
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    assert np.array_equal(unpack_npy(buffer.getvalue(), "here"), array)
+    assert unpack_npy(pack_npy(array[:0]), "here").shape == (0, 3, 4)
+
+
+def spoilt_tar(tmp_path, spoil):
+    folder = LocalFolder(tmp_path)
+    index = make_shards(tmp_path, n_train=2, n_valid=0, n_test=0)
+    (entry,) = index.shards[0].files
+    _respoiled(folder, index, entry.path, spoil(bytearray(folder.read(entry.path))))
+    return open_shards(tmp_path)
+
+
+def with_checksum(data: bytearray) -> bytes:
+    total = sum(data[:148]) + 8 * 32 + sum(data[156:512])
+    data[148:156] = b"%06o\0 " % total
+    return bytes(data)
+
+
+def test_a_tar_member_of_negative_size_ends(tmp_path):
+    """CVE-2025-8194: Python's tarfile goes back and reads it again, for ever."""
+
+    def spoil(data):
+        data[124:136] = b"\xff" * 10 + b"\xfe\x00"  # base 256: -512, the header itself
+        return with_checksum(data)
+
+    with pytest.raises(DamagedError, match="tar"):
+        spoilt_tar(tmp_path, spoil).load_arrays("train")
+
+
+@pytest.mark.parametrize("name", [b"../../outside.npy", b"/tmp/outside.npy", b"a\x80.npy"])
+def test_a_tar_member_with_a_path_is_refused(tmp_path, name):
+    def spoil(data):
+        data[:100] = name.ljust(100, b"\0")
+        return with_checksum(data)
+
+    with pytest.raises(ContractError, match="no file name inside a data set") as error:
+        spoilt_tar(tmp_path, spoil).load_arrays("train")
+    one_line(error)
+
+
+def test_a_tar_of_long_names_in_long_names_ends(tmp_path):
+    def spoil(data):
+        header = tarfile.TarInfo("././@LongLink")
+        header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+        return (header.tobuf() + b"a".ljust(512, b"\0")) * 3000 + bytes(data)
+
+    with pytest.raises(DamagedError, match="not a readable tar"):
+        spoilt_tar(tmp_path, spoil).load_arrays("train")
+
+
+def spoilt_zarr(tmp_path, name, spoil):
+    folder = LocalFolder(tmp_path)
+    index = make_shards(tmp_path, backend="zarr", n_train=4, n_valid=0, n_test=0, shard_size=4)
+    _respoiled(folder, index, name, spoil(folder.read(name)))
+    return open_shards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda meta: meta["shape"].__setitem__(0, 10**15), None),
+        (lambda meta: meta["shape"].__setitem__(2, 10**12), "do not hold"),
+        (lambda meta: chunks(meta).__setitem__(2, 10**12), "do not hold"),
+        (lambda meta: grid(meta).__setitem__(0, 2**40), "too few for"),
+        (lambda meta: grid(meta).__setitem__(0, 0), "chunks"),
+        (lambda meta: meta["codecs"].append({"name": "gzip"}), "values to unpack"),
+        (lambda meta: inner(meta)[1].__setitem__("name", "numcodecs.zlib"), "laid out as"),
+        (lambda meta: meta.__setitem__("data_type", "string"), "not readable by zarr"),
+        (lambda meta: meta.__setitem__("codecs", 5), "not readable by zarr"),
+    ],
+)
+def test_zarr_metadata_that_claims_terabytes_or_other_codecs(tmp_path, change, what):
+    def spoil(data):
+        meta = json.loads(data)
+        change(meta)
+        return json.dumps(meta).encode()
+
+    dataset = spoilt_zarr(tmp_path, "train.zarr/codes/zarr.json", spoil)
+    if what is None:  # more room than samples: fine
+        assert len(dataset.load_arrays("train")["codes"]) == 4
+        return
+    with pytest.raises(DamagedError, match=what) as error:
+        dataset.load_arrays("train")
+    one_line(error)
+
+
+def grid(meta):
+    return meta["chunk_grid"]["configuration"]["chunk_shape"]
+
+
+def chunks(meta):
+    return meta["codecs"][0]["configuration"]["chunk_shape"]
+
+
+def inner(meta):
+    return meta["codecs"][0]["configuration"]["codecs"]
+
+
+def test_a_blosc_frame_that_claims_two_gigabytes_is_not_believed(tmp_path):
+    def spoil(data):
+        out = bytearray(data)
+        at = int.from_bytes(data[-20:-12], "little")
+        out[at + 4 : at + 8] = (2**31 - 1).to_bytes(4, "little")
+        return bytes(out)
+
+    with pytest.raises(DamagedError, match="claims 2147483647, expected"):
+        spoilt_zarr(tmp_path, "train.zarr/codes/c/0/0/0", spoil).load_arrays("train")
+
+
+# Models and checkpoints
+
+
+@pytest.fixture
+def run(tmp_path):
+    import torch
+
+    from fxtrain.checkpoint import card_of, new_model, save_model
+    from fxtrain.config import ModelConfig
+    from fxtrain.models import resolve_model
+
+    index = make_shards(tmp_path / "shards", n_train=4, n_valid=2, n_test=0)
+    config = resolve_model(ModelConfig(d_model=16, n_heads=2), n_codebooks=4, has_mel=False)
+    card = card_of(index, config, {})
+    torch.manual_seed(0)
+    save_model(tmp_path / "run", card, new_model(card, torch.randn(4, 64, 8)))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "what"),
+    [
+        ("model", {"n_layers": 10**9}, "n_layers is 1000000000"),
+        ("model", {"d_model": 65_536, "n_layers": 64}, "do not fit the model"),
+        (
+            "codec",
+            {"n_codebooks": 1024, "codebook_size": 65_535, "codebook_dim": 65_536},
+            "do not fit",
+        ),
+        ("rules", {"n_pedals": 200}, "rules for 200 pedals, expected 4"),
+        ("rules", {"min_length": 9}, "min_length is 9"),
+        ("decode", {"beam_size": 10**9}, "beam_size is 1000000000"),
+        ("decode", {"temperature": 0.0}, "temperature is 0.0"),
+    ],
+)
+def test_a_model_card_does_not_decide_how_much_memory_is_taken(run, table, changes, what):
+    from fxtrain.checkpoint import load_run
+    from fxtrain.errors import CheckpointError
+
+    data = json.loads((run / "model.json").read_text())
+    (data["hearing"] if table == "codec" else data)[table].update(changes)
+    (run / "model.json").write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match=what) as error:
+        load_run(run)
+    one_line(error)
+
+
+def test_weights_that_are_not_numbers_are_refused(run):
+    import safetensors.torch
+
+    from fxtrain.checkpoint import load_run
+    from fxtrain.errors import CheckpointError
+
+    state = safetensors.torch.load((run / "model.safetensors").read_bytes())
+    state["head.queries"][0] = float("nan")
+    entry = LocalFolder(run).write("model.safetensors", safetensors.torch.save(state))
+    data = json.loads((run / "model.json").read_text()) | {"weights": to_dict(entry)}
+    (run / "model.json").write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match="not all are finite"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("content", ["trap", "list", "deep", "bytes", "empty"])
+def test_a_poisoned_last_checkpoint_does_not_run(tmp_path, content):
+    import torch
+
+    from fxtrain.errors import CheckpointError
+    from fxtrain.runs import LAST_NAME, check_resume
+
+    make_shards(tmp_path / "shards", n_train=4, n_valid=2, n_test=0)
+    path, proof = tmp_path / "run" / LAST_NAME, tmp_path / "ran"
+    path.parent.mkdir(parents=True)
+    held = {"trap": {"fxtrain": {"card": Trap(proof)}}, "list": [1], "deep": {"fxtrain": 5}}
+    if content in held:
+        torch.save(held[content], path)
+    else:
+        path.write_bytes(b"PK\3\4 no zip" if content == "bytes" else b"")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be read") as error:
+        check_resume(tmp_path / "run", open_shards(tmp_path / "shards"))
+    one_line(error)
+    assert not proof.exists()
+
+
+def refused_codec(path) -> str:
+    from fxpipe.codec import load_codec
+    from fxpipe.errors import CodecError
+
+    with pytest.raises(CodecError) as error:
+        load_codec(str(path))
+    return one_line(error)
+
+
+def billion_laughs():
+    value: object = ["lol"]
+    for _ in range(40):
+        value = [value] * 10
+    return value
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "what"),
+    [
+        ({"encoder_dim": 10**12}, "does not describe a DAC model"),
+        ({"encoder_rates": [2] * 10**5}, "does not describe a DAC model"),
+        ({"n_codebooks": 10**9}, "does not describe a DAC model"),
+        ({"encoder_rates": [0]}, "does not describe a DAC model"),
+        ({"codebook_dim": 1e9}, "does not describe a DAC model"),
+    ],
+)
+def test_a_codec_of_absurd_sizes_is_refused_before_it_is_built(tmp_path, kwargs, what):
+    import torch
+
+    torch.save({"state_dict": {}, "metadata": {"kwargs": kwargs}}, tmp_path / "a.pth")
+    assert what in refused_codec(tmp_path / "a.pth")
+
+
+def test_metadata_that_unfolds_to_a_billion_words_is_not_printed(tmp_path):
+    from fxpipe.codec.dac import Architecture
+    from fxpipe.errors import CodecError
+
+    with pytest.raises(CodecError, match="does not describe a DAC model"):
+        Architecture.from_kwargs({"encoder_dim": "x", "notes": "y" * 10**6}, "here")
+
+
+@pytest.mark.parametrize("odd", ["terabyte", "nan", "sparse", "text", "missing"])
+def test_tensors_that_are_not_what_they_say(tmp_path, odd):
+    import torch
+
+    from fxpipe.codec.dac import Architecture, build
+
+    small = {"encoder_dim": 4, "encoder_rates": [2], "latent_dim": 8, "n_codebooks": 1,
+             "codebook_size": 4, "codebook_dim": 2}  # fmt: skip
+    state: dict[str, object] = dict(build(Architecture.from_kwargs(small, "here")).state_dict())
+    key = sorted(state)[0]
+    values = {
+        "terabyte": torch.zeros(1).half().expand(10**12),
+        "nan": state[key] / 0 * 0,
+        "sparse": state[key].to_sparse(),
+        "text": "weights",
+    }
+    if odd == "missing":
+        del state[key]
+    else:
+        state[key] = values[odd]
+    torch.save({"state_dict": state, "metadata": {"kwargs": small}}, tmp_path / "a.pth")
+    assert "do not fit its own metadata" in refused_codec(tmp_path / "a.pth")
+
+
+def test_a_checkpoint_that_is_compressed_or_no_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("archive/data.pkl", bytes(10**7))
+    assert "compressed" in refused_codec(tmp_path / "bomb.pth")
+    (tmp_path / "old.pth").write_bytes(pickle.dumps({"state_dict": Trap(tmp_path / "ran")}))
+    assert "without running code" in refused_codec(tmp_path / "old.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+# Audio
+
+
+def write_audio(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def as_flac() -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, pluck(50, 0.3), 44_100, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+class Picks:
+    """Stands in for a random.Random: gives these, in order."""
+
+    def __init__(self, *values):
+        self._values = list(values)
+
+    def choice(self, _):
+        return self._values.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "total", "what"),
+    [
+        (44_100, 1, 2**36 - 1, "too long"),
+        (44_100, 8, 10**9, "too long"),
+        (1, 1, 10**6, "sample rate of 1 Hz"),
+    ],
+)
+def test_a_flac_header_that_promises_hours_takes_no_memory(tmp_path, rate, channels, total, what):
+    from fxpipe.errors import SourceError
+    from fxpipe.frontend import PipelineFrontend
+
+    data = _lying_flac(Picks(rate, channels, total), as_flac())
+    path = write_audio(tmp_path / "a.flac", data)
+    with pytest.raises(SourceError, match=what) as error:
+        PipelineFrontend.read(None, path)
+    one_line(error)
+
+
+def test_a_format_nobody_records_in_and_a_pipe_are_refused(tmp_path):
+    from fxpipe.errors import SourceError
+    from fxpipe.sources import Item, read_recording
+
+    soundfile.write(tmp_path / "a.wav", pluck(50, 0.3), 44_100, format="VOC", subtype="PCM_16")
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert stat.S_ISFIFO((tmp_path / "pipe.wav").stat().st_mode)
+    for name, what in (("a.wav", "format VOC"), ("pipe.wav", "not a file")):
+        uri = str(tmp_path / name)
+        item = Item("a", "a", uri, 13_230, 44_100, "unknown", 0.5, ((0.0, 0.3),))
+        with pytest.raises(SourceError, match=what):
+            read_recording(item, 44_100)
+
+
+# Specs
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[render]\nrun_in_s = 1e12", "run_in_s is 1e"),
+        ("[render]\nclip_s = nan", "finite number"),
+        ("[render]\naudible_db = -inf", "finite number"),
+        ("[render]\nsample_rate_hz = 0", "sample_rate_hz is 0"),
+        ("[render]\nnoise_cutoff_hz = [-1.0, 5.0]", "noise_cutoff_hz is -1 to 5"),
+        ("[render]\noutput_gain_db = [0.0, 1e308]", "output_gain_db is 0 to 1e"),
+        ("[chain]\nrepeats = true\nlengths = {1000000000 = 1.0}", "255 is the longest"),
+        ("[chain]\nweights = {delay = 1e308}", "within 1e-9 and 1e9"),
+        ("[chain]\nlengths = {1 = 1e-300}", "within 1e-9 and 1e9"),
+        ("[chain]\ntemperature = 1e300", "temperature is 1e"),
+        ("[chain]\npool = " + "[" * 3000, "not TOML"),
+        ("x = " + "9" * 5000, "not TOML"),
+        ("[render]\nclip_s = 0x" + "f" * 400, "beyond all sizes"),
+        ('[chain]\norder = "' + "x" * 100_000 + '"', "unknown order policy"),
+    ],
+)
+def test_a_spec_that_is_absurd_is_one_line(tmp_path, text, what):
+    from fxpipe.config import render_spec
+
+    (tmp_path / "spec.toml").write_text(text)
+    with pytest.raises(UsageError, match=what) as error:
+        render_spec(tmp_path / "spec.toml", {})
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[model]\nn_layers = 1000000000",
+        "[model]\nsubsample = 1099511627776",
+        "[train]\nbatch_size = 1000000000000",
+        "[train]\nlr = nan",
+        "x = " + "[" * 3000,
+        "x = " + "9" * 5000,
+    ],
+)
+def test_training_settings_that_are_absurd_are_one_line(tmp_path, text):
+    from fxtrain.config import load_config
+
+    (tmp_path / "fit.toml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        load_config(tmp_path / "fit.toml", {})
+    one_line(error)
+
+
+def test_a_spec_from_elsewhere_cannot_name_a_plugin_by_its_path():
+    from fxpipe.pedals import PluginPedal
+
+    for plugin in ("../evil.vst3", "/tmp/evil.vst3", "a/evil.vst3"):
+        with pytest.raises(ContractError):
+            PluginPedal("mine", plugin, "", "1", "0" * 64, "time", "lti", "", (), ())
+
+
+@pytest.mark.parametrize("pattern", [r"(x+x+)+y", "((x|x)*)*b", r"^(\w+\s?)*$!", "(x*)*\\1b"])
+def test_a_pattern_that_re_would_search_for_years_ends(pattern):
+    from fxpipe.sources.manifest import SplitGroup
+
+    assert SplitGroup("by name", pattern).group_of("x" * 60 + "!.wav") == "x" * 60 + "!"
+
+
+def test_a_pattern_that_takes_too_long_is_named(monkeypatch):
+    from fxpipe.errors import SourceError
+    from fxpipe.sources import manifest
+
+    def search(pattern, text, timeout):
+        assert timeout == manifest.PATTERN_S
+        raise TimeoutError("regex timed out")
+
+    monkeypatch.setattr(manifest.regex, "search", search)
+    with pytest.raises(SourceError, match=r"takes more than 1 s on 'x\.wav'"):
+        manifest.SplitGroup("by name", "(x)").group_of("x.wav")
+
+
+def test_a_symmetry_table_with_few_quantiles_is_refused(tmp_path):
+    from fxpipe.orders.commute import SHIPPED, load_table
+
+    data = json.loads(SHIPPED.read_text())
+    data["pairs"][0]["mel_db"] = [1.0]
+    (tmp_path / "symmetry.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError, match="quantiles, expected 21"):
+        load_table(tmp_path)
+
+
+def test_many_small_members_cannot_fill_a_disk(tmp_path):
+    from fxpipe.errors import DownloadError
+    from fxpipe.fetch.unzip import unzip
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as bundle:
+        for number in range(3):
+            bundle.writestr(f"{number}.wav", bytes(40_000_000))
+    with pytest.raises(DownloadError, match="more than 200 times"):
+        unzip(tmp_path / "a.zip", tmp_path / "out", lambda name: True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_reading_shards_of_every_backend_still_works(tmp_path):
+    for backend in ("webdataset", "zarr"):
+        index = make_shards(tmp_path / backend, backend=backend, n_train=6, shard_size=4)
+        folder = LocalFolder(tmp_path / backend)
+        assert check_dataset(folder, read_shard) == []
+        assert len(open_shards(tmp_path / backend).load_arrays("train")["codes"]) == 6
+        assert index.backend == backend

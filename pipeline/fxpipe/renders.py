@@ -146,7 +146,7 @@ def render_shard(job: Job) -> Receipt:
     draws = {p: draw_clip(plan.spec, plan.seed, split, p) for p in positions}
     for position in sorted(positions, key=lambda p: draws[p].item_u):
         wave, record = render_clip(plan, split, position, draws[position])
-        scale = float(np.abs(wave).max()) / 32767
+        scale = float(max(wave.max(), -wave.min())) / 32767
         waves[position - job["first"]] = np.round(wave / scale)
         records[position] = record | {"scale": scale}
     folder = open_folder(job["uri"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import threading
 from pathlib import Path
 
@@ -29,7 +31,27 @@ def pick_start(item: Item, u: float, clip_s: float) -> float:
     """
     if not item.sounding:
         raise SourceError(f"{item.item_id}: no sounding region; scan the source again")
-    edges = np.asarray(item.sounding, dtype=np.float64).ravel()  # on, off, on, off, …
+    starts = _starts(item.sounding, item.duration_s, clip_s)
+    if isinstance(starts, float):
+        return starts
+    left, width, room, filled = starts
+    target = u * filled[-1]
+    k = bisect.bisect_right(filled, target)
+    into = target - (filled[k] - room[k])
+    return left[k] + width[k] + into
+
+
+Starts = tuple[list[float], list[float], list[float], list[float]]
+
+
+@functools.lru_cache(maxsize=8192)
+def _starts(
+    sounding: tuple[tuple[float, float], ...], duration_s: float, clip_s: float
+) -> Starts | float:
+    """Where clips of a recording may start: of each stretch its left edge, how far from there
+    the first start lies, how much room there is, and all room up to its end. A number: the one
+    place there is."""
+    edges = np.asarray(sounding, dtype=np.float64).ravel()  # on, off, on, off, …
     lengths = np.diff(edges)
     lengths[1::2] = 0.0
     heard = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -40,7 +62,7 @@ def pick_start(item: Item, u: float, clip_s: float) -> float:
         return np.asarray(heard_before[1] - heard_before[0], dtype=np.float64)
 
     # The sound in a clip is linear in its start between these points.
-    last = item.duration_s - clip_s
+    last = duration_s - clip_s
     points = np.concatenate([edges, edges - clip_s, [last]])
     points = np.unique(np.clip(points, edges[0], edges[-1]))
     left, right = points[:-1], points[1:]
@@ -57,11 +79,12 @@ def pick_start(item: Item, u: float, clip_s: float) -> float:
         room = inside
     if room.sum() <= 0:
         return float(edges[::2][np.argmax(sound_in_clip(edges[::2]))])
-    filled = np.cumsum(room)
-    target = u * filled[-1]
-    k = int(np.searchsorted(filled, target, side="right"))
-    into = target - (filled[k] - room[k])
-    return float(left[k] + begin[k] * (right[k] - left[k]) + into)
+    return (
+        left.tolist(),
+        (begin * (right - left)).tolist(),
+        room.tolist(),
+        np.cumsum(room).tolist(),
+    )
 
 
 def read_clip(

@@ -21,6 +21,7 @@ from fxpipe import render
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import POOLS
+from fxpipe.pedals.parts import hard_clip
 from fxpipe.render import RenderSpec, lowpassed_noise
 from fxpipe.sources import clips, open_source
 from fxpipe.tasks import Workers, run_tasks
@@ -152,6 +153,20 @@ def test_another_way_to_render_is_another_identity(tmp_path, monkeypatch):
     before = plan.identity
     monkeypatch.setattr(plans, "RENDER_VERSION", plans.RENDER_VERSION + 1)
     assert plan.identity != before
+
+
+@given(st.integers(1, 30_000), st.integers(0, 99), st.sampled_from([0.1, 0.5]))
+def test_clipping_in_blocks_gives_the_bytes_of_clipping_at_once(n_samples, seed, limit):
+    rng = np.random.default_rng(seed)
+    wave = np.cumsum(rng.standard_normal(n_samples)).astype(np.float32) * np.float32(0.3)
+    wave[n_samples // 3 : n_samples // 2] *= np.float32(1e-7)  # next to no motion
+    now = wave.astype(np.float64)
+    step, size = np.diff(now, prepend=now[:1]), np.abs(now)
+    inside = np.minimum(size, limit)
+    under = inside * (size - inside / 2)
+    expected = np.clip(now - step / 2, -limit, limit)
+    np.divide(np.diff(under, prepend=under[:1]), step, out=expected, where=np.abs(step) > 1e-6)
+    np.testing.assert_array_equal(hard_clip(wave, limit), expected.astype(np.float32))
 
 
 @given(st.floats(0.0, 0.99), st.integers(1, 5000), st.integers(0, 99))

@@ -197,8 +197,13 @@ def canonical_json(value: Any) -> bytes:
     ).encode()
 
 
+_PLAIN = (str, float, int, bool, type(None))
+
+
 def to_dict(value: Any) -> Any:
     """A frozen dataclass as plain JSON values (tuples become lists)."""
+    if type(value) in _PLAIN:  # most of what there is
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -241,6 +241,9 @@ def encode_all(
     changed = [r.tally["changed"] for r in receipts if "changed" in r.tally]
     if changed:  # measured, not chosen: not part of the identity
         recipe["changed"] = changed[0]
+    vram = [n for r in receipts for n in r.tally.get("peak_vram", ())]
+    if any(vram):
+        recipe["peak_vram_gb"] = round(max(vram) / 1e9, 3)
     index = _index_of(renders, info, spec, identity, recipe, receipts, tuple(common))
     write_index(folder, index)
     return index

@@ -82,6 +82,8 @@ def encode_summary(index: DatasetIndex, output: str) -> str:
 def encoder_lines(index: DatasetIndex) -> list[str]:
     """How it was encoded, and how many codes plain fp32 would have given otherwise."""
     lines = [f"encoder: {index.versions['encoder']}"] if "encoder" in index.versions else []
+    if "peak_vram_gb" in index.recipe:
+        lines.append(f"most memory held on a GPU: {index.recipe['peak_vram_gb']} GB")
     changed = index.recipe.get("changed")
     if isinstance(changed, dict) and changed.get("share"):
         share = [float(part) for part in changed["share"]]

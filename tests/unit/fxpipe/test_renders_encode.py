@@ -232,3 +232,48 @@ def test_encode_task_writes_what_the_reader_reads(tmp_path, monkeypatch, synth):
     for job in en._jobs(folder, renders, out, spec, index.identity, 62, ["cpu"]):
         encode_shard(job)
     assert again == [out.read(file.path) for shard in index.shards for file in shard.files]
+
+
+def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
+    from fxpipe import encode as en
+
+    folder, _, renders = synth
+    out = open_folder(tmp_path / "shards")
+    jobs = en._jobs(folder, renders, out, EncodeSpec("embedded"), "id", 10, ["cuda:0"])
+    assert [job["compare"] for job in jobs] == [2] + [0] * (len(jobs) - 1)
+    assert jobs[0]["next"] == {key: jobs[1][key] for key in ("split", "first", "n")}
+    assert "next" not in jobs[-1]
+    for job in jobs:
+        ahead = list(en._heard(job, renders, 24_000, gpu=True))
+        plain = list(en._heard(job, renders, 24_000, gpu=False))
+        np.testing.assert_array_equal(
+            np.concatenate([heard.waves for heard in ahead]),
+            np.concatenate([heard.waves for heard in plain]),
+        )
+        records = [[r for heard in part for r in heard.records] for part in (ahead, plain)]
+        assert records[0] == records[1]
+
+
+def test_what_the_arithmetic_changed_is_in_the_index_and_the_summary(tmp_path, monkeypatch, synth):
+    from fxpipe import encode as en
+    from fxpipe.codec import How
+    from fxpipe.summary import encode_summary
+
+    monkeypatch.setattr(en, "run_tasks", inline)
+    folder, _, renders = synth
+    found = {}
+    for name, how in (("tiled", How()), ("exact", How(exact=True))):
+        out = open_folder(tmp_path / name)
+        found[name] = en.encode_all(
+            folder, renders, out, EncodeSpec("embedded"), None, ["cpu"], lambda shard: None, how=how
+        )
+    tiled, exact = found["tiled"], found["exact"]
+    assert tiled.identity == exact.identity  # measured and computed otherwise: the same data
+    assert tiled.recipe["changed"]["clips"] == 2
+    assert len(tiled.recipe["changed"]["share"]) == 9
+    assert max(tiled.recipe["changed"]["share"]) <= 0.001
+    assert "changed" not in exact.recipe
+    assert "tiled" in tiled.versions["encoder"]
+    assert "dac's layers" in exact.versions["encoder"]
+    assert "codes that differ from plain fp32, on 2 clips" in encode_summary(tiled, "x")
+    assert "differ" not in encode_summary(exact, "x")

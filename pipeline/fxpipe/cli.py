@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fxpipe import console
-from fxpipe.options import chain_options, include_option
+from fxpipe.options import chain_options, include_option, resume_option
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXTRA = (
@@ -100,7 +100,7 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")
-@click.option("--repair", is_flag=True, help="Read every byte that is there; remake what differs.")
+@resume_option
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def render(**options: Any) -> None:
@@ -176,7 +176,7 @@ def ceiling(**options: Any) -> None:
 @click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
 @click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")
-@click.option("--repair", is_flag=True, help="Read every byte that is there; remake what differs.")
+@resume_option
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def encode(**options: Any) -> None:
@@ -188,24 +188,17 @@ def encode(**options: Any) -> None:
 
 @cli.command()
 @click.argument("directory")
+@click.option("--against", metavar="OTHER", help="Say what differs from OTHER instead, byte by byte.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a problem on stdout.")
-def check(directory: str, as_json: bool) -> None:
+def check(directory: str, against: str | None, as_json: bool) -> None:
     """Verify every byte and record of renders/ or shards/; list all problems.
 
     In renders/ also: one performance on two sides of the split, told by its sound.
+    With --against: do both hold the same data set, down to the byte?
     """
-    from fxpipe.verify import check_directory
-    from fxtrain.contract import FxError
+    from fxpipe.verify import check_command
 
-    problems = check_directory(
-        directory, say=lambda line: click.echo(line, err=True), progress=sys.stderr.isatty()
-    )
-    for problem in problems:
-        line = {"where": problem.where, "what": problem.what}
-        click.echo(json.dumps(line) if as_json else str(problem))
-    if problems:
-        raise FxError(f"{directory}: {len(problems)} problem(s)")
-    click.echo(f"{directory}: whole", err=True)
+    check_command(directory, against, as_json=as_json)
 
 
 @cli.command()

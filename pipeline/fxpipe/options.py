@@ -58,6 +58,13 @@ include_option = click.option(
     help="Optional part of a data set, such as 'acoustic' of idmt; repeatable.",
 )
 
+resume_option = click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on, and read every byte that is there: what is damaged is made again.",
+)
+"""Without it a command goes on too, but takes a file of the right length for whole."""
+
 
 def chain_options(command: Command) -> Command:
     """Decorator: all of ``CHAIN_OPTIONS``, in this order."""

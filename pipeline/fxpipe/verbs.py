@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, sha
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
+from fxpipe.resume import is_finished
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxpipe.summary import encode_summary, render_summary
-from fxpipe.tasks import Workers, default_workers, is_whole
+from fxpipe.tasks import Workers, default_workers
 from fxtrain.contract import (
-    INDEX_NAME,
-    SPLITS,
     DatasetIndex,
     Folder,
     FxError,
@@ -57,7 +56,7 @@ def render_command(
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
-    repair: bool,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
     **chain_options: Any,
@@ -88,13 +87,14 @@ def render_command(
         )
         return
     _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
-    if _finished(folder, read_renders_index, plan.identity, overwrite) and not repair:
+    finished = is_finished(folder, read_renders_index, plan.identity, overwrite=overwrite)
+    if finished and not resume:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
     else:
         with resumable(), Progress(n_chains, "render") as bar:
             where = Workers(workers or default_workers(), scheduler)
-            index = render_all(folder, plan, where, bar.shard, repair=repair)
+            index = render_all(folder, plan, where, bar.shard, repair=resume)
     click.echo(json.dumps(_summary(index)) if as_json else render_summary(index, output))
 
 
@@ -114,7 +114,7 @@ def encode_command(
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
-    repair: bool,
+    resume: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -152,7 +152,8 @@ def encode_command(
                 "where there is a network, or use '--codec embedded', which is in the package"
             ) from None
     identity, _ = encode_identity(index, codec_of(spec)[0], spec)
-    if _finished(folder, read_index, identity, overwrite) and not repair:
+    finished = is_finished(folder, read_index, identity, overwrite=overwrite)
+    if finished and not resume:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
     else:
@@ -167,7 +168,7 @@ def encode_command(
                 where,
                 devices,
                 bar.shard,
-                repair=repair,
+                repair=resume,
                 how=chosen.how,
             )
     click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
@@ -225,39 +226,6 @@ def _need_room(folder: Folder, n_bytes: int) -> None:
             f"{path}: {(n_bytes - have) / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; "
             "free some space, or choose another --output"
         )
-
-
-def _finished(
-    folder: Folder, read: Callable[[Folder], Any], identity: str, overwrite: bool
-) -> bool:
-    """True: this very data set is there, whole. Another one is refused, or cleared if asked."""
-    if overwrite:
-        names = folder.names()
-        foreign = [n for n in names if not _is_ours(n)]
-        if foreign:
-            raise UsageError(
-                f"{folder.uri}: --overwrite would delete {foreign[0]!r}, which fxpipe did not "
-                "write; choose another --output"
-            )
-        for name in sorted(names, key=lambda n: n != INDEX_NAME):
-            folder.delete(name)
-        return False
-    if folder.size(INDEX_NAME) is not None:
-        index = read(folder)
-        if index.identity == identity:
-            return all(is_whole(folder, shard, verify=False) for shard in index.shards)
-        raise UsageError(
-            f"{folder.uri} holds another finished data set; choose another --output, or replace "
-            "it with --overwrite"
-        )
-    return False
-
-
-def _is_ours(name: str) -> bool:
-    ours = (INDEX_NAME, "plan.json", "codebooks.npy")
-    return name in ours or name.startswith(
-        (".receipts/", *(f"{s}{c}" for s in SPLITS for c in "-."))
-    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path):
     from fxtrain.contract import FxError, LocalFolder
 
     folder = LocalFolder(tmp_path)
-    (tmp_path / f"x.{os.getpid()}.part").symlink_to("/dev/full")
+    (tmp_path / f"x.{os.getpid()}@{socket.gethostname()}.part").symlink_to("/dev/full")
     with pytest.raises(FxError, match="No space left on device"):
         folder.write("x", b"bytes")
     assert folder.names() == []
@@ -131,7 +132,7 @@ def test_encode_refuses_unfinished_and_altered_renders(renders, tmp_path):
     checked = run("fxpipe", "check", altered, cwd=tmp_path)
     assert checked.code == 1
     assert "train-000000.npy" in checked.out
-    again = ["render", "--n-chains", "12", *SHORT, "-o", altered, "--repair"]
+    again = ["render", "--n-chains", "12", *SHORT, "-o", altered, "--resume"]
     assert run("fxpipe", *again, cwd=tmp_path).code == 0
     assert target.read_bytes() == (renders / "train-000000.npy").read_bytes()
 

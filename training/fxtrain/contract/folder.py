@@ -1,6 +1,6 @@
-"""A directory of named files, on disk or behind an fsspec URI, with whole-or-nothing writes.
+"""A directory of named files, on disk or behind a URI, with whole-or-nothing writes.
 
-fsspec is loaded only when a URI has a scheme; everything else here is the standard library.
+What is behind a URI is loaded only when there is one; everything here is the standard library.
 """
 
 from __future__ import annotations
@@ -8,11 +8,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import socket
+import time
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol
 
-from fxtrain.contract.errors import FxError, MissingExtraError
+from fxtrain.contract.errors import FxError
 from fxtrain.contract.schema import FileEntry
+
+PART = re.compile(r"\.(?P<pid>\d+)(?:@(?P<host>[^@/]*))?\.part$")
+"""What a file is called until it is whole: behind its name, which process of which machine."""
+
+STALE_S = 3600.0
+"""No file takes an hour to write: an older half of one has no writer, on whatever machine."""
 
 
 class Folder(Protocol):
@@ -34,11 +43,20 @@ class Folder(Protocol):
     def names(self) -> list[str]:
         """Every file below, sorted; half-written ones are left out."""
 
+    def sweep(self) -> list[str]:
+        """Delete half-written files whose writer is no more; returns their names."""
+
 
 def open_folder(uri: str | os.PathLike[str]) -> Folder:
     """A local path, or any fsspec URI such as ``s3://bucket/shards``."""
     text = os.fspath(uri)
-    return RemoteFolder(text) if "://" in text else LocalFolder(text)
+    if "://" not in text:
+        return LocalFolder(text)
+    if text.startswith("file://"):
+        return LocalFolder(text.removeprefix("file://"))
+    from fxtrain.contract.remote import RemoteFolder
+
+    return RemoteFolder(text)
 
 
 def file_entry(name: str, data: bytes | bytearray) -> FileEntry:
@@ -62,15 +80,16 @@ class LocalFolder:
 
     def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         target = self.path / name
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        part = target.with_name(f"{target.name}.{os.getpid()}@{_host()}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._stays_inside(target)
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
+            _write_whole(part, data)
+            try:
+                part.replace(target)
+            except FileNotFoundError:  # swept by a machine that thought us dead
+                _write_whole(part, data)
+                part.replace(target)
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -92,60 +111,57 @@ class LocalFolder:
             )
 
     def delete(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             (self.path / name).unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise FxError(
+                f"cannot delete {self.path / name}: {error.strerror or error}; make the directory "
+                "writable or choose another, then run the same command again"
+            ) from None
 
     def names(self) -> list[str]:
         found = (p for p in self.path.rglob("*") if p.is_file() and p.suffix != ".part")
         return sorted(p.relative_to(self.path).as_posix() for p in found)
 
+    def sweep(self) -> list[str]:
+        swept = []
+        for part in sorted(self.path.rglob("*.part")):
+            named = PART.search(part.name)
+            if named is None:
+                continue  # another program's
+            with contextlib.suppress(OSError):
+                old = time.time() - part.stat().st_mtime > STALE_S
+                if old or (named["host"] == _host() and not _is_alive(int(named["pid"]))):
+                    part.unlink()
+                    swept.append(part.relative_to(self.path).as_posix())
+        return swept
 
-class RemoteFolder:
-    """One object a file: object stores put an object whole or not at all."""
 
-    def __init__(self, uri: str) -> None:
-        try:
-            import fsspec
-        except ImportError:
-            raise MissingExtraError(
-                f"{uri}: remote storage needs fsspec: pip install fsspec"
-            ) from None
-        self.uri = uri.rstrip("/")
-        try:
-            fs, self._root = fsspec.core.url_to_fs(self.uri)
-        except (ImportError, ValueError) as error:
-            raise MissingExtraError(f"{uri}: {error}") from None
-        self._fs: Any = fs
+def _write_whole(part: Path, data: bytes | bytearray) -> None:
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
-    def _at(self, name: str) -> str:
-        return f"{self._root}/{name}"
 
-    def read(self, name: str) -> bytes:
-        return cast(bytes, self._fs.cat_file(self._at(name)))
+def _host() -> str:
+    return re.sub(r"[^\w.-]", "_", socket.gethostname())
 
-    def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, self._fs.open(self._at(name), "rb"))
 
-    def size(self, name: str) -> int | None:
-        try:
-            return int(self._fs.info(self._at(name))["size"])
-        except FileNotFoundError:
-            return None
-
-    def write(self, name: str, data: bytes | bytearray) -> FileEntry:
-        try:
-            self._fs.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
-            self._fs.pipe_file(self._at(name), bytes(data))
-        except OSError as error:
-            raise FxError(
-                f"cannot write {self.uri}/{name}: {error}; run the same command again"
-            ) from None
-        return file_entry(name, data)
-
-    def delete(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._at(name))
-
-    def names(self) -> list[str]:
-        prefix = self._root.rstrip("/") + "/"
-        return sorted(str(path).removeprefix(prefix) for path in self._fs.find(self._root))
+def _is_alive(pid: int) -> bool:
+    """A process of this machine; one that is dead and only waits to be counted is not alive."""
+    if os.name != "posix":
+        return True  # asking would end it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return True
+    return state not in ("Z", "X")

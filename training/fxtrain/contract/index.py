@@ -130,5 +130,5 @@ def read_verified(folder: Folder, entry: FileEntry) -> bytes:
             return data
     raise DamagedError(
         f"{folder.uri}/{entry.path} {problem}; make it again: type the command that wrote this "
-        "directory, with --repair (what is whole is kept)"
+        "directory, with --resume (what is whole is kept)"
     )

@@ -1,0 +1,264 @@
+"""A directory of named files behind an fsspec URI, on a network that fails and stalls at times.
+
+Every request has a time limit and is tried again, after a pause that grows and is drawn, unless
+trying again cannot help. fsspec and tenacity are loaded with the first URI, never on import.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from fxtrain.contract.errors import FxError, MissingExtraError, UsageError
+from fxtrain.contract.folder import file_entry
+from fxtrain.contract.schema import FileEntry
+
+TRIES_VARIABLE = "FXPIPE_STORE_TRIES"
+LIMIT_VARIABLE = "FXPIPE_STORE_TIMEOUT_S"
+SLOWEST_BYTES_S = 250_000
+"""A file may take this much longer than ``limit_s`` for each of its bytes."""
+
+PERMANENT = (
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    FileExistsError,
+    NotImplementedError,
+    TypeError,
+    AttributeError,
+    ImportError,
+)
+PERMANENT_ERRNO = {
+    getattr(errno, name, None)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "ENAMETOOLONG", "EINVAL", "ENOTSUP")
+}
+TRANSIENT_STATUS = (408, 409, 425, 429)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """``tries`` of a request in all, each at most ``limit_s``; pauses of at most ``pause_s``."""
+
+    tries: int = 8
+    limit_s: float = 60.0
+    pause_s: float = 20.0
+
+
+def patience_from_environment() -> Patience:
+    """Workers inherit it, so that one setting holds for all of a run's processes."""
+    found = []
+    for name, default in ((TRIES_VARIABLE, Patience.tries), (LIMIT_VARIABLE, Patience.limit_s)):
+        text = os.environ.get(name, str(default))
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < 1e6:
+            raise UsageError(f"{name}={text!r}: expected a number above 0, such as {default:g}")
+        found.append(value)
+    return Patience(max(1, round(found[0])), found[1])
+
+
+def is_transient(error: BaseException) -> bool:
+    """May the same request go well later? What nobody knows is taken to be the network's fault."""
+    if not isinstance(error, Exception):
+        return False  # Ctrl-C
+    status = _status(error)
+    if status is not None:
+        return status >= 500 or status in TRANSIENT_STATUS
+    if isinstance(error, FileNotFoundError):
+        return _is_networks(error.__cause__)  # fsspec calls any failed look over http that
+    if isinstance(error, PERMANENT) or "Credential" in type(error).__name__:
+        return False
+    return not (isinstance(error, OSError) and error.errno in PERMANENT_ERRNO)
+
+
+def _is_networks(error: BaseException | None) -> bool:
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    library = type(error).__module__.partition(".")[0]
+    return (
+        error is not None
+        and library in ("aiohttp", "botocore", "urllib3")
+        and (is_transient(error))
+    )
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status in an error of aiohttp, gcsfs, azure, requests or botocore."""
+    response = getattr(error, "response", None)
+    meta = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    for value in (
+        getattr(error, "status", None),
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        meta.get("HTTPStatusCode"),
+    ):
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+    return None
+
+
+class RemoteFolder:
+    """One object a file: object stores put an object whole or not at all, and where a store does
+    not, size and sha256 in receipts and index tell."""
+
+    def __init__(self, uri: str, patience: Patience | None = None) -> None:
+        try:
+            import fsspec
+            import tenacity
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{uri}: remote storage needs {error.name}: pip install {error.name}"
+            ) from None
+        self.uri = uri.rstrip("/")
+        self.patience = patience or patience_from_environment()
+        try:
+            fs, self._root = fsspec.core.url_to_fs(self.uri)
+        except (ImportError, ValueError) as error:
+            raise MissingExtraError(f"{uri}: {error}") from None
+        self._fs: Any = fs
+        self._made: set[str] = set()
+        self._looked_at = ("", 0)
+        self._retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.patience.tries),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=self.patience.pause_s),
+            retry=tenacity.retry_if_exception(is_transient),
+            reraise=True,
+        )
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def read(self, name: str) -> bytes:
+        """The whole file; ``FileNotFoundError`` where there is none."""
+        n_bytes = self._looked_at[1] if self._looked_at[0] == name else 0
+        return cast(bytes, self._ask("read", name, "cat_file", self._at(name), n_bytes=n_bytes))
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BytesIO(self.read(name))
+
+    def size(self, name: str) -> int | None:
+        try:
+            found = int(self._ask("look at", name, "info", self._at(name))["size"])
+        except FileNotFoundError:
+            return None
+        self._looked_at = name, found
+        return found
+
+    def write(self, name: str, data: bytes) -> FileEntry:
+        target = self._at(name)
+        parent = target.rpartition("/")[0]
+        if parent not in self._made:
+            # Stores without directories answer that it cannot be made, and need none.
+            needless = (FileExistsError, PermissionError, NotImplementedError)
+            with contextlib.suppress(*needless):
+                self._ask("write", name, "makedirs", parent, answers=needless, exist_ok=True)
+            self._made.add(parent)
+        self._ask("write", name, "pipe_file", target, data, answers=(), n_bytes=len(data))
+        return file_entry(name, data)
+
+    def delete(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("delete", name, "rm_file", self._at(name))
+
+    def names(self) -> list[str]:
+        prefix = self._root.rstrip("/") + "/"
+        # fsspec's own walk takes a directory that it could not list for an empty one.
+        options: dict[str, Any] = {"on_error": "raise"} if self._walks else {}
+        try:
+            found = self._ask("list", "", "find", self._root, **options)
+        except FileNotFoundError:
+            return []
+        return sorted(str(path).removeprefix(prefix) for path in found)
+
+    def sweep(self) -> list[str]:
+        """No half-written file has a name in an object store."""
+        return []
+
+    @property
+    def _walks(self) -> bool:
+        from fsspec.asyn import AsyncFileSystem
+        from fsspec.spec import AbstractFileSystem
+
+        cls = type(self._fs)
+        if self._fs.async_impl:
+            return getattr(cls, "_find", None) is AsyncFileSystem._find
+        return cls.find is AbstractFileSystem.find
+
+    def _ask(
+        self,
+        verb: str,
+        name: str,
+        method: str,
+        *args: Any,
+        answers: tuple[type[Exception], ...] = (FileNotFoundError,),
+        n_bytes: int = 0,
+        **options: Any,
+    ) -> Any:
+        """What the store says, sooner or later; errors in ``answers`` are answers. All else that
+        does not end well is one line."""
+        limit_s = self.patience.limit_s + n_bytes / SLOWEST_BYTES_S
+        where = f"{self.uri}/{name}".rstrip("/")
+        retrying, started = self._retrying.copy(), time.monotonic()
+        try:
+            return retrying(self._once, method, args, options, limit_s)
+        except Exception as error:
+            said = f"cannot {verb} {where}: {' '.join(str(error).split()) or repr(error):.300}"
+            if is_transient(error):
+                n_tries = int(retrying.statistics.get("attempt_number", 1))
+                raise FxError(
+                    f"{said}; tried {n_tries} times in {time.monotonic() - started:.0f} s. Nothing "
+                    "finished was lost: run the same command again when the store answers "
+                    f"({TRIES_VARIABLE} and {LIMIT_VARIABLE} set how long to try)"
+                ) from None
+            if isinstance(error, FileNotFoundError) and isinstance(error, answers):
+                raise FileNotFoundError(errno.ENOENT, "is not in the store", where) from None
+            if isinstance(error, answers):
+                raise
+            raise FxError(
+                f"{said}; nothing finished was lost: mend that (address, rights, space), then run "
+                "the same command again"
+            ) from None
+
+    def _once(
+        self, method: str, args: tuple[Any, ...], options: dict[str, Any], limit_s: float
+    ) -> Any:
+        from fsspec.asyn import sync
+
+        self._fs.invalidate_cache()  # other processes write here too
+        coroutine = getattr(self._fs, f"_{method}", None) if self._fs.async_impl else None
+        if coroutine is not None:
+            try:
+                return sync(self._fs.loop, coroutine, *args, timeout=limit_s, **options)
+            except TimeoutError:
+                raise TimeoutError(f"no answer in {limit_s:.0f} s") from None
+        return within(limit_s, lambda: getattr(self._fs, method)(*args, **options))
+
+
+def within(limit_s: float, ask: Callable[[], Any]) -> Any:
+    """What ``ask`` returns, or ``TimeoutError``; a call that hangs is left behind in a thread."""
+    answer: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answer.append(ask())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if failure:
+        raise failure[0]
+    if not answer:
+        raise TimeoutError(f"no answer in {limit_s:.0f} s")
+    return answer[0]

@@ -188,7 +188,9 @@ def encode(**options: Any) -> None:
 
 @cli.command()
 @click.argument("directory")
-@click.option("--against", metavar="OTHER", help="Say what differs from OTHER instead, byte by byte.")
+@click.option(
+    "--against", metavar="OTHER", help="Say what differs from OTHER instead, byte by byte."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a problem on stdout.")
 def check(directory: str, against: str | None, as_json: bool) -> None:
     """Verify every byte and record of renders/ or shards/; list all problems.

@@ -55,9 +55,9 @@ def inspect_directory(
 def index_kind(directory: str) -> str:
     """What a directory's index says it is; readers give the full error when it says nothing."""
     folder = open_folder(directory)
-    if folder.size(INDEX_NAME) is None:
-        return "" if folder.size("codebooks.npy") is not None else KIND
-    try:
-        return str(read_json(folder.read(INDEX_NAME), INDEX_NAME).get("kind"))
-    except (DamagedError, AttributeError):
-        return ""
+    if folder.size(INDEX_NAME) is not None:
+        try:
+            return str(read_json(folder.read(INDEX_NAME), INDEX_NAME).get("kind"))
+        except (DamagedError, AttributeError):
+            pass  # damaged: what else lies there tells
+    return "" if folder.size("codebooks.npy") is not None else KIND

@@ -30,6 +30,7 @@ from fxpipe.tasks import (
     read_receipts,
     run_tasks,
     worker_index,
+    write_finished,
     write_receipt,
 )
 from fxtrain.contract import (
@@ -52,7 +53,6 @@ from fxtrain.contract import (
     open_folder,
     pack_npy,
     to_dict,
-    write_index,
 )
 
 BATCH = 32
@@ -245,7 +245,7 @@ def encode_all(
     if any(vram):
         recipe["peak_vram_gb"] = round(max(vram) / 1e9, 3)
     index = _index_of(renders, info, spec, identity, recipe, receipts, tuple(common))
-    write_index(folder, index)
+    write_finished(folder, index)
     return index
 
 

@@ -32,6 +32,7 @@ from fxtrain.contract import (
     FORMAT_VERSION,
     SPLITS,
     ContractError,
+    FileEntry,
     Folder,
     Record,
     UsageError,
@@ -207,8 +208,9 @@ def _check_stock(plan: Plan) -> None:
             )
 
 
-def save_plan(folder: Folder, plan: Plan) -> None:
-    folder.write(PLAN_NAME, json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()}).encode())
+def save_plan(folder: Folder, plan: Plan) -> FileEntry:
+    text = json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()})
+    return folder.write(PLAN_NAME, text.encode())
 
 
 @functools.lru_cache(maxsize=2)
@@ -217,8 +219,8 @@ def load_plan(uri: str, identity: str) -> Plan:
     where = f"{uri}/{PLAN_NAME}"
     try:
         plan = from_dict(Plan, read_json(open_folder(uri).read(PLAN_NAME), where), where)
-    except ContractError as error:
-        raise RenderError(f"{error}; start the render again") from None
+    except (ContractError, FileNotFoundError) as error:
+        raise RenderError(f"{error}; type the command that wrote this directory again") from None
     if plan.identity != identity:
         raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")
     return plan

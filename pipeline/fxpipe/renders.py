@@ -39,6 +39,7 @@ from fxpipe.tasks import (
     read_receipts,
     receipt_name,
     run_tasks,
+    write_finished,
     write_receipt,
 )
 from fxtrain.contract import (
@@ -66,7 +67,6 @@ from fxtrain.contract import (
     to_dict,
     unpack_npy,
     unpack_records,
-    write_index,
 )
 
 KIND = "fxpipe-renders"
@@ -78,7 +78,8 @@ CLIP_ATTEMPTS = 6
 class RendersIndex:
     """``index.json`` of a renders directory. ``redraws`` counts inaudible pedals that were drawn
     again, by pedal and by chain length; ``skipped`` lists recordings that could not be used;
-    ``kinds`` are those of recordings that were asked for, none: all of them."""
+    ``kinds`` are those of recordings that were asked for, none: all of them. ``files`` holds the
+    plan, which says where recordings lie and so differs from machine to machine."""
 
     identity: str
     spec: RenderSpec
@@ -101,6 +102,7 @@ class RendersIndex:
     fractions: Fractions = DEFAULT_FRACTIONS
     n_phrases: int = 0
     split_seed: int | None = None
+    files: tuple[FileEntry, ...] = ()
 
     @functools.cached_property
     def by_split(self) -> dict[str, list[ShardEntry]]:
@@ -255,14 +257,14 @@ def render_all(
     }
     if any(job["name"] not in done for job in jobs):
         folder.delete(INDEX_NAME)
-        save_plan(folder, plan)
+    plan_file = save_plan(folder, plan)
     for receipt in done.values():
         on_shard(receipt.shard)
     for receipt in run_tasks(render_shard, [j for j in jobs if j["name"] not in done], workers):
         done[receipt.shard.name] = receipt
         on_shard(receipt.shard)
-    index = _index_of(plan, [done[job["name"]] for job in jobs])
-    write_index(folder, index)
+    index = _index_of(plan, [done[job["name"]] for job in jobs], plan_file)
+    write_finished(folder, index)
     return index
 
 
@@ -292,7 +294,7 @@ def _is_counted(receipt: Receipt, job: Job) -> bool:
     return True
 
 
-def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
+def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> RendersIndex:
     vocabulary = vocabulary_of(plan.spec.chain.pool)
     counts = {split: count_samples((), vocabulary) for split in SPLITS}
     redraws: dict[str, Counter[str]] = {"by_pedal": Counter(), "by_length": Counter()}
@@ -331,6 +333,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt]) -> RendersIndex:
         fractions=plan.fractions,
         n_phrases=n_phrases,
         split_seed=plan.split_seed,
+        files=(plan_file,),
     )
 
 

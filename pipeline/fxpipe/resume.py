@@ -18,8 +18,9 @@ from fxtrain.contract import (
     CODEBOOKS_NAME,
     INDEX_NAME,
     SPLITS,
-    DamagedError,
+    ContractError,
     Folder,
+    FormatVersionError,
     UsageError,
 )
 
@@ -42,16 +43,19 @@ def is_finished(
     if folder.size(INDEX_NAME) is not None:
         try:
             index = read(folder)
-        except DamagedError as error:
+        except FormatVersionError:
+            raise
+        except ContractError as error:
             damage = str(error)
     if index is not None and index.identity == identity:
         files = (*index.files, *(file for shard in index.shards for file in shard.files))
         return all(folder.size(file.path) == file.n_bytes for file in files)
     owner = _owner(folder)
-    if owner is None and not damage and index is None:
-        return False
     if owner == identity:
-        click.echo(f"{folder.uri}: {damage or 'not finished yet'}; going on with it", err=True)
+        if damage:
+            click.echo(f"{damage}: it is written anew", err=True)
+        return False
+    if owner is None and not damage and index is None:
         return False
     if damage and owner is None:
         raise UsageError(
@@ -68,6 +72,7 @@ def is_finished(
 def _owner(folder: Folder) -> str | None:
     """The identity in the first receipts that can be read."""
     names = [name for name in folder.names() if name.startswith(f"{RECEIPTS}/")]
+    names = [name for name in names if name.endswith(".json")]
     for name in names[:RECEIPTS_ASKED]:
         try:
             found = json.loads(folder.read(name))

@@ -7,6 +7,7 @@ nothing that was finished: each shard leaves a receipt, and only shards without 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,11 +18,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fxtrain.contract import (
+    INDEX_NAME,
     Folder,
     FxError,
     ShardEntry,
     check_files,
     from_dict,
+    identity_of,
+    index_bytes,
     read_json,
     to_dict,
 )
@@ -30,6 +34,7 @@ Job = dict[str, Any]
 Result = TypeVar("Result")
 RETRIES = 2
 RECEIPTS = ".receipts"
+INDEX_SUM = f"{RECEIPTS}/index.sha256"
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -70,7 +75,17 @@ def receipt_name(shard_name: str) -> str:
 
 
 def write_receipt(folder: Folder, receipt: Receipt) -> None:
-    folder.write(receipt_name(receipt.shard.name), json.dumps(to_dict(receipt)).encode())
+    data = to_dict(receipt)
+    text = json.dumps(data | {"sha256": identity_of(data)})
+    folder.write(receipt_name(receipt.shard.name), text.encode())
+
+
+def write_finished(folder: Folder, index: Any) -> None:
+    """The index, last of all, and before it its sum, by which ``check`` knows it unaltered."""
+    data = index_bytes(index)
+    folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
+    folder.sweep()
+    folder.write(INDEX_NAME, data)
 
 
 def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, Receipt]:
@@ -83,9 +98,12 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
         if not (name.startswith(f"{RECEIPTS}/") and name.endswith(".json")):
             continue
         try:
-            receipt = from_dict(Receipt, read_json(folder.read(name), name), name)
-        except FxError:
-            continue  # cut short by a crash: the shard is made again
+            data = read_json(folder.read(name), name)
+            if data.pop("sha256", None) != identity_of(data):
+                continue
+            receipt = from_dict(Receipt, data, name)
+        except (AttributeError, ValueError, FxError):
+            continue  # cut short by a crash, or altered: the shard is made again
         if receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify):
             found[receipt.shard.name] = receipt
     return found

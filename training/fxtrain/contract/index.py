@@ -37,10 +37,14 @@ def identity_of(recipe: Any) -> str:
     return hashlib.sha256(canonical_json(to_dict(recipe))).hexdigest()
 
 
+def index_bytes(index: Any) -> bytes:
+    text = json.dumps(to_dict(index), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
 def write_index(folder: Folder, index: Any) -> FileEntry:
     """Write it last: readers take its presence to mean that everything else is whole."""
-    text = json.dumps(to_dict(index), indent=1, ensure_ascii=False, allow_nan=False)
-    return folder.write(INDEX_NAME, text.encode() + b"\n")
+    return folder.write(INDEX_NAME, index_bytes(index))
 
 
 def read_index(folder: Folder) -> DatasetIndex:

@@ -153,7 +153,7 @@ class RemoteFolder:
         self._looked_at = name, found
         return found
 
-    def write(self, name: str, data: bytes) -> FileEntry:
+    def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         target = self._at(name)
         parent = target.rpartition("/")[0]
         if parent not in self._made:
@@ -162,7 +162,7 @@ class RemoteFolder:
             with contextlib.suppress(*needless):
                 self._ask("write", name, "makedirs", parent, answers=needless, exist_ok=True)
             self._made.add(parent)
-        self._ask("write", name, "pipe_file", target, data, answers=(), n_bytes=len(data))
+        self._ask("write", name, "pipe_file", target, bytes(data), answers=(), n_bytes=len(data))
         return file_entry(name, data)
 
     def delete(self, name: str) -> None:

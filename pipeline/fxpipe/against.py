@@ -48,7 +48,8 @@ def compare(one: str, other: str) -> Comparison:
     if kinds[0] != kinds[1]:
         what = f"{kinds[0]} here, {kinds[1]} in {other}"
         return Comparison([Problem(INDEX_NAME, what)], [], 0, 0)
-    problems, notes = [], []
+    problems: list[Problem] = []
+    notes: list[Problem] = []
     if indexes[0].identity != indexes[1].identity:
         problems.append(Problem(INDEX_NAME, f"another data set than {other}: identities differ"))
     for key, a, b in _differences(*(dict(_leaves(to_dict(index))) for index in indexes)):

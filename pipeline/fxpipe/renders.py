@@ -8,12 +8,13 @@ never does.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import functools
 import itertools
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
@@ -248,7 +249,7 @@ def render_all(
     ``repair`` reads every byte of what is there and makes again what differs.
     """
     found = read_receipts(folder, plan.identity, verify=repair)
-    plan = settle_shard_size(folder, plan, begun=bool(found))
+    plan = settle_shard_size(folder, plan, found)
     jobs = shard_jobs(plan, folder)
     done = {
         job["name"]: found[job["name"]]
@@ -268,11 +269,12 @@ def render_all(
     return index
 
 
-def settle_shard_size(folder: Folder, plan: Plan, *, begun: bool) -> Plan:
-    """The plan with a number: that of the shards that are there, where some are ``begun``."""
-    there = None
-    if begun and folder.size(PLAN_NAME) is not None:
-        there = load_plan(folder.uri, plan.identity).shard_size
+def settle_shard_size(folder: Folder, plan: Plan, found: Mapping[str, Receipt]) -> Plan:
+    """The plan with a number: that of the shards that are there, where some are ``found``."""
+    there = _size_of(found.values(), plan)
+    if found and there is None and folder.size(PLAN_NAME) is not None:
+        with contextlib.suppress(RenderError):  # a damaged plan is written anew
+            there = load_plan(folder.uri, plan.identity).shard_size
     if there is not None and plan.shard_size not in (None, there):
         raise UsageError(
             f"{folder.uri}: its shards are of {there} clips, not {plan.shard_size}; leave "
@@ -280,6 +282,16 @@ def settle_shard_size(folder: Folder, plan: Plan, *, begun: bool) -> Plan:
         )
     size = there or plan.shard_size or shard_size(sum(plan.n_clips.values()))
     return dataclasses.replace(plan, shard_size=size)
+
+
+def _size_of(receipts: Iterable[Receipt], plan: Plan) -> int | None:
+    """Clips a shard, as finished ones show it; none where each is the only one of its split."""
+    for shard in (receipt.shard for receipt in receipts):
+        if shard.first:
+            return shard.first // max(1, int(shard.name.rpartition("-")[2]))
+        if shard.n_samples < plan.n_clips[shard.split]:
+            return shard.n_samples
+    return None
 
 
 def _is_counted(receipt: Receipt, job: Job) -> bool:

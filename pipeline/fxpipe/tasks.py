@@ -33,6 +33,7 @@ from fxtrain.contract import (
 Job = dict[str, Any]
 Result = TypeVar("Result")
 RETRIES = 2
+STARTS = 3
 RECEIPTS = ".receipts"
 INDEX_SUM = f"{RECEIPTS}/index.sha256"
 WORKER_ENVIRONMENT = {
@@ -170,7 +171,8 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
                 "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
             }
         ),
-        distributed.LocalCluster(
+        _started(
+            distributed.LocalCluster,
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
@@ -182,6 +184,19 @@ def _client(n_workers: int, scheduler: str | None) -> Iterator[Any]:
     ):
         hear_again()
         yield client
+
+
+def _started(cluster: Callable[..., Any], **options: Any) -> Any:
+    """A local worker that dies while it starts takes dask's cluster with it: begin anew."""
+    for _ in range(STARTS):
+        try:
+            return cluster(**options)
+        except RuntimeError as error:
+            cause = str(error.__cause__ or error)
+    raise FxError(
+        f"local workers died while they started, {STARTS} times ({cause:.100}): not enough memory? "
+        "Try fewer at a time (-j); what is finished is kept: type the same line again"
+    )
 
 
 @contextmanager

@@ -223,9 +223,13 @@ def _need_room(folder: Folder, n_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if n_bytes - have > free:
         raise FxError(
-            f"{path}: {(n_bytes - have) / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; "
-            "free some space, or choose another --output"
+            f"{path}: {_size(n_bytes - have)} are needed and {_size(free)} are free; free some "
+            "space, or choose another --output"
         )
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 @contextmanager

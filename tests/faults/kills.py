@@ -1,6 +1,9 @@
 """Kills drivers and workers of render and encode at drawn moments, goes on, compares the bytes.
 
-    python tests/faults/kills.py 50 [--seed 0]     prints a row a round; exit code 1 if one differs
+    python tests/faults/kills.py 50 [--seed 0] [--first 0] [--here DIR]
+
+prints a row a round; exit code 1 if one differs. ``--here`` keeps the undisturbed runs, so that
+``--first`` can go on there with a further chunk of the rounds.
 
 A round: start a command with two workers, wait for a drawn moment, send SIGKILL. A killed driver's
 command is typed again at once, while its orphans may still write; after a killed worker the
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,14 +27,20 @@ from pathlib import Path
 import psutil
 
 from fxpipe.against import compare
+from fxtrain.contract import FxError
 
 PROGRAM = Path(sys.executable).with_name("fxpipe")
 WAIT_S = 240
 RENDER = "render --n-chains 200 --pool okita3 --lengths 1-2 --clip-s 0.5 -o {out} -j {workers}"
-SOURCE = "render --n-chains 60 --pool okita3 --lengths 1 --clip-s 0.3 -o {out} -j {workers}"
-ENCODE = "encode source --codec embedded --shard-size 8 -o {out} -j {workers}"
+SOURCE = "render --n-chains 24 --pool okita3 --lengths 1 --clip-s 0.3 -o {out} -j {workers}"
+ENCODE = "encode source --codec embedded --shard-size 3 -o {out} -j {workers}"
 JOBS = {"render": RENDER, "encode": ENCODE, "encode-zarr": ENCODE + " --format zarr"}
-VICTIMS = ("driver", "worker")
+CASES = tuple(
+    (job, victim)
+    for encode in ("encode", "encode-zarr")
+    for victim in ("driver", "worker")
+    for job in ("render", encode)
+)
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,14 @@ class Round:
 HEADER = ["job", "killed", "shards", ".part", "orphans s", "then", "same bytes"]
 
 
-def prepare(here: Path) -> None:
-    """One undisturbed run of every job, on one worker: ``here/<job>-whole``."""
-    command(here, SOURCE, out="source", workers=1)
-    for name, line in JOBS.items():
-        command(here, line, out=f"{name}-whole", workers=1)
+def prepare(here: Path, job: str) -> None:
+    """Undisturbed runs of a job and of what it reads, on one worker: ``here/<job>-whole``."""
+    lines = {f"{job}-whole": JOBS[job]}
+    if job != "render":
+        lines = {"source": SOURCE} | lines
+    for out, line in lines.items():
+        if not (here / out / "index.json").exists():
+            command(here, line, out=out, workers=1)
 
 
 def command(here: Path, line: str, *, out: str, workers: int) -> None:
@@ -72,8 +85,10 @@ def command(here: Path, line: str, *, out: str, workers: int) -> None:
 
 
 def kill_once(here: Path, job: str, victim: str, rng: random.Random, number: int) -> Round:
-    """One round in ``here``, where ``prepare`` was called."""
+    """One round in ``here``."""
+    prepare(here, job)
     out = here / f"{job}-{number}"
+    shutil.rmtree(out, ignore_errors=True)
     words = JOBS[job].format(out=out.name, workers=2).split()
     n_whole = count(here / f"{job}-whole", ".receipts/*.json")
     at, later_s = rng.randrange(n_whole), rng.random() * 0.3
@@ -121,7 +136,10 @@ def go_on(
 
 def different(here: Path, job: str, out: Path) -> list[str]:
     """Every difference from the undisturbed run, and half-written files that stayed."""
-    found = compare(str(out), str(here / f"{job}-whole"))
+    try:
+        found = compare(str(out), str(here / f"{job}-whole"))
+    except FxError as error:
+        return [str(error)]
     left = [f"{part.name} stayed" for part in out.rglob("*.part")]
     return [str(problem) for problem in (*found.problems, *found.notes)] + left
 
@@ -174,11 +192,10 @@ def ended(process: psutil.Process) -> Iterator[None]:
         process.wait(60)
 
 
-def play(here: Path, n_rounds: int, seed: int) -> Iterator[Round]:
-    """Rounds over all jobs and victims in turn; the moments are drawn from ``seed``."""
-    cases = [(job, victim) for victim in VICTIMS for job in JOBS]
-    for number in range(n_rounds):
-        job, victim = cases[number % len(cases)]
+def play(here: Path, rounds: range, seed: int) -> Iterator[Round]:
+    """All cases in turn; the moments are drawn from ``seed`` and the number of the round."""
+    for number in rounds:
+        job, victim = CASES[number % len(CASES)]
         yield kill_once(here, job, victim, random.Random(f"{seed}-{number}"), number)
 
 
@@ -186,12 +203,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("n_rounds", type=int, nargs="?", default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--here", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fxpipe-kills-") as name:
-        prepare(Path(name))
+        here = (options.here or Path(name)).resolve()
+        here.mkdir(parents=True, exist_ok=True)
         print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER), flush=True)
         rounds = []
-        for each in play(Path(name), options.n_rounds, options.seed):
+        numbers = range(options.first, options.first + options.n_rounds)
+        for each in play(here, numbers, options.seed):
             rounds.append(each)
             print("| " + " | ".join(each.row()) + " |", flush=True)
     bad = sum(bool(each.problems) for each in rounds)

@@ -22,6 +22,8 @@ from fxtrain.contract.schema import FileEntry
 
 TRIES_VARIABLE = "FXPIPE_STORE_TRIES"
 LIMIT_VARIABLE = "FXPIPE_STORE_TIMEOUT_S"
+PAUSE_S = 20.0
+"""The longest pause between two tries; each is drawn between 0 and twice the last one's bound."""
 SLOWEST_BYTES_S = 250_000
 """A file may take this much longer than ``limit_s`` for each of its bytes."""
 
@@ -48,7 +50,7 @@ class Patience:
 
     tries: int = 8
     limit_s: float = 60.0
-    pause_s: float = 20.0
+    pause_s: float = PAUSE_S
 
 
 def patience_from_environment() -> Patience:
@@ -63,7 +65,7 @@ def patience_from_environment() -> Patience:
         if not 0 < value < 1e6:
             raise UsageError(f"{name}={text!r}: expected a number above 0, such as {default:g}")
         found.append(value)
-    return Patience(max(1, round(found[0])), found[1])
+    return Patience(max(1, round(found[0])), found[1], PAUSE_S)
 
 
 def is_transient(error: BaseException) -> bool:

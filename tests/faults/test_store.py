@@ -1,0 +1,181 @@
+"""A store that fails one request in ten and stalls now and then changes no byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from faults.conftest import ENCODE, RENDER, Fx
+from fixtures.http import running_server, serve, status
+from fixtures.stores import FlakyFileSystem, Mood, flaky_memory, flaky_s3
+from fxpipe.against import compare
+from fxtrain.contract import FxError, UsageError, open_folder, read_codebooks
+from fxtrain.contract import remote as rm
+from fxtrain.data import open_shards
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    monkeypatch.setattr(rm, "PAUSE_S", 0.01)
+    monkeypatch.setenv("FXPIPE_STORE_TIMEOUT_S", "0.5")
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    with flaky_memory(Mood(1, fails=0.1, stalls=0.01)) as uri:
+        yield uri
+
+
+def make_all(fx: Fx, uri: str) -> None:
+    for line in (
+        [*RENDER.split(), f"{uri}/renders"],
+        ["encode", f"{uri}/renders", *ENCODE.split(), "-o", f"{uri}/shards"],
+        ["encode", f"{uri}/renders", *ENCODE.split(), "--format", "zarr", "-o", f"{uri}/zarr"],
+    ):
+        done = fx(*line)
+        assert done.code == 0, done.err
+
+
+def test_render_encode_check_and_read_give_the_same_bytes(whole, fx: Fx, store):
+    make_all(fx, store)
+    for name in ("renders", "shards", "zarr"):
+        assert compare(f"{store}/{name}", str(whole / name)).problems == []
+        assert fx("check", f"{store}/{name}").code == 0
+    dataset = open_shards(f"{store}/shards")
+    read_codebooks(dataset.folder, dataset.index)
+    codes = dataset.load_arrays("train")["codes"]
+    assert (codes == open_shards(whole / "shards").load_arrays("train")["codes"]).all()
+    mood = FlakyFileSystem.mood
+    assert mood.n_failed >= 10
+    assert mood.n_stalled >= 1
+
+
+def test_a_true_s3_server_that_answers_503_and_stalls(whole, fx: Fx, monkeypatch):
+    pytest.importorskip("moto", reason="the S3 server of the dev extra is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="the S3 client of the dev extra is not installed")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("FXPIPE_STORE_TIMEOUT_S", "3")
+    mood = Mood(2, fails=0.1, stalls=0.01)
+    s3fs.S3FileSystem.clear_instance_cache()
+    with flaky_s3(mood) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        make_all(fx, "s3://b/set")
+        for name in ("renders", "shards", "zarr"):
+            assert compare(f"s3://b/set/{name}", str(whole / name)).problems == []
+        assert fx("check", "s3://b/set/shards").code == 0
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert mood.n_failed >= 10
+
+
+def test_shards_are_read_over_http_that_fails(whole):
+    with running_server() as server:
+        for path in (whole / "shards").rglob("*"):
+            if path.is_file():
+                name = path.relative_to(whole / "shards").as_posix()
+                server.files[f"s/{name}"] = path.read_bytes()
+        server.plan = [status(503), serve, status(500), serve, serve, status(429)] * 2
+        dataset = open_shards(f"{server.url}/s")
+        codes = dataset.load_arrays("train")["codes"]
+        assert server.plan == []
+        assert open_folder(f"{server.url}/s").size("none") is None
+    assert (codes == open_shards(whole / "shards").load_arrays("train")["codes"]).all()
+
+
+def test_after_the_last_try_one_line_says_what_failed_and_nothing_is_lost(
+    whole, fx: Fx, store, monkeypatch
+):
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "3")
+    FlakyFileSystem.mood.fails = FlakyFileSystem.mood.stalls = 0.0
+    assert fx(*RENDER.split(), f"{store}/renders").code == 0
+    FlakyFileSystem.mood.fails = 1.0
+    before = dict(FlakyFileSystem.store)
+    done = fx("encode", f"{store}/renders", *ENCODE.split(), "-o", f"{store}/shards")
+    assert done.code == 1
+    assert f"cannot look at {store}/renders/index.json" in done.last_line
+    assert "tried 3 times" in done.last_line
+    assert "run the same command again" in done.last_line
+    assert FlakyFileSystem.store == before
+    FlakyFileSystem.mood.fails = 0.0
+    assert fx("encode", f"{store}/renders", *ENCODE.split(), "-o", f"{store}/shards").code == 0
+    assert compare(f"{store}/shards", str(whole / "shards")).problems == []
+
+
+def test_a_stalled_request_is_given_up(store, monkeypatch):
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "2")
+    monkeypatch.setenv("FXPIPE_STORE_TIMEOUT_S", "0.05")
+    FlakyFileSystem.mood.fails, FlakyFileSystem.mood.stalls = 0.0, 1.0
+    with pytest.raises(
+        FxError, match=r"cannot read flaky://bucket/x: no answer in .*tried 2 times"
+    ):
+        open_folder(store).read("x")
+
+
+@pytest.mark.parametrize("error", [PermissionError("Access Denied"), OSError(28, "No space left")])
+def test_what_cannot_help_is_not_tried_again(store, error, monkeypatch):
+    FlakyFileSystem.mood.fails = 1.0
+    monkeypatch.setattr(FlakyFileSystem.mood, "failure", lambda: error)
+    folder = open_folder(store)
+    FlakyFileSystem.mood.n_asked = 0
+    with pytest.raises(FxError, match=r"cannot read flaky://bucket/x: .*mend that") as caught:
+        folder.read("x")
+    assert FlakyFileSystem.mood.n_asked == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_could_not_be_listed_is_not_empty(store):
+    FlakyFileSystem.mood.fails = FlakyFileSystem.mood.stalls = 0.0
+    folder = open_folder(store)
+    for name in ("a", "deep/b", "deep/er/c"):
+        folder.write(name, b"x")
+    FlakyFileSystem.mood.fails = 0.4
+    for _ in range(20):
+        assert folder.names() == ["a", "deep/b", "deep/er/c"]
+    assert open_folder(f"{store}/none").names() == []
+
+
+def test_half_uploaded_objects_are_not_taken_for_whole(whole, fx: Fx, store):
+    """A store that is no object store may keep the first half of what was being written."""
+    FlakyFileSystem.mood.fails = FlakyFileSystem.mood.stalls = 0.0
+    line = [*RENDER.split(), f"{store}/renders"]
+    assert fx(*line).code == 0
+    folder = open_folder(f"{store}/renders")
+    for name in ("train-000001.npy", "valid-000000.jsonl", ".receipts/test-000000.json"):
+        folder.write(name, folder.read(name)[:-7])
+    folder.write("index.json", folder.read("index.json")[:300])
+    assert fx(*line).code == 0
+    assert compare(folder.uri, str(whole / "renders")).problems == []
+
+
+class StatusError(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"status {code}")
+        self.status = code
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (ConnectionResetError(104, "reset"), True),
+        (TimeoutError(), True),
+        (OSError(5, "Input/output error"), True),
+        (StatusError(503), True),
+        (StatusError(429), True),
+        (StatusError(403), False),
+        (FileNotFoundError("x"), False),
+        (PermissionError("x"), False),
+        (OSError(30, "Read-only file system"), False),
+        (KeyboardInterrupt(), False),
+        (NotImplementedError(), False),
+    ],
+)
+def test_transient_and_permanent_are_told_apart(error, transient):
+    assert rm.is_transient(error) is transient
+
+
+def test_settings_of_patience_are_checked(monkeypatch):
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "many")
+    with pytest.raises(UsageError, match="FXPIPE_STORE_TRIES='many': expected a number above 0"):
+        open_folder("memory://x")

@@ -96,19 +96,20 @@ def kill_once(here: Path, job: str, victim: str, rng: random.Random, number: int
     with log.open("w") as stream:
         process = psutil.Popen([PROGRAM, *words], cwd=here, stdout=stream, stderr=stream)
         with ended(process):
-            wait_for(lambda: not process.is_running() or is_due(process, out, victim, at))
+            wait_for(lambda: process.poll() is not None or is_due(process, out, victim, at))
             time.sleep(later_s)
+            over = process.poll() is not None
             family = children(process)
             target = process if victim == "driver" else rng.choice(workers(family) or [process])
             with contextlib.suppress(psutil.NoSuchProcess):
                 target.kill()
             n_shards, n_parts = count(out, ".receipts/*.json"), count(out, "**/*.part")
-            if target is process:
+            if target is process and not over:
                 return go_on(here, job, out, family, (n_shards, n_parts))
             code = process.wait(WAIT_S)
     problems = [] if code == 0 else [f"exit code {code}: {log.read_text()[-300:]!r}"]
     return Round(
-        *(job, victim, n_shards, n_parts, 0.0, "finished by itself"),
+        *(job, victim, n_shards, n_parts, 0.0, "was over" if over else "finished by itself"),
         (*problems, *different(here, job, out)),
     )
 

@@ -18,7 +18,7 @@ from fxpipe.renders import KIND, read_renders_index
 from fxpipe.tasks import RECEIPTS
 from fxtrain.contract import INDEX_NAME, Folder, Problem, open_folder, read_index, to_dict
 
-MACHINE_KEYS = ("versions", "codec.backend", "source", "skipped", "recipe.source")
+MACHINE_KEYS = ("versions", "codec.backend", "source", "skipped", "recipe.source", "recipe.changed")
 """Of an index, with all that is below them: the same data set may be made with others."""
 
 NOT_COMPARED = ("shards", "files")

@@ -28,7 +28,6 @@ from fxtrain.contract import (
     DatasetIndex,
     Folder,
     FxError,
-    UsageError,
     arrow,
     open_folder,
     read_index,

@@ -303,10 +303,12 @@ def test_defaults_are_fp32_on_a_cpu_and_fp16_on_a_gpu():
     assert default_precision("cuda") == "fp16"
 
 
-def test_compiling_is_for_large_jobs_unless_asked_for():
-    large = {"n_clips": ar.COMPILE_FROM_CLIPS}
+def test_compiling_is_for_large_jobs_on_a_gpu_unless_asked_for():
+    large = {"n_clips": ar.COMPILE_FROM_CLIPS, "gpu": "0"}
     assert choose(**large).how.fused
-    assert not choose(n_clips=ar.COMPILE_FROM_CLIPS - 1).how.fused
+    assert not choose(gpu="0", n_clips=ar.COMPILE_FROM_CLIPS - 1).how.fused
+    assert not choose(n_clips=ar.COMPILE_FROM_CLIPS).how.fused
+    assert choose(precision="bf16").how.fused
     assert choose(compile_it=True).how.fused
     assert not choose(compile_it=False, **large).how.fused
     assert not choose(exact=True, **large).how.fused

@@ -77,7 +77,12 @@ class Plan:
             raise ContractError(f"clips by split are {shorten(self.n_clips)}")
         if self.shard_size is not None and not 0 < self.shard_size < 10**9:
             raise ContractError(f"shards of {shorten(self.shard_size)} clips")
+        licences = self.scan.licences
+        if self.generated and len(licences) != 1:
+            raise ContractError(f"{len(licences)} licences of what is played, expected one")
         for item in self.scan.items:
+            if item.licence not in licences:
+                raise ContractError(f"licence {shorten(item.licence)} is not among those stated")
             if self.splits.get(item.group) not in SPLITS:
                 raise ContractError(f"group {shorten(item.group)} is in no split")
 

@@ -91,7 +91,9 @@ def _change(rng: random.Random, node: Any, key: Any, places: list[tuple[Any, Any
         except (KeyError, IndexError):
             node[key] = hostile(rng)
     elif isinstance(old, (int, float)) and not isinstance(old, bool) and way < 7:
-        node[key] = rng.choice([*NUMBERS, -old, old + 1, old * 1000, float(old) + 0.5, str(old)])
+        node[key] = rng.choice(
+            [*NUMBERS, -old, old + 1, old * 1000, old // 3, hex(int(old) % 2**64)]
+        )
     elif isinstance(old, str) and way < 7:
         node[key] = rng.choice([*NAMES, old + "x", old[:-1], old.upper(), old * 50])
     else:

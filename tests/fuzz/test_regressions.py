@@ -57,7 +57,9 @@ OUTSIDE.remove("~/outside")  # a folder of that name, which nothing here takes f
 
 
 @pytest.mark.parametrize(
-    "name", [*OUTSIDE, "a\u202eb", "x" * 1001], ids=lambda name: repr(name[:20])
+    "name",
+    [*OUTSIDE, "a\u202eb", "x/" * 500 + "x", "x" * 256, "é" * 128],
+    ids=lambda name: repr(name[:20]),
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(name):
     with pytest.raises(ContractError, match="no file name inside a data set") as error:
@@ -190,11 +192,12 @@ def test_255_pedals_that_all_commute_are_not_counted_for_ever():
     [
         {"chain": [5]},
         {"chain": [{"name": 5}]},
+        {"chain": [{"name": "a"}]},
         {"chain": [{"name": "a", "settings": {"b": "loud"}}]},
-        {"chain": [{"name": "a"}] * 256},
+        {"chain": [{"name": "a", "settings": {}}] * 256},
         {"chain": None},
-        {"chain": [{"name": "a"}], "alike": [[1]]},
-        {"chain": [{"name": "a"}], "alike": [[0, 0]]},
+        {"chain": [{"name": "a", "settings": {}}], "alike": [[1]]},
+        {"chain": [{"name": "a", "settings": {}}], "alike": [[0, 0]]},
         {"clip": []},
         {"after": {"gain_db": None}},
         {"after": {"gain_db": 1e300}},
@@ -666,3 +669,32 @@ def test_reading_shards_of_every_backend_still_works(tmp_path):
         assert check_dataset(folder, read_shard) == []
         assert len(open_shards(tmp_path / backend).load_arrays("train")["codes"]) == 6
         assert index.backend == backend
+
+
+def test_a_render_of_a_pedal_that_nobody_knows_is_a_problem(tmp_path):
+    from fuzz.targets import _renders
+    from fxpipe.verify import check_renders
+
+    folder, index = _renders(tmp_path)
+    name = index.shards[0].files[1].path
+    record = json.loads(folder.read(name).splitlines()[0])
+    record["chain"][0]["name"] = "theremin"
+    lines = [json.dumps(record).encode(), *folder.read(name).splitlines()[1:]]
+    _respoiled(folder, index, name, b"\n".join(lines) + b"\n")
+    (problem,) = check_renders(str(tmp_path / "renders"))
+    assert "unknown pedal 'theremin'" in problem.what
+
+
+@pytest.mark.parametrize("change", [{"licences": {}}, {"items": 5}, {"digest": None}])
+def test_a_plan_without_its_licence_or_items_is_one_line(tmp_path, change):
+    from fuzz.targets import _renders
+    from fxpipe.errors import RenderError
+    from fxpipe.plan import load_plan
+
+    folder, index = _renders(tmp_path)
+    plan = json.loads(folder.read("plan.json"))
+    plan["scan"].update(change)
+    folder.write("plan.json", json.dumps(plan).encode())
+    with pytest.raises(RenderError, match="start the render again") as error:
+        load_plan.__wrapped__(folder.uri, index.identity)  # as a fresh worker does
+    one_line(error)

@@ -122,6 +122,15 @@ def allows_repeats(index: DatasetIndex) -> bool:
     return any(bool(spec.get("repeats", False)) for spec in specs if isinstance(spec, dict))
 
 
+def least_bytes(card: ModelCard) -> int:
+    """What the model takes at least: its frozen table, and one square matrix a layer."""
+    model, codec = card.model, card.hearing.codec
+    books = (model.n_codebooks or codec.n_codebooks) if model.use_codes else 0
+    table = books * codec.codebook_size * codec.codebook_dim
+    layers = model.d_model**2 * (model.n_layers + model.n_decoder_layers)
+    return 4 * (table + layers)
+
+
 def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Translator:
     """The card's model with fresh weights; without ``codebooks`` the table waits for a state."""
     codec, mel = card.hearing.codec, card.hearing.mel
@@ -186,8 +195,12 @@ def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
         raise CheckpointError(
             f"{where} has another sha256 than {CARD_NAME} says; the two are not from one run"
         )
-    with torch.device("meta"):  # shapes alone: a card may describe terabytes
-        _read_state(new_model(card), data, str(where))
+    least = least_bytes(card)
+    if least > len(data):  # before it is built: a card may describe terabytes
+        raise CheckpointError(
+            f"{where}: these weights do not fit the model ({len(data)} bytes, its card describes "
+            f"{least} or more)"
+        )
     model = new_model(card)
     load_state(model, data, str(where))
     return Run(path, card, model.to(device).eval(), torch.device(device))

@@ -11,6 +11,7 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -37,6 +38,7 @@ from fxtrain.checkpoint import (
     METRICS_NAME,
     ModelCard,
     card_of,
+    least_bytes,
     new_model,
     save_model,
 )
@@ -60,6 +62,9 @@ from fxtrain.module import (
 from fxtrain.objective import losses
 from fxtrain.runs import LAST_NAME
 from fxtrain.tune import decode_batches, tune
+
+TRAINING_COPIES = 4
+"""Of every weight: itself, its gradient, and the optimiser's two moments."""
 
 LIBRARIES = ("fxpipe", "torch", "lightning", "numpy", "safetensors")
 
@@ -135,6 +140,13 @@ def prepare(dataset: ShardDataset, config: Config) -> tuple[ModelCard, Translato
     dataset.shards_of("train")
     dataset.shards_of("valid")
     card = card_of(index, resolved, versions())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if TRAINING_COPIES * least_bytes(card) > memory:
+        raise UsageError(
+            f"d_model {resolved.d_model} with {resolved.n_layers} layers takes "
+            f"{TRAINING_COPIES * least_bytes(card) / 1e9:.0f} GB or more to train, this machine "
+            f"has {memory / 1e9:.0f} GB; take a smaller model"
+        )
     codebooks = torch.from_numpy(read_codebooks(dataset.folder, index))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)

@@ -10,8 +10,8 @@ import unicodedata
 
 from fxtrain.contract.errors import ContractError, shorten
 
-MAX_NAME = 1000
-"""Characters; file systems take 255 bytes a part."""
+MAX_NAME, MAX_PART = 1000, 255
+"""Bytes; a file system would raise an error of its own for more."""
 
 
 def check_name(name: str) -> str:
@@ -20,10 +20,11 @@ def check_name(name: str) -> str:
     Raises ContractError for anything absolute, with a drive or a scheme, ``..``, an empty part, a
     backslash, or characters that cannot be printed or encoded.
     """
-    parts = name.split("/")
+    parts, encoded = name.split("/"), name.encode("utf-8", "replace")
     bad = (
         not name
-        or len(name) > MAX_NAME
+        or len(encoded) > MAX_NAME
+        or any(len(part) > MAX_PART for part in encoded.split(b"/"))
         or any(part in ("", ".", "..") for part in parts)
         or ":" in parts[0]
         or "\\" in name

@@ -35,7 +35,7 @@ def _pedals(value: Any) -> bool:
 def _pedal(value: Any) -> bool:
     if not isinstance(value, dict) or not _text(value.get("name")):
         return False
-    settings = value.get("settings", {})
+    settings = value.get("settings")
     return isinstance(settings, dict) and all(map(_number, settings.values()))
 
 

@@ -281,9 +281,9 @@ def _renders(root: Path) -> tuple[Any, Any]:
     spec = render_spec(None, {"pool": "take4", "clip_s": 0.25, "lengths": "1-2"})
     plan = make_plan(spec, open_source("synth"), 6, 1, progress=False)
     folder = LocalFolder(root / "renders")
-    save_plan(folder, plan)
+    plan_file = save_plan(folder, plan)
     receipts = [render_shard(job) for job in shard_jobs(plan, folder)]
-    index = module._index_of(plan, receipts)
+    index = module._index_of(plan, receipts, plan_file)
     write_index(folder, index)
     return folder, index
 

@@ -12,7 +12,7 @@ import pytest
 from fuzz import campaign
 from fuzz.targets import TARGETS
 
-EXAMPLES = 10
+EXAMPLES = 8
 
 
 @pytest.fixture(scope="module")

@@ -695,6 +695,6 @@ def test_a_plan_without_its_licence_or_items_is_one_line(tmp_path, change):
     plan = json.loads(folder.read("plan.json"))
     plan["scan"].update(change)
     folder.write("plan.json", json.dumps(plan).encode())
-    with pytest.raises(RenderError, match="start the render again") as error:
+    with pytest.raises(RenderError, match="again") as error:
         load_plan.__wrapped__(folder.uri, index.identity)  # as a fresh worker does
     one_line(error)

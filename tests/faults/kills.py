@@ -30,7 +30,7 @@ from fxpipe.against import compare
 from fxtrain.contract import FxError
 
 PROGRAM = Path(sys.executable).with_name("fxpipe")
-WAIT_S = 240
+WAIT_S = 600
 RENDER = "render --n-chains 200 --pool okita3 --lengths 1-2 --clip-s 0.5 -o {out} -j {workers}"
 SOURCE = "render --n-chains 24 --pool okita3 --lengths 1 --clip-s 0.3 -o {out} -j {workers}"
 ENCODE = "encode source --codec embedded --shard-size 3 -o {out} -j {workers}"

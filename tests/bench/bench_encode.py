@@ -42,10 +42,11 @@ MODES = {  # name: (batch, our allocator settings, needs a CPU with bf16)
 
 def clips(n: int) -> np.ndarray:
     """Decaying harmonic notes over a noise floor, near -16 LUFS."""
-    rng = np.random.default_rng(5)
     t = np.arange(N_SAMPLES) / 44_100
     waves = []
-    for pitch_hz in rng.uniform(80, 700, n):
+    for number in range(n):
+        rng = np.random.default_rng((5, number))
+        pitch_hz = rng.uniform(80, 700)
         wave = 0.002 * rng.standard_normal(N_SAMPLES)
         for k in range(1, 9):
             decay = np.exp(-rng.uniform(0.5, 5) * k * t)

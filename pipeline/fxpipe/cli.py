@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fxpipe import console
-from fxpipe.options import chain_options, include_option, resume_option
+from fxpipe.options import chain_options, include_option, resume_option, where_options
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXTRA = (
@@ -97,8 +97,7 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
     type=click.IntRange(1, 10_000),
     help="Clips a file.  [default: 25 to 1000, more in a larger set]",
 )
-@click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
-@click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
+@where_options
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")
 @resume_option
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")
@@ -137,8 +136,7 @@ def plan(**options: Any) -> None:
 @click.option("--quantile", type=float, default=0.9, show_default=True, help="Of the clips.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML, as for render.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
-@click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
+@where_options
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON on stdout.")
 def symmetry(**options: Any) -> None:
     """Measure which pairs of pedals commute: table, CSV and heat map."""
@@ -173,8 +171,7 @@ def ceiling(**options: Any) -> None:
 @click.option("--format", "backend", default="webdataset", show_default=True, help="Or zarr.")
 @click.option("--with-mel", is_flag=True, help="Store log-mel frames beside the codes.")
 @click.option("--shard-size", type=click.IntRange(1), help="Samples a shard.")
-@click.option("-j", "--workers", type=click.IntRange(1), help="Processes.  [default: all cores]")
-@click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786.")
+@where_options
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")
 @resume_option
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and stop.")

@@ -71,3 +71,25 @@ def chain_options(command: Command) -> Command:
     for option in reversed(CHAIN_OPTIONS):
         command = option(command)
     return command
+
+
+WHERE_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option(
+        "-j",
+        "--workers",
+        type=click.IntRange(1),
+        help="Processes; on a cluster at most these.  [default: all cores]",
+    ),
+    click.option("--scheduler", help="A running dask scheduler, tcp://HOST:8786."),
+    click.option(
+        "--cluster", type=click.Choice(["slurm", "k8s"]), help="Start workers there, with -j."
+    ),
+)
+"""Where tasks run; read by ``fxpipe.tasks.choose_workers``."""
+
+
+def where_options(command: Command) -> Command:
+    """Decorator: all of ``WHERE_OPTIONS``, in this order."""
+    for option in reversed(WHERE_OPTIONS):
+        command = option(command)
+    return command

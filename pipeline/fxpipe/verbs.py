@@ -23,7 +23,7 @@ from fxpipe.resume import is_finished
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxpipe.summary import encode_summary, render_summary
-from fxpipe.tasks import Workers, default_workers
+from fxpipe.tasks import choose_workers, seen_by
 from fxtrain.contract import (
     DatasetIndex,
     Folder,
@@ -54,12 +54,14 @@ def render_command(
     shard_size: int | None,
     workers: int | None,
     scheduler: str | None,
+    cluster: str | None,
     overwrite: bool,
     resume: bool,
     dry_run: bool,
     as_json: bool,
     **chain_options: Any,
 ) -> None:
+    where = choose_workers(workers, scheduler, cluster)
     spec = render_spec(config, chain_options)
     if spec.chain.solved is not None and spec.chain.solved.missed:
         click.echo(f"warning: {spec.chain.solved.missed}", err=True)
@@ -77,7 +79,7 @@ def render_command(
         shard_size=shard_size,
     )
     warn_skipped(plan)
-    folder = open_folder(output)
+    folder = open_folder(seen_by(where, output))
     if dry_run:
         n_bytes = n_chains * spec.n_samples * BYTES_PER_SAMPLE
         click.echo(
@@ -92,7 +94,6 @@ def render_command(
         index = read_renders_index(folder)
     else:
         with resumable(), Progress(n_chains, "render") as bar:
-            where = Workers(workers or default_workers(), scheduler)
             index = render_all(folder, plan, where, bar.shard, repair=resume)
     click.echo(json.dumps(_summary(index)) if as_json else render_summary(index, output))
 
@@ -112,6 +113,7 @@ def encode_command(
     shard_size: int | None,
     workers: int | None,
     scheduler: str | None,
+    cluster: str | None,
     overwrite: bool,
     resume: bool,
     dry_run: bool,
@@ -121,8 +123,12 @@ def encode_command(
     from fxpipe.codec import CODECS, fetch_weights
     from fxpipe.store import open_writer
 
+    where = choose_workers(workers, scheduler, cluster)
+    if codec not in CODECS and Path(codec).exists():
+        codec = seen_by(where, codec)
     open_writer(backend)
-    renders_folder, folder = open_folder(renders), open_folder(output)
+    renders_folder = open_folder(seen_by(where, renders))
+    folder = open_folder(seen_by(where, output))
     index = read_renders_index(renders_folder)
     n = sum(counts.n_samples for counts in index.counts.values())
     chosen = choose_arithmetic(
@@ -132,9 +138,11 @@ def encode_command(
         compile_it=compile_it,
         max_vram_gb=max_vram_gb,
         n_clips=n,
-        elsewhere=scheduler is not None,
+        elsewhere=where.are_remote,
     )
     devices = chosen.devices
+    if gpu is not None and not where.are_remote:
+        where = choose_workers(len(devices), None, None)
     spec = EncodeSpec(codec, chosen.precision, with_mel, backend, shard_size)
     if dry_run:
         click.echo(
@@ -156,9 +164,7 @@ def encode_command(
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
     else:
-        n_workers = len(devices) if gpu is not None else (workers or default_workers())
         with resumable(), Progress(n, "encode") as bar:
-            where = Workers(n_workers, scheduler)
             shards = encode_all(
                 renders_folder,
                 index,

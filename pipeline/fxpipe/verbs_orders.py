@@ -17,7 +17,7 @@ from fxpipe.orders.commute import Rule, commuting_pairs, load_table
 from fxpipe.orders.symmetry import SPLIT, measure, write_table
 from fxpipe.orders.symmetry import text_table as symmetry_text
 from fxpipe.plan import make_plan
-from fxpipe.tasks import Workers, default_workers
+from fxpipe.tasks import choose_workers, seen_by
 from fxpipe.verbs import open_or_fetch, resumable, warn_skipped
 from fxtrain.contract import open_folder, to_dict
 
@@ -35,8 +35,10 @@ def symmetry_command(
     seed: int,
     workers: int | None,
     scheduler: str | None,
+    cluster: str | None,
     as_json: bool,
 ) -> None:
+    where = choose_workers(workers, scheduler, cluster)
     rule = Rule(threshold_db, quantile)
     spec = render_spec(config, {"pool": pool, "lengths": "1"})
     source = open_or_fetch(dataset, data_dir)
@@ -50,9 +52,8 @@ def symmetry_command(
         rule=rule,
     )
     warn_skipped(plan)
-    folder = open_folder(output)
+    folder = open_folder(seen_by(where, output))
     with resumable(), Progress(plan.n_clips[SPLIT], "symmetry") as bar:
-        where = Workers(workers or default_workers(), scheduler)
         table = measure(folder, plan, where, bar.add)
     write_table(folder, table, rule)
     click.echo(json.dumps(to_dict(table)) if as_json else symmetry_text(table, rule))

@@ -1,0 +1,94 @@
+"""The dask room: one task is one shard, idempotent and resumable. dask is imported here alone.
+
+A task is a module-level function that gets a small dict (seeds, names, places; never arrays),
+writes its own shard and returns a small dict. A lost worker costs its shard, a lost driver
+nothing that was finished: each shard leaves a receipt, and only shards without one are run again.
+
+Here are receipts; ``run`` keeps a few tasks a worker under way; ``where`` opens this machine's
+workers, a running scheduler or (``cluster``) Slurm and Kubernetes; ``release`` compares versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fxpipe.tasks.run import Job as Job
+from fxpipe.tasks.run import run_tasks as run_tasks
+from fxpipe.tasks.where import Workers as Workers
+from fxpipe.tasks.where import choose_workers as choose_workers
+from fxpipe.tasks.where import default_workers as default_workers
+from fxpipe.tasks.where import seen_by as seen_by
+from fxpipe.tasks.where import worker_index as worker_index
+from fxtrain.contract import (
+    INDEX_NAME,
+    Folder,
+    FxError,
+    ShardEntry,
+    check_files,
+    from_dict,
+    identity_of,
+    index_bytes,
+    read_json,
+    to_dict,
+)
+
+RECEIPTS = ".receipts"
+INDEX_SUM = f"{RECEIPTS}/index.sha256"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished shard leaves behind. ``tally`` holds sums for the summary."""
+
+    identity: str
+    shard: ShardEntry
+    tally: dict[str, Any]
+
+
+def receipt_name(shard_name: str) -> str:
+    return f"{RECEIPTS}/{shard_name}.json"
+
+
+def write_receipt(folder: Folder, receipt: Receipt) -> None:
+    data = to_dict(receipt)
+    text = json.dumps(data | {"sha256": identity_of(data)})
+    folder.write(receipt_name(receipt.shard.name), text.encode())
+
+
+def write_finished(folder: Folder, index: Any) -> None:
+    """The index, last of all, and before it its sum, by which ``check`` knows it unaltered."""
+    data = index_bytes(index)
+    folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
+    folder.sweep()
+    folder.write(INDEX_NAME, data)
+
+
+def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, Receipt]:
+    """Shard name -> receipt, of shards of this identity whose files are all there.
+
+    By length; with ``verify`` by every byte.
+    """
+    found = {}
+    for name in folder.names():
+        if not (name.startswith(f"{RECEIPTS}/") and name.endswith(".json")):
+            continue
+        try:
+            data = read_json(folder.read(name), name)
+            if data.pop("sha256", None) != identity_of(data):
+                continue
+            receipt = from_dict(Receipt, data, name)
+        except (AttributeError, ValueError, FxError):
+            continue  # cut short by a crash, or altered: the shard is made again
+        if receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify):
+            found[receipt.shard.name] = receipt
+    return found
+
+
+def is_whole(folder: Folder, shard: ShardEntry, *, verify: bool) -> bool:
+    """Are all files of a shard there: by length, or with ``verify`` by every byte?"""
+    if verify:
+        return not check_files(folder, shard.files)
+    return all(folder.size(file.path) == file.n_bytes for file in shard.files)

@@ -1,0 +1,189 @@
+"""Keeps a few tasks a worker under way, and turns what can go wrong with them into one line.
+
+Neither the driver nor the scheduler ever holds more than ``TASKS_A_THREAD`` tasks a thread:
+memory is flat in the number of shards.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from fxpipe.errors import SourceError
+from fxpipe.tasks.release import Release, differences, here, refusal, release_here
+from fxpipe.tasks.where import Crew, Workers, missing_there, open_crew
+from fxtrain.contract import FxError, open_folder
+
+Job = dict[str, Any]
+Result = TypeVar("Result")
+RETRIES = 2
+TASKS_A_THREAD = 4
+"""Under way for each thread: one at work, one waiting beside it, two on their way. From more than
+two a thread on, dask keeps the rest at the scheduler, so a lost worker loses what it was at."""
+LOOK_AT_WORKERS_S = 1.0
+OURS = ("fxpipe", "fxtrain")
+SEEN_WITHIN_S = 60.0
+"""A network file system may show a new file this late."""
+SAME_PATHS = (
+    " (a worker on another machine reads the data set under the same path as this one: give "
+    "--data-dir a folder that all of them see)"
+)
+
+
+def run_tasks(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: Workers
+) -> Iterator[Result]:
+    """Yield what tasks return as they finish, in any order: receipts of shards, or a few numbers.
+    A task's ``FxError`` is raised as it is. ``jobs`` may be a generator: it is read as workers
+    become free."""
+    waiting = iter(jobs)
+    first = list(itertools.islice(waiting, workers.n_workers))
+    if not first:
+        return
+    with open_crew(workers, len(first)) as crew:
+        yield from _flow(function, itertools.chain(first, waiting), crew, first[0].get("uri"))
+
+
+def _flow(
+    function: Callable[[Job], Result], jobs: Iterator[Job], crew: Crew, uri: str | None
+) -> Iterator[Result]:
+    import distributed
+
+    client = crew.client
+    under_way: set[Any] = set()
+    finished = distributed.as_completed(loop=client.loop)
+    group = f"{function.__name__}-{uuid.uuid4().hex[:8]}"  # one group: dask tells tasks by it
+    numbers = itertools.count()
+    room = _Room(crew)
+    unseen = crew.workers.are_remote
+
+    def top_up() -> None:
+        batch = list(itertools.islice(jobs, room.for_more(len(under_way))))
+        if not batch:
+            return
+        keys = [(group, next(numbers), _name(job)) for job in batch]
+        same = [function] * len(batch), batch, [crew.release] * len(batch)
+        more = client.map(_try, *same, key=keys, pure=False, retries=RETRIES)
+        under_way.update(more)
+        finished.update(more)
+
+    try:
+        top_up()
+        for future in finished:
+            under_way.discard(future)
+            outcome = _outcome(future, crew)
+            future.release()
+            if isinstance(outcome, FxError):
+                raise outcome
+            top_up()
+            if unseen and uri:
+                _wait_to_see(outcome, uri)
+                unseen = False
+            yield outcome
+    finally:
+        if client.status == "running":
+            with suppress(Exception):  # of a scheduler that has just gone
+                client.cancel(list(under_way), force=True)
+
+
+class _Room:
+    """How many more tasks may be under way, by the threads there are now."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew, self._looked, self._size = crew, -LOOK_AT_WORKERS_S, 0
+
+    def for_more(self, n_under_way: int) -> int:
+        """None until a quarter is free: one message brings several."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_AT_WORKERS_S:
+            self._looked = now
+            with suppress(OSError):
+                n_threads = sum(self._crew.client.nthreads().values())
+                at_least = 1 if self._crew.workers.scheduler else self._crew.workers.n_workers
+                self._size = TASKS_A_THREAD * max(n_threads, at_least)
+        free = self._size - n_under_way
+        return free if free >= self._size // TASKS_A_THREAD else 0
+
+
+def _try(function: Callable[[Job], Result], job: Job, release: Release | None) -> Result | FxError:
+    """An ``FxError`` is an answer: trying again gives the same. Anything else dask tries again.
+
+    ``release`` is what must be installed here; None on the driver's own machine.
+    """
+    if release is None:
+        try:
+            return function(job)
+        except FxError as error:
+            return error
+    if differing := differences(release_here(), release):
+        return FxError(refusal(f"the worker on {here()}", differing))
+    try:
+        return function(job)
+    except FxError as error:
+        return FxError(
+            f"on {here()}: {error}{SAME_PATHS if isinstance(error, SourceError) else ''}"
+        )
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, f"{error.strerror} on {here()}", error.filename) from error
+
+
+def _name(job: Job) -> str:
+    return str(job.get("name", "task"))
+
+
+def _outcome(future: Any, crew: Crew) -> Any:
+    """What a task returned; what befell it on the way there as an ``FxError``."""
+    import distributed
+
+    address = crew.client.scheduler.address if crew.client.scheduler else crew.workers.scheduler
+    name = future.key[-1]
+    lost = concurrent.futures.CancelledError, distributed.client.FutureCancelledError
+    try:
+        return future.result()
+    except distributed.KilledWorker as error:
+        raise FxError(
+            f"{name}: {error.allowed_failures + 1} workers died while making it, the last at "
+            f"{error.last_worker.address}: not enough memory? Try fewer at a time (-j), or look "
+            "into that worker's log; what is finished is kept: type the same line again"
+        ) from None
+    except (*lost, distributed.comm.CommClosedError):
+        raise FxError(
+            f"lost the dask scheduler at {address}; what is finished is kept: start it and its "
+            "workers again, then type the same line again"
+        ) from None
+    except ModuleNotFoundError as error:
+        if crew.release is None or (error.name or "").partition(".")[0] not in OURS:
+            raise
+        raise FxError(missing_there("a worker", error)) from None
+    except OSError as error:
+        if crew.release is None:
+            raise
+        raise FxError(
+            f"{name}: {error.filename or ''}: {error.strerror or error}; every worker must see "
+            "the output and the data set under the same path, or in a store such as s3://; what "
+            "is finished is kept: mend that, then type the same line again"
+        ) from None
+
+
+def _wait_to_see(receipt: Any, uri: str) -> None:
+    """A shard that a worker wrote must be here too: what only it can see would be lost."""
+    from fxpipe.tasks import Receipt, is_whole
+
+    if not isinstance(receipt, Receipt):
+        return
+    folder, give_up = open_folder(uri), time.monotonic() + SEEN_WITHIN_S
+    while not is_whole(folder, receipt.shard, verify=False):
+        if time.monotonic() > give_up:
+            raise FxError(
+                f"{uri}: a worker wrote {receipt.shard.name} there, and it is not to be seen from "
+                "this machine; the output must be a folder that this machine and all workers "
+                "share, or a store such as s3://"
+            )
+        time.sleep(0.2)

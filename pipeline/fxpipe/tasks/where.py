@@ -1,0 +1,260 @@
+"""Where tasks run: this machine's cores, a running scheduler's workers, Slurm or Kubernetes.
+
+Each is opened as a dask client and closed again. What distributed logs is kept off the screen:
+``run`` turns what went wrong into one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fxpipe.tasks.release import Release, differences, refusal, release_here
+from fxtrain.contract import FxError, MissingExtraError, UsageError
+
+CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
+CONNECT_S = 10
+STARTS = 3
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+"""One BLAS thread a worker; and freed memory stays with the process, because an encoder's
+activations are otherwise mapped and page-faulted afresh at every layer (dask's own default trims
+at 64 kB)."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """``n_workers`` local processes, or at most as many on a ``cluster``, or a running
+    ``scheduler``'s own workers, however many they are."""
+
+    n_workers: int
+    scheduler: str | None = None
+    cluster: str | None = None
+
+    @property
+    def are_remote(self) -> bool:
+        return bool(self.scheduler or self.cluster)
+
+
+@dataclass(frozen=True)
+class Crew:
+    """An open client. ``release``: what workers must have installed, where that is not sure."""
+
+    client: Any
+    workers: Workers
+    release: Release | None = None
+
+
+def choose_workers(workers: int | None, scheduler: str | None, cluster: str | None) -> Workers:
+    """The options ``-j``, ``--scheduler`` and ``--cluster`` as one."""
+    if scheduler and cluster:
+        raise UsageError("--scheduler and --cluster exclude each other: leave one away")
+    if cluster and workers is None:
+        raise UsageError(f"--cluster {cluster} needs -j: how many workers there may be at most")
+    if cluster and find_spec(CLUSTERS[cluster]) is None:
+        raise MissingExtraError(
+            f"--cluster {cluster} needs {CLUSTERS[cluster].replace('_', '-')}, which is not "
+            "installed: pip install 'fxpipe[cluster]'"
+        )
+    return Workers(workers or default_workers(), scheduler, cluster)
+
+
+def seen_by(workers: Workers, uri: str) -> str:
+    """A path as remote workers understand it: theirs is another current directory."""
+    return str(Path(uri).absolute()) if workers.are_remote and "://" not in uri else uri
+
+
+def default_workers() -> int:
+    """One worker a core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_index() -> int:
+    """Which local worker this task runs in, from 0; used to give each GPU its own process.
+
+    A cluster's own workers have names of another kind; each sees its GPU as the first (0).
+    """
+    import distributed
+
+    name = str(distributed.get_worker().name)
+    return int(name) if name.isdigit() else 0
+
+
+@contextmanager
+def open_crew(workers: Workers, n_jobs: int) -> Iterator[Crew]:
+    """Connect or start workers, at most ``n_jobs`` of them; say where they can be watched."""
+    with _quiet():
+        if workers.scheduler:
+            with _connect(workers.scheduler) as client:
+                _check_release(client, workers.scheduler)
+                yield _ready(client, workers, release_here())
+        elif workers.cluster:
+            from fxpipe.tasks.cluster import open_cluster
+
+            with open_cluster(workers.cluster, workers.n_workers) as client:
+                yield _ready(client, workers, release_here())
+        else:
+            with _local(min(workers.n_workers, n_jobs)) as client:
+                yield _ready(client, workers, None)
+
+
+def _ready(client: Any, workers: Workers, release: Release | None) -> Crew:
+    needs = "" if find_spec("bokeh") or release else " (to see it: pip install bokeh)"
+    click.echo(f"dashboard: {client.dashboard_link}{needs}", err=True)
+    if workers.are_remote and not client.nthreads():
+        click.echo(f"no worker yet at {client.scheduler.address}: waiting for the first", err=True)
+    return Crew(client, workers, release)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    import distributed  # gives its loggers levels of their own
+
+    names = [
+        name
+        for name in (*logging.root.manager.loggerDict, "dask_jobqueue", "kr8s", "tornado")
+        if name.partition(".")[0] in (distributed.__name__, "dask_jobqueue", "kr8s", "tornado")
+    ]
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _connect(scheduler: str) -> Iterator[Any]:
+    import distributed
+
+    try:
+        with warnings.catch_warnings():
+            # Other versions than ours are refused below, in one line.
+            warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
+            client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise FxError(
+            f"no dask scheduler answers at {scheduler} ({' '.join(str(error).split())}); start one "
+            "with 'dask scheduler', or leave --scheduler away to use this machine"
+        ) from None
+    try:
+        yield client
+    finally:
+        with suppress(Exception):  # of a scheduler that is no more
+            client.close(timeout=2)
+
+
+def _check_release(client: Any, scheduler: str) -> None:
+    """Refuse workers that are there and could make other bytes; later ones are told by their
+    tasks."""
+    ours = release_here()
+    try:
+        client.run_on_scheduler(release_here)
+    except Exception as error:
+        _refuse_without_us(f"the scheduler at {scheduler}", error)
+        raise
+    for address, found in client.run(release_here, on_error="return").items():
+        if isinstance(found, BaseException):
+            _refuse_without_us(f"the worker at {address}", found)
+        elif differing := differences(found, ours):
+            raise FxError(refusal(f"the worker at {address}", differing))
+
+
+def _refuse_without_us(who: str, error: BaseException) -> None:
+    """dask passes on what an import said, at times as an error of its own. Other errors are
+    those of a worker that has just gone."""
+    if "fxpipe" in str(error) or isinstance(error, ImportError):
+        raise FxError(missing_there(who, error)) from None
+
+
+def missing_there(who: str, error: BaseException) -> str:
+    version = release_here()["fxpipe"]
+    return (
+        f"{who} has no fxpipe, or another one than this, {version}: {error}; install the same "
+        "there (pip install 'fxpipe[pipeline]'), start it again, then type the same line again"
+    )
+
+
+@contextmanager
+def _local(n_workers: int) -> Iterator[Any]:
+    import dask
+    import distributed
+
+    with (
+        _without_sigint() as hear_again,
+        dask.config.set(
+            {
+                "distributed.worker.memory.terminate": False,
+                "distributed.admin.tick.limit": "1h",
+                "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+                # A dead process is known by its closed socket. A silent one may be a laptop's
+                # that slept, or one that waits for memory: let it.
+                "distributed.scheduler.worker-ttl": None,
+            }
+        ),
+        _started(
+            distributed.LocalCluster,
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            silence_logs="CRITICAL",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        hear_again()
+        yield client
+
+
+def _started(cluster: Callable[..., Any], **options: Any) -> Any:
+    """A local worker that dies while it starts takes dask's cluster with it: begin anew."""
+    for _ in range(STARTS):
+        try:
+            return cluster(**options)
+        except RuntimeError as error:
+            cause = str(error.__cause__ or error)
+    raise FxError(
+        f"local workers died while they started, {STARTS} times ({cause:.100}): not enough memory? "
+        "Try fewer at a time (-j); what is finished is kept: type the same line again"
+    )
+
+
+@contextmanager
+def _without_sigint() -> Iterator[Callable[[], None]]:
+    """Ignore Ctrl-C while workers start: they inherit that, so later only the driver hears it.
+
+    Yields what makes the driver hear it again. A blocked mask would not do: multiprocessing's
+    resource tracker unblocks SIGINT when it starts.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def hear_again() -> None:
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        yield hear_again
+    finally:
+        hear_again()

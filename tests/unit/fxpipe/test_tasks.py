@@ -1,0 +1,99 @@
+"""The task runner: few tasks under way however many there are, and one line for what fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from fixtures.tasks import die, double, miss
+from fxpipe.errors import SourceError
+from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by
+from fxpipe.tasks import run as runner
+from fxpipe.tasks.release import differences, release_here
+from fxtrain.contract import FileEntry, FxError, MissingExtraError, ShardEntry, UsageError
+
+
+def test_jobs_are_read_as_workers_become_free():
+    n_jobs, read, answers = 300, 0, []
+
+    def jobs() -> Iterator[Job]:
+        nonlocal read
+        for n in range(n_jobs):
+            read = n + 1
+            yield {"name": f"train-{n:06d}", "n": n}
+
+    ahead = 0
+    for answer in run_tasks(double, jobs(), Workers(1)):
+        answers.append(answer)
+        ahead = max(ahead, read - len(answers))
+    assert sorted(answers) == [2 * n for n in range(n_jobs)]
+    assert ahead <= runner.TASKS_A_THREAD
+
+
+def test_no_jobs_start_nothing(capsys):
+    assert list(run_tasks(double, iter([]), Workers(2))) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_task_that_kills_its_workers_is_named(capfd):
+    with pytest.raises(FxError, match=r"train-000012: 4 workers died while making it") as caught:
+        list(run_tasks(die, [{"name": "train-000012"}], Workers(1)))
+    assert "not enough memory? Try fewer at a time (-j)" in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_error_on_another_machine_says_where_and_what_it_must_see():
+    alone = runner._try(miss, {"path": "/data/a.wav"}, None)
+    assert isinstance(alone, SourceError)
+    assert str(alone) == "a.wav: cannot read /data/a.wav"
+    far = runner._try(miss, {"path": "/data/a.wav"}, release_here())
+    assert isinstance(far, FxError)
+    assert str(far).startswith(f"on {runner.here()}: a.wav: cannot read /data/a.wav (a worker on")
+    assert "under the same path" in str(far)
+
+
+def test_another_release_is_refused_by_the_task_itself():
+    """A worker may come when the others were looked at long ago."""
+    older = release_here() | {"numpy": "1.0"}
+    answer = runner._try(double, {"n": 1}, older)
+    assert isinstance(answer, FxError)
+    assert "instead of 1.0" in str(answer)
+    assert runner._try(double, {"n": 1}, release_here()) == 2
+
+
+def test_differences_name_what_differs():
+    ours = {"fxpipe": "1", "numpy": "2"}
+    assert differences(ours, ours) == ""
+    assert differences({"fxpipe": "1"}, ours) == "numpy none instead of 2"
+
+
+def test_a_shard_that_is_not_here_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "SEEN_WITHIN_S", 0.0)
+    shard = ShardEntry("train-000000", "train", 0, 1, (FileEntry("train-000000.npy", 3, "0" * 64),))
+    receipt = Receipt("identity", shard, {})
+    with pytest.raises(FxError, match="not to be seen from this machine"):
+        runner._wait_to_see(receipt, str(tmp_path))
+    (tmp_path / "train-000000.npy").write_bytes(b"abc")
+    runner._wait_to_see(receipt, str(tmp_path))
+
+
+def test_where_tasks_run_is_one_choice(monkeypatch):
+    assert choose_workers(3, None, None) == Workers(3)
+    assert choose_workers(3, None, "slurm").cluster == "slurm"
+    with pytest.raises(UsageError, match="exclude each other"):
+        choose_workers(3, "tcp://a:8786", "slurm")
+    with pytest.raises(UsageError, match="needs -j"):
+        choose_workers(None, None, "k8s")
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fxpipe\[cluster\]'"):
+        choose_workers(3, None, "slurm")
+
+
+def test_paths_are_absolute_for_other_machines_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    far = Workers(1, scheduler="tcp://a:8786")
+    assert seen_by(far, "renders") == str(tmp_path / "renders")
+    assert seen_by(far, "s3://bucket/renders") == "s3://bucket/renders"
+    assert seen_by(Workers(1), "renders") == "renders"

@@ -24,8 +24,8 @@ N_SHARDS = 9
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rendered and encoded by this machine alone."""
     here = tmp_path_factory.mktemp("local")
-    assert run("fxpipe", *RENDER, "-j", "2", cwd=here).code == 0
-    assert run("fxpipe", "encode", "--codec", "embedded", "-j", "2", cwd=here).code == 0
+    assert run("fxpipe", *RENDER, "-j", "1", cwd=here).code == 0
+    assert run("fxpipe", "encode", "--codec", "embedded", "-j", "1", cwd=here).code == 0
     return here
 
 

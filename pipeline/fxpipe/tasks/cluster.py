@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,8 +56,7 @@ def _open_slurm(at_most: int) -> Iterator[Any]:
 
 
 def slurm_cluster() -> Any:
-    """``SLURMCluster`` by ``jobqueue.slurm`` of dask's YAML; its first job is submitted, so that
-    a refusal is known at once."""
+    """``SLURMCluster`` by ``jobqueue.slurm`` of dask's YAML, after Slurm has looked at its job."""
     import dask
     from dask_jobqueue import SLURMCluster
 
@@ -65,21 +65,28 @@ def slurm_cluster() -> Any:
             "--cluster slurm: there is no sbatch on this machine; type this where jobs are "
             "submitted, on a login node"
         )
+    for key in ("cores", "memory"):
+        if dask.config.get(f"jobqueue.slurm.{key}") is None:
+            raise UsageError(
+                f"--cluster slurm: jobqueue.slurm.{key} is not set in dask's configuration; {PAGE}"
+            )
     ours = [f"export {name}={value}" for name, value in WORKER_ENVIRONMENT.items()]
     theirs = dask.config.get("jobqueue.slurm.job-script-prologue") or []
-    try:
-        return SLURMCluster(
-            n_workers=1, job_script_prologue=[*ours, *theirs], silence_logs="CRITICAL"
+    cluster = SLURMCluster(job_script_prologue=[*ours, *theirs], silence_logs="CRITICAL")
+    tried = subprocess.run(
+        ["sbatch", "--test-only"],
+        input=cluster.job_script(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode:
+        cluster.close(timeout=20)
+        raise FxError(
+            f"--cluster slurm: Slurm refuses the job ({' '.join(tried.stderr.split()):.400}); "
+            "correct jobqueue.slurm in dask's configuration"
         )
-    except ValueError as error:
-        said = " ".join(str(error).split())
-        raise UsageError(
-            f"--cluster slurm: jobqueue.slurm in dask's configuration does not do: {said:.200}; "
-            f"{PAGE}"
-        ) from None
-    except RuntimeError as error:
-        said = " ".join(str(error.__cause__ or error).split())
-        raise FxError(f"--cluster slurm: the first job was not taken: {said:.400}") from None
+    return cluster
 
 
 @contextmanager

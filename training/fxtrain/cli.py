@@ -95,6 +95,7 @@ def cli() -> None:
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run.")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--devices", type=click.IntRange(1), help="Train on N, a process each. [1]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and about how long.")
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON on stdout.")
 def fit(
@@ -113,6 +114,7 @@ def fit(
     resume: Path | None,
     overwrite: bool,
     device: str,
+    devices: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -127,7 +129,10 @@ def fit(
     model = {
         "kind": kind, "use_mel": use_mel, "use_codes": use_codes, "n_codebooks": n_codebooks,
     }  # fmt: skip
-    train = {"batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision}
+    train = {
+        "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision,
+        "n_devices": devices,
+    }  # fmt: skip
     given = [*model.values(), *train.values(), config_path, output]
     if resume is not None and any(value is not None for value in given):
         raise UsageError("--resume takes all settings from RUN; only --epochs may be given with it")

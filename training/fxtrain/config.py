@@ -86,7 +86,7 @@ class TrainConfig:
     patience: epochs without a better validation score before training stops.
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
-    n_devices: GPUs trained on in parallel.
+    n_devices: GPUs (or, on a CPU, processes) trained on in parallel, ``batch_size`` on each.
     """
 
     batch_size: int = 64

@@ -1,47 +1,42 @@
-"""The training loop's body and callbacks; besides fit.py the only door to lightning.
+"""The training loop's body: what a step, an epoch and a validation do. Imports lightning.
 
 Shapes: B batch, V pedal.
 """
 
 from __future__ import annotations
 
-import json
+import copy
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
-from fxtrain.checkpoint import ModelCard, load_state
+from fxtrain.checkpoint import ModelCard
 from fxtrain.config import TrainConfig
-from fxtrain.contract import FxError, LocalFolder, from_dict, read_json, to_dict
+from fxtrain.contract import PAD, FxError, from_dict, to_dict
 from fxtrain.data import ShardDataset
-from fxtrain.data.stream import Batch, Loader, make_loader
+from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
 from fxtrain.metrics import confusion
 from fxtrain.models import Translator
-from fxtrain.objective import Losses, alphabetical, canonical_order, commute_table, losses
+from fxtrain.objective import (
+    Losses,
+    alphabetical,
+    canonical_order,
+    commute_table,
+    losses,
+    part_counts,
+)
 from fxtrain.runs import LAST_NAME
 from fxtrain.tune import canonical
 
-BEST_NAME = "checkpoints/best.safetensors"
-BEST_SCORES_NAME = "checkpoints/best.json"
 FINAL_LR = 0.02
-Say = Callable[[str], None]
-
-
-def say_on_stderr(text: str) -> None:
-    """A log line; a named function, so that it can travel to other processes."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def lr_factor(step: int, warmup_steps: int, n_steps: int) -> float:
@@ -53,52 +48,84 @@ def lr_factor(step: int, warmup_steps: int, n_steps: int) -> float:
 
 
 class EpochLoader:
-    """Tells the loader which epoch it is when iteration starts, so that resumed runs agree."""
+    """Tells the loader which epoch it is when iteration starts, so that resumed runs agree.
+
+    ``waited_s`` is how long batches were waited for since :meth:`wait_ms` was last asked.
+    """
 
     def __init__(self, loader: Loader, epoch: Callable[[], int]) -> None:
         self._loader, self._epoch = loader, epoch
+        self._waited_s, self._n_batches = 0.0, 0
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
         self._loader.set_epoch(self._epoch())
-        yield from self._loader
+        batches = iter(self._loader)
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._waited_s += time.perf_counter() - asked
+            self._n_batches += 1
+            yield batch
+
+    def wait_ms(self) -> float:
+        """Mean wait for a batch since this was last called."""
+        mean = 1000 * self._waited_s / max(1, self._n_batches)
+        self._waited_s, self._n_batches = 0.0, 0
+        return mean
+
+
+PARTS = ("tokens", "presence", "precedence")
+COUNTS = ("n", "loss", "exact", "exact_class", "set", "hits", "said", "true")
 
 
 class TranslatorModule(LightningModule):  # type: ignore[misc]
-    """One training step, one validation step. ``average`` is the model that is scored and kept."""
+    """One training step, one validation step. ``average`` is the model that is scored and kept.
+
+    Sums are kept on the device and told to lightning once an epoch: telling it every step cost
+    more than the optimiser. With several devices they are added up, so that scores count every
+    sample exactly once, and a step's gradient is that of all its samples, however they are shared.
+    """
 
     commute: Tensor
     rank: Tensor
+    stop_wanted: Tensor
 
     def __init__(
         self, model: Translator, card: ModelCard, config: TrainConfig, dataset: ShardDataset
     ) -> None:
         super().__init__()
         self.model = model
-        self.average = AveragedModel(model, avg_fn=self._mix)
+        self.average = copy.deepcopy(model).requires_grad_(False)
         self.card, self.config, self.dataset = card, config, dataset
         table = commute_table(card.vocabulary, card.commuting_pairs)
         self.register_buffer("commute", table, persistent=False)
         self.register_buffer("rank", alphabetical(card.vocabulary), persistent=False)
+        self.register_buffer("stop_wanted", torch.zeros(1), persistent=False)
         self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
-        self.validation: dict[str, float] = {}
         self.has_begun = False
+        self.step_times: list[dict[str, float]] = []
 
     @property
     def scored(self) -> Translator:
         """The running mean of the weights, or the weights where none is kept."""
-        averaged = cast(Translator, self.average.module)
-        return averaged if self.config.average_decay else self.model
+        return self.average if self.config.average_decay else self.model
 
-    def _mix(self, mean: Tensor, new: Tensor, _: Any) -> Tensor:
-        step = self.global_step
-        decay = min(self.config.average_decay, (1 + step) / (10 + step))
-        return mean.lerp(new, 1 - decay)
+    @property
+    def several(self) -> bool:
+        return bool(self.trainer.world_size > 1)
+
+    def _sum_over_ranks(self, values: Tensor) -> Tensor:
+        if self.several:
+            torch.distributed.all_reduce(values)
+        return values
 
     def _loader(self, split: str, *, train: bool) -> EpochLoader:
-        config, several = self.config, self.trainer.world_size > 1
+        config = self.config
         loader = make_loader(
             self.dataset,
             split,
@@ -110,7 +137,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             n_workers=config.n_workers,
-            drop_last=train and several,
+            fields=heard_fields(self.card.model.use_mel),
         )
         return EpochLoader(loader, lambda: self.trainer.current_epoch)
 
@@ -158,11 +185,22 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         torch.manual_seed(
             self.config.seed * 100_003 + self.current_epoch * 1_009 + self.global_rank
         )
+        # [samples, samples times each of PARTS]
+        self.sums = torch.zeros(1 + len(PARTS), device=self.device)
+        self.weights: tuple[list[Tensor], list[Tensor]] = (
+            list(self.model.parameters()),
+            list(self.average.parameters()),
+        )
+        self.epoch_began = self.step_ended = time.perf_counter()
 
-    def _losses(self, model: Translator, batch: Batch) -> tuple[Losses, Any]:
-        order = batch.order
+    def _target(self, batch: Batch) -> Tensor:
         if self.config.canonical:
-            order = canonical_order(order, self.commute, self.rank)
+            return canonical_order(batch.order, self.commute, self.rank)
+        return batch.order
+
+    def _losses(
+        self, model: Translator, batch: Batch, order: Tensor, shares: Tensor | None = None
+    ) -> tuple[Losses, Any]:
         memory = model.encode(batch.codes, batch.mel)
         found = losses(
             model,
@@ -170,36 +208,77 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             order,
             label_smoothing=self.config.label_smoothing,
             head_weight=self.config.head_weight,
+            shares=shares,
         )
         return found, memory
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        found, _ = self._losses(self.model, batch)
-        parts = {
-            "train/loss": found.total,
-            "train/tokens": found.tokens,
-            "train/presence": found.presence,
-            "train/precedence": found.precedence,
-        }
-        self.log_dict(
-            {name: part.detach() for name, part in parts.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch),
-        )
+        shares = None
+        n_samples = len(batch)
+        if self.several:
+            # Devices in lock step: one that has no sample left goes along with one that weighs 0.
+            batch = batch if n_samples else self._stand_in(batch)
+        order = self._target(batch)
+        if self.several:
+            counts = part_counts(order, self.model.n_pedals) * bool(n_samples)
+            total = self._sum_over_ranks(torch.cat((counts, self.stop_wanted.to(counts))))
+            # lightning takes the mean of the gradients over the devices.
+            shares = self.trainer.world_size * counts / total[:3].clamp_min(1.0)
+            self.stop_agreed = total[3]
+        found, _ = self._losses(self.model, batch, order, shares)
+        parts = torch.stack([getattr(found, name).detach() for name in PARTS])
+        self.sums[0] += n_samples
+        self.sums[1:] += n_samples * parts
         return found.total
+
+    def _stand_in(self, batch: Batch) -> Batch:
+        """One silent sample."""
+
+        def zeros(tensor: Tensor) -> Tensor:
+            return tensor.new_zeros((1, *tensor.shape[1:]))
+
+        mel = None if batch.mel is None else zeros(batch.mel)
+        order, position = zeros(batch.order) + PAD, zeros(batch.position)
+        return Batch(zeros(batch.codes), mel, order, None, zeros(batch.lengths), position)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.has_begun = True
         if self.config.average_decay:
-            self.average.update_parameters(self.model)
+            self._update_average()
+        self.step_ended = time.perf_counter()
+
+    def _update_average(self) -> None:
+        # A short memory at first, as the weights then move fast.
+        decay = min(self.config.average_decay, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            new, mean = self.weights
+            if self.global_step <= 1:
+                torch._foreach_copy_(mean, new)
+            else:
+                torch._foreach_lerp_(mean, new, 1 - decay)
+
+    def on_train_epoch_end(self) -> None:
+        sums = self._sum_over_ranks(self.sums)
+        found = dict(zip(PARTS, (sums[1:] / sums[0].clamp_min(1.0)).tolist(), strict=True))
+        heads = found["presence"] + found["precedence"]
+        found["loss"] = found["tokens"] + self.config.head_weight * heads
+        seconds = self.step_ended - self.epoch_began
+        times = {
+            "step_ms": 1000 * seconds / self.trainer.num_training_batches,
+            "wait_ms": self.trainer.train_dataloader.wait_ms(),
+        }
+        self.step_times.append(times)
+        self.log_dict({f"train/{name}": value for name, value in (found | times).items()})
 
     def on_validation_epoch_start(self) -> None:
         self.seen = []
+        self.counts = torch.zeros(len(COUNTS), dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if len(batch) == 0:
+            return
         model, rules = self.scored, self.card.rules
-        found, memory = self._losses(model, batch)
+        found, memory = self._losses(model, batch, self._target(batch))
         if not torch.isfinite(found.total):
             raise FxError(
                 f"the loss became {float(found.total)} in epoch {self.current_epoch + 1}; "
@@ -208,48 +287,46 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         scorer = batch_scorer(model, memory)
         greedy = beam_search(scorer, len(batch), rules, beam_size=1, device=self.device)
         vocabulary, commutes = self.card.vocabulary, self.card.commuting_pairs
-        counts = np.zeros(3)
-        overlaps: list[tuple[int, int, int]] = []
+        counts = np.zeros(len(COUNTS))
+        counts[:2] = len(batch), len(batch) * float(found.total)
         for hypotheses, ids, n in zip(
             greedy, batch.order.tolist(), batch.lengths.tolist(), strict=True
         ):
             true, said = tuple(ids[:n]), hypotheses[0].ids
             alike = canonical(true, vocabulary, commutes) == canonical(said, vocabulary, commutes)
-            counts += (true == said, alike, set(true) == set(said))
-            overlaps.append((len(set(true) & set(said)), len(set(said)), len(set(true))))
+            both = set(true) & set(said)
+            counts[2:5] += (true == said, alike, set(true) == set(said))
+            counts[5:] += (len(both), len(set(said)), len(set(true)))
             self.seen.append(
                 (
                     tuple(vocabulary.names[i] for i in true),
                     tuple(vocabulary.names[i] for i in said),
                 )
             )
-        exact, exact_class, right_set = (counts / len(batch)).tolist()
-        self.log_dict(
-            {
-                "valid/loss": found.total,
-                "valid/exact": exact,
-                "valid/exact_class": exact_class,
-                "valid/set": right_set,
-            },
-            batch_size=len(batch),
-            sync_dist=self.trainer.world_size > 1,
-        )
-        hits, n_said, n_true = (float(sum(column)) for column in zip(*overlaps, strict=True))
-        f1 = 2 * hits / max(n_said + n_true, 1.0)
-        self.log_dict(
-            # What decides: exact match up to orders that sound alike, and F1 of the pedals, which
-            # still moves where no chain is right as a whole. F1 is a mean over batches here.
-            {"valid/f1": f1, "valid/score": exact_class + f1},
-            batch_size=len(batch),
-            sync_dist=self.trainer.world_size > 1,
-        )
+        self.counts += torch.from_numpy(counts).to(self.device)
 
     def on_validation_epoch_end(self) -> None:
         names = self.card.vocabulary.names
+        counts = self._sum_over_ranks(self.counts).tolist()
+        n, loss, exact, exact_class, right_set, hits, said, true = counts
+        f1 = 2 * hits / max(said + true, 1.0)
+        found = {
+            "loss": loss / n,
+            "exact": exact / n,
+            "exact_class": exact_class / n,
+            "set": right_set / n,
+            "f1": f1,
+            # What decides: exact match up to orders that sound alike, and F1 of the pedals, which
+            # still moves where no chain is right as a whole.
+            "score": exact_class / n + f1,
+        }
+        self.log_dict({f"valid/{name}": value for name, value in found.items()})
         truth, predicted = [y for y, _ in self.seen], [p for _, p in self.seen]
-        image = confusion_image(confusion(truth, predicted, names))
+        table = torch.from_numpy(np.asarray(confusion(truth, predicted, names), np.float64))
+        table = self._sum_over_ranks(table.to(self.device)).cpu()
         writer = self._writer()
         if writer is not None:
+            image = confusion_image(table.numpy())
             writer.add_image("valid/confusion", image, self.global_step, dataformats="HWC")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -276,79 +353,3 @@ def confusion_image(counts: np.ndarray, cell: int = 16) -> np.ndarray:
     image = 255.0 + grid * (blue - 255.0)
     image[::cell] = image[:, ::cell] = 200.0
     return image.astype(np.uint8)
-
-
-class KeepBest(Callback):  # type: ignore[misc]
-    """Writes the scored model whenever validation is better than ever, as safetensors."""
-
-    def __init__(self, run: Path, say: Say) -> None:
-        self.run, self.say = run, say
-        self.best: dict[str, float] = {}
-        self.started = time.monotonic()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        now = {
-            name.removeprefix("valid/"): float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("valid/")
-        }
-        now["epoch"] = trainer.current_epoch + 1
-        better = now["score"] > self.best.get("score", -math.inf)
-        if better:
-            self.best = now
-        if trainer.is_global_zero:
-            if better:
-                assert isinstance(pl_module, TranslatorModule)
-                save_best(self.run, pl_module.scored, now)
-            if not trainer.progress_bar_callback:
-                self.say(self.line(trainer, now, better))
-
-    def line(self, trainer: Trainer, now: dict[str, float], better: bool) -> str:
-        seconds = time.monotonic() - self.started
-        return (
-            f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  "
-            f"valid loss {now['loss']:.3f}  exact {now['exact']:.3f}  "
-            f"class {now['exact_class']:.3f}  f1 {now['f1']:.3f}  {seconds:.0f} s"
-            f"{'  best' if better else ''}"
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": dict(self.best)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = dict(state_dict["best"])
-
-
-def save_best(run: Path, model: Translator, scores: dict[str, float]) -> None:
-    """The best weights so far and their validation scores, each whole or not at all."""
-    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    LocalFolder(run).write(BEST_NAME, safetensors.torch.save(state))
-    LocalFolder(run).write(BEST_SCORES_NAME, json.dumps(scores, indent=1).encode() + b"\n")
-
-
-def load_best(run: Path, model: Translator) -> dict[str, float]:
-    """Put the best weights of a run into ``model``; their validation scores come back."""
-    path, scores = run / BEST_NAME, run / BEST_SCORES_NAME
-    if not path.is_file() or not scores.is_file():
-        raise CheckpointError(f"{path} is missing: no epoch of this run was finished")
-    load_state(model, path.read_bytes(), str(path))
-    found = read_json(scores.read_bytes(), str(scores))
-    try:
-        return {name: float(value) for name, value in found.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise CheckpointError(f"{scores}: expected numbers by name, as fit writes them") from None
-
-
-class StopOnSignal(Callback):  # type: ignore[misc]
-    """Ends training after the batch during which ``asked`` was set."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        if self.asked:
-            raise StopRequestedError
-
-
-class StopRequestedError(Exception):
-    """Ctrl-C, noticed between two batches."""

@@ -99,6 +99,13 @@ def head_losses(heard: SetOrder, order: Tensor) -> tuple[Tensor, Tensor]:
     return presence, wrong.sum() / pairs.sum().clamp_min(1.0)
 
 
+def part_counts(order: Tensor, n_pedals: int) -> Tensor:
+    """float32 [3]: tokens, samples and pairs, over which the parts of :class:`Losses` are means."""
+    pairs = precedence_target(order, n_pedals).sum()
+    n_samples = pairs.new_tensor(float(len(order)))
+    return torch.stack(((order != PAD).sum() + n_samples, n_samples, pairs))
+
+
 def losses(
     model: Translator,
     memory: Memory,
@@ -106,8 +113,12 @@ def losses(
     *,
     label_smoothing: float,
     head_weight: float,
+    shares: Tensor | None = None,
 ) -> Losses:
-    """Cross-entropy of the next pedal given the true ones before it, and the head's losses."""
+    """Cross-entropy of the next pedal given the true ones before it, and the head's losses.
+
+    ``shares`` weighs the parts in ``total`` where these samples are some of a larger batch.
+    """
     inputs, targets = teacher_tokens(order, model.n_pedals)
     logits = model.decode(inputs[:, None], memory)
     tokens = functional.cross_entropy(
@@ -117,5 +128,9 @@ def losses(
         label_smoothing=label_smoothing,
     )
     presence, precedence = head_losses(model.set_order(memory), order)
-    total = tokens + head_weight * (presence + precedence)
+    if shares is None:
+        total = tokens + head_weight * (presence + precedence)
+    else:
+        parts = torch.stack((tokens, head_weight * presence, head_weight * precedence))
+        total = (shares * parts).sum()
     return Losses(total, tokens, presence, precedence)

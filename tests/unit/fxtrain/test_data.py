@@ -31,7 +31,7 @@ from fxtrain.contract import (
     read_index,
     write_index,
 )
-from fxtrain.data import BACKENDS, open_shards, read_arrays, read_shard
+from fxtrain.data import BACKENDS, open_shards, read_arrays, read_shard, zarr_reader
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -450,3 +450,57 @@ def test_reading_needs_neither_torch_nor_the_writers_library(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert json.loads(result.stdout) == [64, []]
+
+
+# Speed without another meaning
+
+
+@pytest.mark.parametrize(("n_samples", "shard_size"), [(48, 24), (50, 24), (7, 256), (513, 512)])
+def test_zarr_read_directly_gives_what_zarr_gives(n_samples, shard_size, tmp_path, monkeypatch):
+    make_shards(tmp_path, backend="zarr", with_mel=True, n_train=n_samples, shard_size=shard_size)
+    direct = open_shards(tmp_path).load_arrays("train")
+    used = []
+    decode = zarr_reader._decode
+    monkeypatch.setattr(zarr_reader, "_decode", lambda *a: used.append(1) or decode(*a))
+    open_shards(tmp_path).load_arrays("train")
+    assert not used
+    monkeypatch.setattr(zarr_reader, "_decode_directly", lambda *a: None)
+    for name, array in open_shards(tmp_path).load_arrays("train").items():
+        np.testing.assert_array_equal(direct[name], array)
+        assert direct[name].dtype == array.dtype
+    assert used
+
+
+def test_another_zarr_layout_is_left_to_zarr(tmp_path):
+    make_shards(tmp_path, backend="zarr")
+    metadata = (tmp_path / "train.zarr" / "codes" / "zarr.json").read_bytes()
+    assert zarr_reader.grid_of(metadata) == zarr_reader.Grid(64, 24, 24, (4, 16), "uint16")
+    for old, new in (
+        (b'"end"', b'"start"'),
+        (b'"blosc"', b'"zstd"'),
+        (b'"little"', b'"big"'),
+        (b'"crc32c"', b'"crc"'),
+        (b'"regular"', b'"rectangular"'),
+        (b"24", b"24.0"),
+        (b"{", b"["),
+    ):
+        assert zarr_reader.grid_of(metadata.replace(old, new)) is None
+
+
+@backends
+def test_only_what_is_asked_for_is_read(backend, tmp_path):
+    index = make_shards(tmp_path, backend=backend, with_mel=True)
+    read = []
+
+    class Watched(LocalFolder):
+        def read(self, name):
+            read.append(name)
+            return super().read(name)
+
+    (entry, *_) = index.shards_of("train")
+    found = read_arrays(Watched(tmp_path), entry, index, fields=("codes", "order"))
+    assert sorted(found) == ["codes", "order"]
+    assert not [name for name in read if "params" in name or "mel" in name or "records" in name]
+    out = {"order": np.zeros((24, 3), np.uint8)}
+    assert read_arrays(Watched(tmp_path), entry, index, out=out) is out
+    np.testing.assert_array_equal(out["order"], found["order"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import tarfile
+import threading
 import types
 
 import numpy as np
@@ -12,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.shards import make_shards
-from fxtrain.contract import PAD, ContractError, DamagedError, UsageError
-from fxtrain.data import BACKENDS, open_shards, stream
+from fxtrain.contract import PAD, DamagedError, UsageError, sample_layout
+from fxtrain.data import BACKENDS, open_shards, pool, stream
+from fxtrain.data.shares import n_batches, worker_batches
 from fxtrain.data.stream import (
     ResidentLoader,
     StreamingDataset,
@@ -126,33 +130,64 @@ def test_ranks_share_every_sample_exactly_once(plain, resident, world_size, shuf
 
 
 @kinds
-def test_dropping_the_last_gives_every_rank_equally_many_whole_batches(plain, resident):
-    seen = []
-    for rank in range(3):
-        loader = load(plain, resident=resident, rank=rank, world_size=3, drop_last=True)
-        batches = list(loader)
-        assert [len(batch) for batch in batches] == [10, 10]
-        assert len(loader) == 2
-        seen += positions(batches)
-    assert len(set(seen)) == len(seen) == 60
-
-
-@kinds
-def test_what_is_dropped_changes_with_the_epoch(plain, resident):
-    loader = load(plain, resident=resident, drop_last=True)
-    kept = []
-    for epoch in range(4):
-        loader.set_epoch(epoch)
-        kept.append(frozenset(positions(loader)))
-    assert len(set(kept)) > 1
-
-
-@kinds
 def test_a_split_smaller_than_a_batch(plain, resident):
     (batch,) = load(plain, "valid", resident=resident, batch_size=256)
     assert len(batch) == 16
-    with pytest.raises(ContractError, match="16 samples in 'valid' do not fill one batch of 256"):
-        load(plain, "valid", resident=resident, batch_size=256, drop_last=True)
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("world_size", "batch_size"), [(2, 16), (3, 10), (7, 3), (5, 100), (70, 1)]
+)
+def test_all_ranks_make_equally_many_batches(plain, resident, world_size, batch_size):
+    """Else ranks that train in lock step would wait for one another for ever."""
+    seen, per_rank = [], []
+    for rank in range(world_size):
+        loader = load(
+            plain, resident=resident, batch_size=batch_size, rank=rank, world_size=world_size
+        )
+        sizes = [len(batch) for batch in loader]
+        assert set(sizes[:-1]) <= {batch_size}
+        assert sizes[-1] <= batch_size
+        per_rank.append(len(sizes))
+        assert len(sizes) == len(loader)
+        seen += positions(loader)
+    assert len(set(per_rank)) == 1
+    assert sorted(seen) == list(range(N_TRAIN))
+
+
+def test_every_step_of_two_ranks_is_that_of_one_with_twice_the_batch(plain):
+    whole = list(load(plain, resident=True, batch_size=22))
+    halves = [
+        list(load(plain, resident=True, batch_size=11, rank=rank, world_size=2)) for rank in (0, 1)
+    ]
+    for one, two in zip(whole, zip(*halves, strict=True), strict=True):
+        assert sorted(positions([one])) == sorted(positions(two))
+
+
+@given(
+    n_samples=st.integers(1, 60),
+    batch_size=st.integers(1, 9),
+    world_size=st.integers(1, 9),
+    n_workers=st.integers(1, 5),
+)
+def test_shares_of_any_size(n_samples, batch_size, world_size, n_workers):
+    expected = n_batches(n_samples, batch_size, world_size)
+    dealt = []
+    for rank in range(world_size):
+        shares = [
+            worker_batches(n_samples, batch_size, rank, world_size, worker, n_workers)
+            for worker in range(n_workers)
+        ]
+        assert all(len(run) == sum(sizes) for run, sizes in shares)
+        sizes = [size for _, sizes in shares for size in sizes]
+        assert len(sizes) == expected
+        assert 0 <= min(sizes) <= max(sizes) <= batch_size
+        dealt += [place for run, _ in shares for place in run]
+    assert dealt == list(range(n_samples))
+
+
+LAYOUT = {"codes": ("uint16", (1, 1)), "order": ("uint8", (2,))}
 
 
 class Stand:
@@ -166,13 +201,12 @@ class Stand:
     def __len__(self):
         return self.n_samples
 
-    def arrays(self, *, verify):
+    def arrays(self, *, verify, fields=tuple(LAYOUT), out=None):
         values = np.arange(self.first, self.first + self.n_samples)
-        return {
-            "codes": values[:, None, None].astype(np.uint16),
-            "order": np.full((self.n_samples, 2), PAD, np.uint8),
-            "params": np.full((self.n_samples, 2, 1), np.nan, np.float32),
-        }
+        out = out or {name: np.empty((self.n_samples, *LAYOUT[name][1])) for name in fields}
+        out["codes"][...] = values[:, None, None]
+        out["order"][...] = PAD
+        return out
 
 
 @settings(max_examples=100, deadline=None)
@@ -183,11 +217,10 @@ class Stand:
     n_workers=st.integers(1, 4),
     pool_samples=st.integers(1, 30),
     shuffle=st.booleans(),
-    drop_last=st.booleans(),
     epoch=st.integers(0, 3),
 )
 def test_workers_and_ranks_cut_any_stream_without_loss_or_doubling(
-    sizes, batch_size, world_size, n_workers, pool_samples, shuffle, drop_last, epoch
+    sizes, batch_size, world_size, n_workers, pool_samples, shuffle, epoch
 ):
     """Also with fewer shards than workers, or fewer samples."""
     firsts = np.cumsum([0, *sizes])
@@ -196,33 +229,26 @@ def test_workers_and_ranks_cut_any_stream_without_loss_or_doubling(
     for rank in range(world_size):
         streaming = StreamingDataset(
             shards,
+            LAYOUT,
             batch_size=batch_size,
             seed=1,
             shuffle=shuffle,
             rank=rank,
             world_size=world_size,
-            drop_last=drop_last,
             pool_samples=pool_samples,
         )
         streaming.set_epoch(epoch)
         batches = [
-            rows
-            for worker in range(n_workers)
-            for rows in streaming._batches(worker, n_workers, reopen=False)
+            rows for worker in range(n_workers) for rows in streaming.batches(worker, n_workers)
         ]
-        assert len(batches) == streaming.n_batches(n_workers)
+        assert len(batches) == len(streaming)
         per_rank.append(len(batches))
-        sizes_found = {len(rows["position"]) for rows in batches}
-        assert sizes_found <= ({batch_size} if drop_last else set(range(1, batch_size + 1)))
+        assert {len(rows["position"]) for rows in batches} <= set(range(batch_size + 1))
         for rows in batches:
             np.testing.assert_array_equal(rows["codes"][:, 0, 0], rows["position"])
             seen += rows["position"].tolist()
-    assert len(seen) == len(set(seen))
-    if drop_last:
-        assert len(set(per_rank)) == 1
-    else:
-        assert sorted(seen) == list(range(sum(sizes)))
-        assert max(per_rank) - min(per_rank) <= n_workers
+    assert len(set(per_rank)) == 1
+    assert sorted(seen) == list(range(sum(sizes)))
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -255,11 +281,81 @@ def test_damage_met_by_a_worker_is_one_line(tmp_path):
 
 def test_a_stream_mixes_shards_and_moves_on_through_pools(plain):
     streaming = StreamingDataset(
-        plain.shards_of("train"), batch_size=8, seed=0, shuffle=True, pool_samples=48
+        plain.shards_of("train"),
+        sample_layout(plain.index),
+        batch_size=8,
+        seed=0,
+        shuffle=True,
+        pool_samples=48,
     )
     rows = [batch["position"] for batch in streaming]
     assert len(set(rows[0] // 24)) > 1
     assert sorted(np.concatenate(rows)) == list(range(N_TRAIN))
+
+
+def test_bytes_are_hashed_once_and_values_checked_always(tmp_path):
+    index = make_shards(tmp_path, n_train=N_TRAIN, shard_size=24)
+    loader = load(open_shards(tmp_path), resident=False)
+    before = positions(loader)
+    shard = tmp_path / index.shards_of("train")[1].files[0].path
+    whole = shard.read_bytes()
+    with tarfile.open(shard) as tar:
+        codes, records = (tar.getmembers()[place] for place in (0, 3))
+    trusted = bytearray(whole)
+    trusted[records.offset_data + 1] ^= 1
+    shard.write_bytes(trusted)
+    assert positions(loader) == before
+    with pytest.raises(DamagedError, match="sha256"):
+        positions(load(open_shards(tmp_path), resident=False))
+    trusted[codes.offset_data + codes.size - 1] = 0x77
+    shard.write_bytes(trusted)
+    with pytest.raises(DamagedError, match="out of range"):
+        positions(loader)
+
+
+def test_memory_of_a_stream_does_not_grow_with_the_split(plain, tmp_path, monkeypatch):
+    made = []
+    empty = np.empty
+    monkeypatch.setattr(
+        pool.np, "empty", lambda shape, dtype=float: made.append(shape) or empty(shape, dtype)
+    )
+    make_shards(tmp_path, n_train=8 * N_TRAIN, n_valid=0, n_test=0, shard_size=24)
+    sizes = []
+    for data in (plain, open_shards(tmp_path)):
+        made.clear()
+        streaming = StreamingDataset(
+            data.shards_of("train"),
+            sample_layout(data.index),
+            batch_size=8,
+            seed=0,
+            shuffle=True,
+            pool_samples=32,
+        )
+        rows = [batch["position"] for batch in streaming]
+        assert len(np.concatenate(rows)) == data.n_samples("train")
+        sizes.append(max(shape[0] if isinstance(shape, tuple) else shape for shape in made))
+    assert sizes == [32 + 24] * 2
+
+
+def test_what_is_made_ahead_is_not_written_over(plain):
+    """The stream uses its memory again; batches that were handed out keep theirs."""
+    loader = load(plain, resident=False, batch_size=3)
+    kept = list(loader)
+    block = plain.load("train")
+    for batch in kept:
+        rows = batch.position.numpy()
+        np.testing.assert_array_equal(batch.codes, block.codes[rows])
+        np.testing.assert_array_equal(batch.params, block.params[rows])
+
+
+def test_a_stream_may_be_left_in_the_middle(plain):
+    loader = load(plain, resident=False, batch_size=3)
+    before = threading.active_count()
+    for _ in range(3):
+        assert len(next(iter(loader))) == 3
+    gc.collect()
+    assert threading.active_count() == before
+    assert sorted(positions(loader)) == list(range(N_TRAIN))
 
 
 def test_a_split_that_is_too_large_streams(plain, monkeypatch):

@@ -24,9 +24,10 @@ from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
-from fxtrain.fit import fit, lightning_precision, plan
+from fxtrain.fit import fit, plan
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
 from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, newest_run
+from fxtrain.trainer import lightning_precision
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
 SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=3, lr=3e-3, warmup_steps=5))

@@ -6,7 +6,7 @@ Shapes: B batch, K codebook, T frame, M mel band, L pedal position, P parameter,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -262,10 +262,36 @@ def unpack_block(members: Mapping[str, bytes], where: str) -> Block:
 
 def block_of(arrays: Mapping[str, np.ndarray], records: list[Record], where: str) -> Block:
     """A block from named arrays; a field that is missing or of another type is refused."""
+    check_fields(arrays, [spec.name for spec in FIELDS if not spec.optional], where)
+    return Block(**{spec.name: arrays.get(spec.name) for spec in FIELDS}, records=tuple(records))  # type: ignore[arg-type]
+
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]
+"""Field name -> (dtype, shape of one sample)."""
+
+
+def sample_layout(index: DatasetIndex) -> Layout:
+    """The fields that an index says are stored."""
+    sizes = {
+        "K": index.codec.n_codebooks,
+        "T": index.n_frames,
+        "L": index.max_chain_length,
+        "P": index.vocabulary.max_params,
+        "M": index.mel.n_mels if index.mel else 0,
+    }
+    return {
+        spec.name: (spec.dtype, tuple(sizes[letter] for letter in spec.shape.split()))
+        for spec in FIELDS
+        if spec.name != "mel" or index.mel is not None
+    }
+
+
+def check_fields(arrays: Mapping[str, np.ndarray], needed: Sequence[str], where: str) -> None:
+    """Raise when a needed field is missing, or one that is there is of another type."""
     for spec in FIELDS:
         array = arrays.get(spec.name)
         if array is None:
-            if not spec.optional:
+            if spec.name in needed:
                 raise DamagedError(f"{where}: field {spec.name!r} is missing")
             continue
         n_dims = 1 + len(spec.shape.split())
@@ -274,35 +300,31 @@ def block_of(arrays: Mapping[str, np.ndarray], records: list[Record], where: str
                 f"{where}: {spec.name} is {array.dtype} with {array.ndim} axes, "
                 f"expected {spec.dtype} [B {spec.shape}]"
             )
-    return Block(**{spec.name: arrays.get(spec.name) for spec in FIELDS}, records=tuple(records))  # type: ignore[arg-type]
 
 
 def validate_block(block: Block, index: DatasetIndex, where: str) -> None:
     """Raise when a block's shapes, codes or pedal ids do not fit the index."""
-    sizes = {
-        "K": index.codec.n_codebooks,
-        "T": index.n_frames,
-        "L": index.max_chain_length,
-        "P": index.vocabulary.max_params,
-        "M": index.mel.n_mels if index.mel else 0,
-    }
     arrays = block.arrays()
     if ("mel" in arrays) != (index.mel is not None):
         there, said = ("holds", "none") if "mel" in arrays else ("lacks", "it")
         raise DamagedError(f"{where}: block {there} mel, the index says {said}")
-    for spec in FIELDS:
-        if spec.name in arrays:
-            expected = tuple(sizes[letter] for letter in spec.shape.split())
-            found = arrays[spec.name].shape[1:]
-            if found != expected:
-                raise DamagedError(f"{where}: {spec.name} is {found}, expected {expected}")
-    if block.codes.size and int(block.codes.max()) >= index.codec.codebook_size:
-        found_max = int(block.codes.max())
+    validate_arrays(arrays, index, where)
+
+
+def validate_arrays(arrays: Mapping[str, np.ndarray], index: DatasetIndex, where: str) -> None:
+    """:func:`validate_block` for those fields that were read."""
+    for name, (_, expected) in sample_layout(index).items():
+        if name in arrays and arrays[name].shape[1:] != expected:
+            found = arrays[name].shape[1:]
+            raise DamagedError(f"{where}: {name} is {found}, expected {expected}")
+    codes, order = arrays.get("codes"), arrays.get("order")
+    if codes is not None and codes.size and int(codes.max()) >= index.codec.codebook_size:
+        found_max = int(codes.max())
         meaning = "was never written" if found_max == MISSING_CODE else "is out of range"
         raise DamagedError(
             f"{where}: code {found_max} {meaning} (codebooks hold {index.codec.codebook_size})"
         )
-    ids = block.order[block.order != PAD]
+    ids = order[order != PAD] if order is not None else np.empty(0, np.uint8)
     if ids.size and int(ids.max()) >= len(index.vocabulary.pedals):
         raise DamagedError(f"{where}: pedal id {int(ids.max())} is not in the vocabulary")
 

@@ -91,12 +91,15 @@ NPY_HEADER = re.compile(
 there as Python, and allocates what it promises before it looks whether that many bytes follow."""
 
 
-def unpack_npy(data: bytes, where: str) -> np.ndarray:
-    """The inverse of :func:`pack_npy`. The header must say exactly the bytes that follow it."""
+def unpack_npy(data: bytes | memoryview, where: str, *, copy: bool = True) -> np.ndarray:
+    """The inverse of :func:`pack_npy`. The header must say exactly the bytes that follow it.
+
+    Without ``copy`` the array is a read-only view of ``data``.
+    """
     start = len(NPY_MAGIC) + 2
     length = int.from_bytes(data[len(NPY_MAGIC) : start], "little")
     header = NPY_HEADER.fullmatch(data[start : start + length])
-    if not data.startswith(NPY_MAGIC) or header is None:
+    if data[: len(NPY_MAGIC)] != NPY_MAGIC or header is None:
         raise DamagedError(f"{where}: not a readable npy array (version 1.0, of plain numbers)")
     descr, fortran, sizes = (part.decode("ascii") for part in header.groups())
     try:
@@ -108,7 +111,8 @@ def unpack_npy(data: bytes, where: str) -> np.ndarray:
             raise ValueError(f"{dtype} {shape} takes {n_bytes} bytes, {len(body)} are there")
         order: typing.Literal["F", "C"] = "F" if fortran == "True" else "C"
         flat = np.frombuffer(body, dtype) if n_bytes else np.empty(0, dtype)
-        return flat.reshape(shape, order=order).copy(order=order)
+        array = flat.reshape(shape, order=order)
+        return array.copy(order=order) if copy else array
     except (TypeError, ValueError) as error:  # no such dtype, too many axes
         raise DamagedError(f"{where}: not a readable npy array ({error})") from None
 

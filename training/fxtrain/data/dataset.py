@@ -33,7 +33,7 @@ from fxtrain.contract import (
     validate_block,
 )
 from fxtrain.contract.check import check_layout
-from fxtrain.data.reader import place, read_arrays, read_shard
+from fxtrain.data.reader import empty_arrays, place, read_arrays, read_shard
 
 Uri = str | os.PathLike[str]
 
@@ -56,9 +56,17 @@ class Shard:
             validate_block(block, self.index, place(self.folder, self.entry))
             yield block
 
-    def arrays(self, *, verify: bool = True) -> dict[str, np.ndarray]:
-        """All samples by field name, checked against the index; no record is parsed."""
-        return read_arrays(self.folder, self.entry, self.index, verify=verify)
+    def arrays(
+        self,
+        *,
+        verify: bool = True,
+        fields: tuple[str, ...] | None = None,
+        out: dict[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """:func:`reader.read_arrays` of this shard."""
+        return read_arrays(
+            self.folder, self.entry, self.index, verify=verify, fields=fields, out=out
+        )
 
 
 @dataclass(frozen=True)
@@ -100,21 +108,21 @@ class ShardDataset:
         shards = self.shards_of(split)
         return concatenate([block for shard in shards for block in shard.blocks(verify=verify)])
 
-    def load_arrays(self, split: str, *, verify: bool = True) -> dict[str, np.ndarray]:
+    def load_arrays(
+        self, split: str, *, verify: bool = True, fields: tuple[str, ...] | None = None
+    ) -> dict[str, np.ndarray]:
         """A whole split by field name, without the records and without a second copy in memory."""
-        whole: dict[str, np.ndarray] = {}
-        n_samples = self.n_samples(split)
-        for shard in self.shards_of(split):
-            for name, array in shard.arrays(verify=verify).items():
-                if name not in whole:
-                    try:
-                        whole[name] = np.empty((n_samples, *array.shape[1:]), array.dtype)
-                    except (MemoryError, ValueError):  # more bytes than there are, or than exist
-                        raise ContractError(
-                            f"{self.folder.uri}: no memory for the {n_samples} samples that the "
-                            f"index says are in {split!r}; stream them (resident = false)"
-                        ) from None
-                whole[name][shard.first : shard.first + len(shard)] = array
+        shards = self.shards_of(split)
+        try:
+            whole = empty_arrays(self.index, self.n_samples(split), fields)
+        except (MemoryError, ValueError):  # more bytes than there are, or than exist
+            raise ContractError(
+                f"{self.folder.uri}: no memory for the {self.n_samples(split)} samples that the "
+                f"index says are in {split!r}; stream them (resident = false)"
+            ) from None
+        for shard in shards:
+            rows = slice(shard.first, shard.first + len(shard))
+            shard.arrays(verify=verify, out={name: array[rows] for name, array in whole.items()})
         return whole
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fxtrain.contract import (
+    FIELDS,
     Block,
     ContractError,
     DamagedError,
@@ -19,9 +20,11 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     block_of,
+    check_fields,
     read_verified,
+    sample_layout,
     unknown_name,
-    validate_block,
+    validate_arrays,
 )
 from fxtrain.data.tar_reader import read_tar
 from fxtrain.data.zarr_reader import read_zarr
@@ -30,9 +33,12 @@ Part = tuple[dict[str, np.ndarray], list[Record] | None]
 """Arrays by field name, and the records where they were asked for."""
 
 BackendReader = Callable[
-    [Callable[[FileEntry], bytes], ShardEntry, DatasetIndex, str, bool], Iterator[Part]
+    [Callable[[FileEntry], bytes], ShardEntry, DatasetIndex, str, tuple[str, ...], bool],
+    Iterator[Part],
 ]
-"""(fetch a file, shard, index, words for errors, with records?) -> parts in order."""
+"""(fetch a file, shard, index, words for errors, fields, with records?) -> parts in order."""
+
+ALL = tuple(spec.name for spec in FIELDS)
 
 BACKENDS: dict[str, BackendReader] = {"webdataset": read_tar, "zarr": read_zarr}
 
@@ -46,29 +52,55 @@ def read_shard(
     """
     where = place(folder, entry)
     total = 0
-    for arrays, records in _read(folder, entry, index, with_records=True, verify=verify):
+    for arrays, records in _read(folder, entry, index, ALL, with_records=True, verify=verify):
         block = block_of(arrays, records or [], where)
         total += len(block)
         yield block
-    _check_total(total, entry, where)
+    _check_total(total, entry.n_samples, where)
 
 
 def read_arrays(
-    folder: Folder, entry: ShardEntry, index: DatasetIndex, *, verify: bool = True
+    folder: Folder,
+    entry: ShardEntry,
+    index: DatasetIndex,
+    *,
+    verify: bool = True,
+    fields: tuple[str, ...] | None = None,
+    out: dict[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
-    """One shard's arrays by field name, checked against the index; no record is parsed."""
+    """One shard's arrays by field name, checked against the index; no record is parsed.
+
+    They are written into ``out`` where it is given (one array of ``entry.n_samples`` rows a field,
+    which says what is read too), else into new memory: ``fields``, None for all that is stored.
+    """
     where = place(folder, entry)
-    parts = []
-    for arrays, _ in _read(folder, entry, index, with_records=False, verify=verify):
-        block = block_of(arrays, [], where)
-        validate_block(block, index, where)
-        parts.append(block.arrays())
-    fields = parts[0] if parts else {}
-    for name in fields:
-        _check_total(sum(len(part[name]) for part in parts), entry, where)
-    if not parts:
-        _check_total(0, entry, where)
-    return {name: np.concatenate([part[name] for part in parts]) for name in fields}
+    if out is None:
+        try:
+            out = empty_arrays(index, entry.n_samples, fields)
+        except (MemoryError, ValueError):
+            raise DamagedError(f"{where}: no memory for {entry.n_samples} samples") from None
+    done = dict.fromkeys(out, 0)
+    for arrays, _ in _read(folder, entry, index, tuple(out), with_records=False, verify=verify):
+        check_fields(arrays, tuple(out), where)
+        validate_arrays(arrays, index, where)
+        for name, rows in out.items():
+            start, done[name] = done[name], done[name] + len(arrays[name])
+            if done[name] <= entry.n_samples:
+                rows[start : done[name]] = arrays[name]
+    for found in done.values():
+        _check_total(found, entry.n_samples, where)
+    return out
+
+
+def empty_arrays(
+    index: DatasetIndex, n_samples: int, fields: tuple[str, ...] | None
+) -> dict[str, np.ndarray]:
+    """Memory for ``n_samples`` by field name."""
+    return {
+        name: np.empty((n_samples, *shape), dtype)
+        for name, (dtype, shape) in sample_layout(index).items()
+        if fields is None or name in fields
+    }
 
 
 def place(folder: Folder, entry: ShardEntry) -> str:
@@ -77,7 +109,13 @@ def place(folder: Folder, entry: ShardEntry) -> str:
 
 
 def _read(
-    folder: Folder, entry: ShardEntry, index: DatasetIndex, *, with_records: bool, verify: bool
+    folder: Folder,
+    entry: ShardEntry,
+    index: DatasetIndex,
+    fields: tuple[str, ...],
+    *,
+    with_records: bool,
+    verify: bool,
 ) -> Iterator[Part]:
     if index.backend not in BACKENDS:
         known = unknown_name("shard format", index.backend, BACKENDS)
@@ -89,12 +127,12 @@ def _read(
         return folder.read(file.path)
 
     read = BACKENDS[index.backend]
-    yield from read(fetch, entry, index, place(folder, entry), with_records)
+    yield from read(fetch, entry, index, place(folder, entry), fields, with_records)
 
 
-def _check_total(found: int, entry: ShardEntry, where: str) -> None:
-    if found != entry.n_samples:
+def _check_total(found: int, expected: int, where: str) -> None:
+    if found != expected:
         raise DamagedError(
-            f"{where} holds {found} samples, the index says {entry.n_samples}; "
+            f"{where} holds {found} samples, the index says {expected}; "
             "make it again with the command that wrote this directory"
         )

@@ -15,6 +15,7 @@ from itertools import groupby
 import numpy as np
 
 from fxtrain.contract import (
+    ContractError,
     DamagedError,
     DatasetIndex,
     FileEntry,
@@ -31,6 +32,7 @@ def read_tar(
     entry: ShardEntry,
     index: DatasetIndex,
     where: str,
+    fields: tuple[str, ...],
     with_records: bool,
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Record] | None]]:
     """One part a webdataset sample, that is up to 250 of our samples."""
@@ -40,13 +42,13 @@ def read_tar(
             part = {name: data for _, name, data in group}
             inside = f"{where}: {key}"
             if with_records:
-                yield unpack_members(part, inside)
+                yield unpack_members({name: bytes(view) for name, view in part.items()}, inside)
             else:
-                yield _arrays_only(part, inside), None
+                yield _arrays_only(part, fields, inside), None
 
 
-def split_tar(data: bytes, where: str) -> Iterator[tuple[str, str, bytes]]:
-    """(key, member name after the first dot, bytes) of every member, in order."""
+def split_tar(data: bytes, where: str) -> Iterator[tuple[str, str, memoryview]]:
+    """(key, member name after the first dot, its bytes in place) of every member, in order."""
     members: list[tarfile.TarInfo] = []
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
@@ -60,19 +62,25 @@ def split_tar(data: bytes, where: str) -> Iterator[tuple[str, str, bytes]]:
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError(f"{where}: not a readable tar ({error})") from None
     for member in members:
-        check_name(member.name)
+        try:
+            check_name(member.name)
+        except ContractError as error:
+            raise DamagedError(f"{where}: {error}") from None
         key, dot, name = member.name.partition(".")
         if member.type != tarfile.REGTYPE or member.sparse is not None or not dot:
             raise DamagedError(f"{where}: unexpected tar member {member.name!r:.80}")
         end = member.offset_data + member.size
         if not 0 <= member.offset_data <= end <= len(data):
             raise DamagedError(f"{where}: the tar is cut in member {member.name!r:.80}")
-        yield key, name, data[member.offset_data : end]
+        yield key, name, memoryview(data)[member.offset_data : end]
 
 
-def _arrays_only(part: dict[str, bytes], where: str) -> dict[str, np.ndarray]:
+def _arrays_only(
+    part: dict[str, memoryview], fields: tuple[str, ...], where: str
+) -> dict[str, np.ndarray]:
+    members = {name: f"{name}.npy" for name in fields}
     return {
-        name.removesuffix(".npy"): unpack_npy(data, f"{where}: {name}")
-        for name, data in part.items()
-        if name.endswith(".npy")
+        name: unpack_npy(part[member], f"{where}: {member}", copy=False)
+        for name, member in members.items()
+        if member in part
     }

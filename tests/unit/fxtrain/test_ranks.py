@@ -1,0 +1,117 @@
+"""Training on several processes: each sample once, one gradient, one line for an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fixtures.ranks import fail_on_one, train_and_record
+from fixtures.shards import make_shards
+from fxtrain.callbacks import load_best
+from fxtrain.checkpoint import load_run
+from fxtrain.config import Config, ModelConfig, TrainConfig, replace_train
+from fxtrain.contract import DamagedError, FxError
+from fxtrain.data import ShardDataset, open_shards
+from fxtrain.fit import fit
+from fxtrain.module import TranslatorModule
+from fxtrain.ranks import run_ranks
+from fxtrain.trainer import Task, make_trainer, prepare, quiet_lightning
+
+CPU = torch.device("cpu")
+MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0, dropout=0.0)
+TRAIN = TrainConfig(batch_size=8, max_epochs=2, lr=3e-3, warmup_steps=0, precision="32")
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    """33 samples on two ranks with batches of 8: 17 and 16, so that the last step lacks one."""
+    path = tmp_path_factory.mktemp("data") / "shards"
+    make_shards(path, n_train=33, n_valid=13, n_test=0, shard_size=10)
+    return open_shards(path)
+
+
+def task_of(dataset: ShardDataset, run: Path, **changes: object) -> Task:
+    config = replace_train(Config(MODEL, TRAIN), max_epochs=1, **changes)
+    card, _ = prepare(dataset, config)
+    config = dataclasses.replace(config, model=card.model)
+    return Task(dataset, config, run, False, CPU, False)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"resident": False, "n_workers": 2}], ids=["resident", "stream"]
+)
+def test_two_processes_see_every_sample_once_and_step_as_one(
+    options: dict[str, object], dataset: ShardDataset, tmp_path: Path
+) -> None:
+    two = task_of(dataset, tmp_path / "two", n_devices=2, **options)
+    run_ranks(train_and_record, (two, tmp_path), 2, quiet)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    steps = [each["positions"] for each in found]
+    assert len(steps[0]) == len(steps[1]) == 3
+    seen = [position for rank in steps for step in rank for position in step]
+    assert sorted(seen) == list(range(33))
+    for a, b in zip(found[0]["gradients"], found[1]["gradients"], strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    if options:
+        return
+    one = task_of(dataset, tmp_path / "one", batch_size=16)
+    (tmp_path / "alone").mkdir()
+    train_and_record(0, quiet, one, tmp_path / "alone")
+    alone = torch.load(tmp_path / "alone" / "0.pt", weights_only=True)
+    for step, expected in enumerate(alone["positions"]):
+        assert sorted(steps[0][step] + steps[1][step]) == sorted(expected)
+    for step, tolerance in ((0, 1e-5), (2, 1e-3)):  # the last one's weights went two steps
+        for name, gradient in alone["gradients"][step].items():
+            torch.testing.assert_close(
+                found[0]["gradients"][step][name], gradient, rtol=tolerance, atol=tolerance
+            )
+
+
+def test_a_fit_on_two_processes_scores_every_sample_and_goes_on(
+    dataset: ShardDataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    lines: list[str] = []
+    config = replace_train(Config(MODEL, TRAIN), n_devices=2, max_epochs=1)
+    result = fit(dataset, config, run, device="cpu", say=lines.append)
+    assert sum("valid loss" in line for line in lines) == 1
+    assert result.valid["exact"].n == 13
+    assert result.step_ms is not None
+    best = json.loads((run / "checkpoints" / "best.json").read_bytes())
+
+    found = load_run(run)
+    load_best(run, found.model)
+    module = TranslatorModule(found.model, found.card, config.train, dataset)
+    alone_config = replace_train(config, n_devices=1).train
+    with quiet_lightning():
+        trainer = make_trainer(tmp_path / "check", alone_config, CPU, False, [])
+        (alone,) = trainer.validate(module, verbose=False)
+    for name in ("exact", "exact_class", "set", "f1"):
+        assert alone[f"valid/{name}"] == pytest.approx(best[name], abs=1e-6), name
+
+    more = replace_train(config, max_epochs=2)
+    again = fit(dataset, more, run, resume=True, device="cpu", say=lines.append)
+    assert [line.split()[1] for line in lines if "valid loss" in line] == ["1/1", "2/2"]
+    assert again.best_epoch in (1, 2)
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (last["epoch"], last["global_step"]) == (1, 6)
+
+
+def test_an_error_on_one_process_ends_all_with_its_line() -> None:
+    heard: list[str] = []
+    with pytest.raises(DamagedError, match="shard 7 is bad"):
+        run_ranks(fail_on_one, (DamagedError("shard 7 is bad"),), 2, heard.append)
+    assert "rank 1 is here" in heard
+
+
+def test_errors_of_libraries_are_one_line_too() -> None:
+    with pytest.raises(FxError, match=r"training stopped: ValueError: a$"):
+        run_ranks(fail_on_one, (ValueError("a\nb"),), 2, quiet)

@@ -1,0 +1,80 @@
+"""Owns a batch of samples as the model takes it, made from rows as they are stored.
+
+Shapes: B batch, K codebook, T frame, M mel band, L pedal position, P parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fxtrain.contract import PAD
+
+Rows = dict[str, np.ndarray]
+"""Samples as they are stored, field by field, and their ``position``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] in 0..1 (stored value / 255) or None,
+    ``order`` int64 [B, L] pedal ids then 255, ``params`` float32 [B, L, P] with NaN where none, or
+    None where they were not asked for, ``lengths`` int64 [B] pedals in the chain, ``position``
+    int64 [B] place in the split.
+
+    A rank that has run out of samples before the others gets batches of none.
+    """
+
+    codes: Tensor
+    mel: Tensor | None
+    order: Tensor
+    params: Tensor | None
+    lengths: Tensor
+    position: Tensor
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return Batch(
+            codes=move(self.codes),
+            mel=None if self.mel is None else move(self.mel),
+            order=move(self.order),
+            params=None if self.params is None else move(self.params),
+            lengths=move(self.lengths),
+            position=move(self.position),
+        )
+
+
+def heard_fields(use_mel: bool | None) -> tuple[str, ...]:
+    """What a model reads of a sample: no settings of pedals, and mel only where it hears them."""
+    return ("codes", "order", "mel") if use_mel else ("codes", "order")
+
+
+def as_tensors(arrays: Rows) -> dict[str, Tensor]:
+    """Stored arrays as tensors over the same memory; torch indexes int16 everywhere, uint16 not."""
+    views = {k: v.view(np.int16) if v.dtype == np.uint16 else v for k, v in arrays.items()}
+    return {name: torch.from_numpy(view) for name, view in views.items()}
+
+
+def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
+    """A batch from rows as they are stored: ``codes`` int16 with the bits of uint16."""
+    mel, codes = stored.get("mel"), stored["codes"]
+    if codes.device.type == "cpu":
+        wide = codes.view(torch.uint16).to(torch.int64)  # one pass over memory instead of two
+    else:
+        wide = codes.to(torch.int64).bitwise_and_(0xFFFF)
+    order = stored["order"].to(torch.int64)
+    return Batch(
+        codes=wide,
+        mel=None if mel is None else mel.to(torch.float32).div_(255.0),
+        order=order,
+        params=stored.get("params"),
+        lengths=(order != PAD).sum(dim=1),
+        position=position,
+    )

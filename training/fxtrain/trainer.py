@@ -1,0 +1,232 @@
+"""Runs lightning's trainer, in this process or in one for each device. Knows nothing of scores."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+from fxtrain import ranks
+from fxtrain.callbacks import Flag, KeepBest, StopOnSignal, StopRequestedError
+from fxtrain.checkpoint import ModelCard, card_of, least_bytes, new_model
+from fxtrain.config import Config, TrainConfig
+from fxtrain.contract import FxError, UsageError, read_codebooks, shorten
+from fxtrain.data import ShardDataset
+from fxtrain.errors import CheckpointError
+from fxtrain.models import Translator, resolve_model
+from fxtrain.module import TranslatorModule
+from fxtrain.ranks import Say
+from fxtrain.runs import LAST_NAME
+
+TRAINING_COPIES = 4
+"""Of every weight: itself, its gradient, and the optimiser's two moments."""
+
+LIBRARIES = ("fxpipe", "torch", "lightning", "numpy", "safetensors")
+
+
+def prepare(dataset: ShardDataset, config: Config) -> tuple[ModelCard, Translator]:
+    """The card and the model, with weights drawn from ``config.train.seed``."""
+    index = dataset.index
+    resolved = resolve_model(
+        config.model, n_codebooks=index.codec.n_codebooks, has_mel=index.mel is not None
+    )
+    dataset.shards_of("train")
+    dataset.shards_of("valid")
+    card = card_of(index, resolved, versions())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if TRAINING_COPIES * least_bytes(card) > memory:
+        raise UsageError(
+            f"d_model {resolved.d_model} with {resolved.n_layers} layers takes "
+            f"{TRAINING_COPIES * least_bytes(card) / 1e9:.0f} GB or more to train, this machine "
+            f"has {memory / 1e9:.0f} GB; take a smaller model"
+        )
+    codebooks = torch.from_numpy(read_codebooks(dataset.folder, index))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        return card, new_model(card, codebooks)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained, in words that can travel to another process."""
+
+    dataset: ShardDataset
+    config: Config
+    run: Path
+    resume: bool
+    device: torch.device
+    progress: bool
+
+
+StepTimes = list[dict[str, float]]
+"""Of every epoch: mean milliseconds a step took, and of those waited for its batch."""
+
+
+def train(
+    task: Task,
+    card: ModelCard,
+    model: Translator,
+    asked: Flag,
+    say: Say,
+    module_type: type[TranslatorModule] = TranslatorModule,
+) -> StepTimes:
+    """The epochs of one process, alone or one of several (then in a process of its own)."""
+    config = task.config.train
+    module = module_type(model, card, config, task.dataset)
+    callbacks: list[Callback] = [KeepBest(task.run, say), StopOnSignal(asked)]
+    with quiet_lightning():
+        trainer = make_trainer(task.run, config, task.device, task.progress, callbacks)
+        last = str(task.run / LAST_NAME) if task.resume else None
+        with begins_or_says_why(module, last):
+            trainer.fit(module, ckpt_path=last, weights_only=True if task.resume else None)
+    return module.step_times
+
+
+@contextlib.contextmanager
+def begins_or_says_why(module: TranslatorModule, checkpoint: str | None) -> Iterator[None]:
+    """What goes wrong before the first step of a resumed run is wrong in its checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, (FxError, StopRequestedError, torch.OutOfMemoryError))
+        if checkpoint is None or module.has_begun or known:
+            raise
+        raise CheckpointError(
+            f"{checkpoint}: cannot be resumed ({shorten(str(error))}); it is damaged or comes from "
+            "another program: start a new run"
+        ) from None
+
+
+def train_on_ranks(task: Task, say: Say) -> StepTimes:
+    """:func:`train` on every device, each in a process of its own."""
+    context = ranks.spawning()
+    asked = context.Event()
+    with stopped_by_ctrl_c(asked, say):
+        found: StepTimes = ranks.run_ranks(
+            train_rank, (task, asked), task.config.train.n_devices, say
+        )
+    return found
+
+
+def train_rank(rank: int, say: Say, task: Task, asked: Flag) -> StepTimes:
+    """What one of the processes does. All draw the same first weights, from the seed."""
+    card, model = prepare(task.dataset, task.config)
+    return train(task, card, model, asked, say)
+
+
+def make_trainer(
+    run: Path, config: TrainConfig, device: torch.device, progress: bool, more: list[Callback]
+) -> Trainer:
+    """lightning's trainer, set to be quiet and to keep what :func:`fit` needs."""
+    accelerator = "gpu" if device.type == "cuda" else "cpu"
+    callbacks: list[Callback] = [
+        LearningRateMonitor(logging_interval="step"),
+        *more,
+        EarlyStopping("valid/score", mode="max", patience=config.patience, check_finite=False),
+        ModelCheckpoint(
+            dirpath=run / Path(LAST_NAME).parent,
+            filename=Path(LAST_NAME).stem,
+            save_top_k=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if progress:
+        callbacks.append(TQDMProgressBar())
+    # Else lightning would take a Slurm job for its own way of starting processes.
+    several = [] if config.n_devices == 1 else [LightningEnvironment()]
+    one_device: Any = [device.index] if device.index is not None else 1
+    return Trainer(
+        accelerator=accelerator,
+        devices=one_device if config.n_devices == 1 else config.n_devices,
+        # The frozen tables are the same everywhere: sending them around each step is for nothing.
+        strategy="auto" if config.n_devices == 1 else DDPStrategy(broadcast_buffers=False),
+        precision=lightning_precision(config.precision, device),
+        max_epochs=config.max_epochs,
+        callbacks=callbacks,
+        plugins=several,
+        logger=TensorBoardLogger(run, name="", version="tensorboard", default_hp_metric=False),
+        gradient_clip_val=config.grad_clip,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+
+
+def lightning_precision(precision: str, device: torch.device) -> Any:
+    """lightning's word for ours."""
+    if precision == "auto":
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16" if bf16 else "32"
+    if precision == "16" and device.type == "cpu":
+        raise UsageError("precision 16 needs a GPU; use 32 or bf16 here")
+    return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision]
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Its notices about hardware, tips and loaders are not for the user of this program."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        warnings.filterwarnings("ignore", module=r"torch\.optim\.lr_scheduler")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
+    """The first Ctrl-C ends training between two batches, the second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(signum: int, frame: Any) -> None:
+        asked.set()
+        say("stopping after this step; press Ctrl-C again to stop at once")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shaped the result; a package run from its sources has none."""
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

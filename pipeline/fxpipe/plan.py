@@ -148,6 +148,8 @@ def make_plan(
     which pairs have no order; the table in the package and its usual line where not given.
     ``split_seed``: one for all data sets that are to be used together, see docs/scale.md.
     """
+    train, valid, test = map(float, fractions)  # an index knows them as such: 0.0, not 0
+    fractions = (train, valid, test)
     n_clips = split_sizes(n_chains, fractions)
     scan = source.scan(progress=progress)
     if not source.is_generated and not scan.items:

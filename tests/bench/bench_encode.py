@@ -132,7 +132,7 @@ class Row:
     """The processes of one mode."""
 
     def __init__(self, mode: str, path: str, n_clips: int, cores: int) -> None:
-        from fxpipe.tasks import WORKER_ENVIRONMENT
+        from fxpipe.tasks.where import WORKER_ENVIRONMENT
 
         self.mode, self.found = mode, list[dict[str, float]]()
         shared = mode.startswith("dac")

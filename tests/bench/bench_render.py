@@ -43,7 +43,8 @@ from fxpipe.plan import Plan, make_plan, save_plan, take_clip
 from fxpipe.render import draw_clip
 from fxpipe.sources import open_source
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
-from fxpipe.tasks import WORKER_ENVIRONMENT, Workers
+from fxpipe.tasks import Workers
+from fxpipe.tasks.where import WORKER_ENVIRONMENT
 from fxtrain.contract import Folder, LocalFolder, Record, open_folder
 
 WARM_UP_CLIPS = 40

@@ -140,12 +140,12 @@ def test_a_begun_set_goes_on_with_its_own_shard_size(tmp_path, monkeypatch):
     assert len(made) == len(index.shards) - 1
 
 
-def test_shards_of_another_size_whose_plan_is_gone_are_made_again(tmp_path, monkeypatch):
+def test_shards_whose_plan_is_gone_tell_their_size(tmp_path, monkeypatch):
     folder, plan = begin(tmp_path / "r", shard_size=7)
     rd.render_shard(rd.shard_jobs(plan, folder)[0])
     folder.delete(plans.PLAN_NAME)
     index = render_all(folder, dataclasses.replace(plan, shard_size=None), monkeypatch)
-    assert index.shards[0].n_samples == 25
+    assert index.shards[0].n_samples == 7
 
 
 def test_another_way_to_render_is_another_identity(tmp_path, monkeypatch):

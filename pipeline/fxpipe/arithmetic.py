@@ -50,6 +50,11 @@ def choose_arithmetic(
 
         for device in devices:
             find_device(device, chosen)
+    if compile_it and gpu is None and chosen == "fp32":
+        raise UsageError(
+            "--compile is for a GPU, and for bf16 on a CPU; fp32 on a CPU is quicker without: "
+            "leave it away"
+        )
     # bf16 on a CPU is slow until it is compiled.
     wanted = chosen == "bf16" if gpu is None else n_clips >= COMPILE_FROM_CLIPS
     fused = not exact and (wanted if compile_it is None else compile_it)

@@ -166,7 +166,12 @@ def ceiling(**options: Any) -> None:
 @click.option("--gpu", help="GPU number, or several: 0,1. Without it: the CPU.")
 @click.option("--precision", help="Of the encoder.  [default: fp32; with --gpu fp16]")
 @click.option("--exact", is_flag=True, help="IEEE fp32 everywhere, through dac's own layers.")
-@click.option("--compile/--no-compile", "compile_it", default=None, help="[default: if it pays]")
+@click.option(
+    "--compile/--no-compile",
+    "compile_it",
+    default=None,
+    help="On a GPU, and for bf16.  [default: if it pays]",
+)
 @click.option("--max-vram", "max_vram_gb", type=click.FloatRange(0.5), help="Cap, in GB, a GPU.")
 @click.option("--format", "backend", default="webdataset", show_default=True, help="Or zarr.")
 @click.option("--with-mel", is_flag=True, help="Store log-mel frames beside the codes.")

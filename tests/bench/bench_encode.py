@@ -1,7 +1,7 @@
 """Encoding on a CPU against dac's own classes as shipped: time, equal codes, peak memory.
 
     python tests/bench/bench_encode.py [--cores 1] [--rounds 3] [--clips 4] [--codec official]
-                                       [--without compile]
+                                       [--without exact]
 
 The reference is dac's Encoder and ResidualVectorQuantize with scripted snake and weight norm in
 place, in inference mode, at batch 1 and 8, with as many threads as cores. Ours runs one process of
@@ -35,8 +35,7 @@ MODES = {  # name: (batch, our allocator settings, needs a CPU with bf16)
     "dac as shipped, batch 1, malloc settings": (1, True, False),
     "fxpipe --exact": (1, True, False),
     "fxpipe": (1, True, False),
-    "fxpipe --compile": (1, True, False),
-    "fxpipe --precision bf16 --compile": (1, True, True),
+    "fxpipe --precision bf16": (1, True, True),
 }
 
 
@@ -101,7 +100,7 @@ def reference(path: str, batch: int, n_threads: int) -> Any:
 def ours(path: str, mode: str) -> Any:
     from fxpipe.codec import How, load_codec
 
-    how = How(exact="--exact" in mode, fused="--compile" in mode)
+    how = How(exact="--exact" in mode, fused="bf16" in mode)
     precision = "bf16" if "bf16" in mode else "fp32"
     return load_codec(path, precision=precision, n_threads=1, how=how).encode
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fxpipe.codec import How, tiled
+from fxpipe.codec import How
 from fxpipe.codec.dac import load_encoder, read_checkpoint
 from fxpipe.codec.gpu import GpuForward, finite
-from fxpipe.codec.tiled import EAGER, Pointwise, TiledEncoder
+from fxpipe.codec.tiled import TiledEncoder
 from fxpipe.errors import CodecError
 from fxtrain.contract import CodecInfo
 
@@ -117,7 +117,7 @@ def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: H
         def latents_of(wave: Tensor) -> Tensor:
             return encoder(wave[None, None])[0]  # type: ignore[no-any-return]
     else:
-        latents_of = TiledEncoder(encoder, pointwise(how.fused))
+        latents_of = TiledEncoder(encoder)
 
     def forward(audio: np.ndarray, n_padded: int) -> Tensor:
         codes: list[Tensor] = []
@@ -128,23 +128,6 @@ def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: H
         return torch.cat(codes)
 
     return forward
-
-
-def pointwise(fused: bool) -> Pointwise:
-    """The snake as one compiled loop, or in plain torch where that does not compile."""
-    if not fused:
-        return EAGER
-    try:
-        import torch._inductor.config
-
-        with torch._inductor.config.patch(compile_threads=1), torch.inference_mode():
-            compiled = tiled.compiled_pointwise()
-            channel, rows = torch.ones(4), [torch.ones(6, 4) for _ in range(3)]
-            compiled.enter(rows[0], channel.clone(), channel, channel.clone(), rows[1], rows[2])
-            compiled.leave(rows[0], rows[1], channel, channel.clone(), rows[2])
-    except Exception:  # a compiler that is missing or broken shows in a dozen types
-        return EAGER
-    return compiled
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ Shapes: N sample (row), C channel (column), P point, J group of rows. Import tor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -115,68 +115,21 @@ class Snake:
     inverse: Tensor
 
 
-@dataclass(frozen=True)
-class Pointwise:
-    """What happens between products. ``enter(x, bias, alpha, inverse, kept, out)``: ``kept = x +
-    bias; out = snake(kept)``. ``leave(x, kept, alpha, inverse, out)``: ``kept += x; out =
-    snake(kept)``. No argument may share memory with another: torch.compile would not see it."""
-
-    enter: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
-    leave: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
-
-
-def _enter(
-    x: Tensor, bias: Tensor, alpha: Tensor, inverse: Tensor, kept: Tensor, out: Tensor
-) -> None:
+def _enter(x: Tensor, bias: Tensor, snake: Snake, kept: Tensor, out: Tensor) -> None:
+    """``kept = x + bias; out = snake(kept)``, in memory that is there."""
     torch.add(x, bias, out=kept)
-    torch.mul(kept, alpha, out=out)
-    out.sin_().square_().mul_(inverse).add_(kept)
+    _sound(snake, kept, out)
 
 
-def _leave(x: Tensor, kept: Tensor, alpha: Tensor, inverse: Tensor, out: Tensor) -> None:
+def _leave(x: Tensor, kept: Tensor, snake: Snake, out: Tensor) -> None:
+    """``kept += x; out = snake(kept)``."""
     kept.add_(x)
-    torch.mul(kept, alpha, out=out)
-    out.sin_().square_().mul_(inverse).add_(kept)
+    _sound(snake, kept, out)
 
 
-EAGER = Pointwise(_enter, _leave)
-
-
-def _sine_squared_terms(n_terms: int = 7) -> list[float]:
-    """c of sin²(πr) = c_0 r² + c_1 r⁴ + …, for |r| <= 1/2; fitted at Chebyshev points to 1e-10."""
-    angle = torch.linspace(0, math.pi, 401, dtype=torch.float64)
-    u = (torch.cos(angle) / 2).square()
-    powers = torch.stack([u ** (k + 1) for k in range(n_terms)], 1)
-    wanted = torch.sin(math.pi * u.sqrt()).square()
-    return [float(c) for c in torch.linalg.lstsq(powers, wanted[:, None]).solution[:, 0]]
-
-
-def compiled_pointwise() -> Pointwise:
-    """The same as one loop each, made by torch.compile; needs a C++ compiler, 10 to 20 s the first
-    time on a machine, and then a file in Inductor's cache."""
-    terms = _sine_squared_terms()
-
-    def snake(value: Tensor, alpha: Tensor, inverse: Tensor) -> Tensor:
-        turns = value * (alpha * (1 / math.pi))
-        square = (turns - torch.round(turns)).square()
-        power = terms[-1] * square
-        for term in terms[-2::-1]:
-            power = (power + term) * square
-        return value + inverse * power
-
-    def enter(
-        x: Tensor, bias: Tensor, alpha: Tensor, inverse: Tensor, kept: Tensor, out: Tensor
-    ) -> None:
-        value = x + bias
-        kept.copy_(value)
-        out.copy_(snake(value, alpha, inverse))
-
-    def leave(x: Tensor, kept: Tensor, alpha: Tensor, inverse: Tensor, out: Tensor) -> None:
-        value = kept + x
-        kept.copy_(value)
-        out.copy_(snake(value, alpha, inverse))
-
-    return Pointwise(torch.compile(enter, dynamic=True), torch.compile(leave, dynamic=True))
+def _sound(snake: Snake, x: Tensor, out: Tensor) -> None:
+    torch.mul(x, snake.alpha, out=out)
+    out.sin_().square_().mul_(snake.inverse).add_(x)
 
 
 @dataclass(frozen=True)
@@ -199,9 +152,8 @@ class _Block:
 class TiledEncoder:
     """dac's ``Encoder`` (weight norm folded) for one clip at a time: same latents to rounding."""
 
-    def __init__(self, encoder: nn.Module, pointwise: Pointwise = EAGER) -> None:
+    def __init__(self, encoder: nn.Module) -> None:
         first, *blocks, snake, last = encoder.get_submodule("block").children()
-        self._pointwise = pointwise
         self._scratch = Scratch()
         self._first, self._first_bias = _taps(first)[:, 0], _param(first, "bias")
         self._last, self._last_bias = Filter(_taps(last), 4), _param(last, "bias")
@@ -240,9 +192,7 @@ class TiledEncoder:
         inside = slice(self._before, self._before + n)
         padded = nn.functional.pad(wave, (3, 3)).unfold(0, 7, 1)
         torch.mm(padded, self._first, out=spare[inside])
-        snake = next(snakes)
-        self._pointwise.enter(spare[inside], self._first_bias, snake.alpha, snake.inverse,
-                        x[inside], heard[inside])  # fmt: skip
+        _enter(spare[inside], self._first_bias, next(snakes), x[inside], heard[inside])
         for number, block in enumerate(self._blocks):
             for unit in block.units:
                 self._run_unit(unit, next(snakes), x, heard, spare, n)
@@ -265,13 +215,11 @@ class TiledEncoder:
             found = wide(heard[begin - pad : begin + n_rows + pad], scratch)
             shape = (n_rows // wide.grain, wide.n_out, wide.dilation, wide.n_channels)
             kept, loud = scratch("c", *shape), scratch("d", *shape)
-            self._pointwise.enter(
-                found, unit.bias, unit.snake.alpha, unit.snake.inverse, kept, loud
-            )
+            _enter(found, unit.bias, unit.snake, kept, loud)
             mixed = kept.view(n_rows, -1)
             torch.addmm(unit.mix_bias, loud.view(n_rows, -1), unit.mix, out=mixed)
             rows = slice(begin, begin + n_rows)
-            self._pointwise.leave(mixed, x[rows], after.alpha, after.inverse, out[rows])
+            _leave(mixed, x[rows], after, out[rows])
         out[self._before + n :].zero_()  # what lies beyond the clip is silence to every layer
 
     def _run_down(
@@ -287,8 +235,7 @@ class TiledEncoder:
             found = down(seen, self._scratch)
             rows = slice(self._before + first, self._before + first + n_rows)
             shape = (n_rows // down.n_out, down.n_out, 1, down.n_channels)
-            self._pointwise.enter(found, block.bias, after.alpha, after.inverse,
-                            x[rows].view(shape), out[rows].view(shape))  # fmt: skip
+            _enter(found, block.bias, after, x[rows].view(shape), out[rows].view(shape))
         out[self._before + n_out :].zero_()
         return x, out, spare
 

@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 DEMO_DIR ?= demo
+# Many tests start workers of their own: two at a time are enough.
+TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -15,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/fxpipe demo --output $(DEMO_DIR)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: $(INSTALLED)
 	bash tests/check.sh $(BIN)

@@ -15,6 +15,7 @@ from pathlib import Path
 import data_sets
 import orders
 import pedal_pages
+import scale
 
 from fxpipe.chains.chain import CHAIN_KEYS, ChainSpec
 from fxpipe.cli import plan
@@ -92,6 +93,9 @@ TABLES = {
     "symmetry-facts": orders.facts,
     "symmetry-pairs": lambda: orders.pairs(rows),
     "ceilings": lambda: orders.ceilings(rows),
+    "scale-basis": lambda: scale.basis(rows),
+    "scale-plan": lambda: scale.plan(rows),
+    "scale-cost": lambda: scale.cost(rows),
     "pedal-pages": lambda: pedal_pages.index(rows),
     "knob-tokens": pedal_pages.tokens,
     **{f"knobs {name}": functools.partial(pedal_pages.knobs, name, rows) for name in PEDALS},

@@ -9,7 +9,7 @@ import pytest
 
 from faults.kills import CASES, play
 
-N_ROUNDS = int(os.environ.get("FXPIPE_FAULT_ROUNDS", "5"))
+N_ROUNDS = int(os.environ.get("FXPIPE_FAULT_ROUNDS", "3"))
 
 
 @pytest.fixture(scope="module")

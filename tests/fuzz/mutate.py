@@ -10,7 +10,11 @@ import copy
 import json
 import random
 import struct
+from collections.abc import Callable
 from typing import Any
+
+Case = Callable[[random.Random], None]
+"""One spoilt input, read."""
 
 NUMBERS = [
     *(0, 1, -1, 2, 7, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, 2**32, 2**53, 2**63, 2**64),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import json
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
@@ -15,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.shards import make_shards
+from fixtures.shards import assert_same, make_shards
 from fxtrain.contract import (
     INDEX_NAME,
     ContractError,
@@ -24,24 +21,13 @@ from fxtrain.contract import (
     LocalFolder,
     UnfinishedError,
     UsageError,
-    VocabularyError,
     concatenate,
     pack_block,
-    read_codebooks,
-    read_index,
     write_index,
 )
 from fxtrain.data import BACKENDS, open_shards, read_arrays, read_shard, zarr_reader
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
-
-
-def assert_same(found, expected):
-    assert found.arrays().keys() == expected.arrays().keys()
-    for name, array in expected.arrays().items():
-        np.testing.assert_array_equal(found.arrays()[name], array)
-        assert found.arrays()[name].dtype == array.dtype
-    assert found.records == expected.records
 
 
 def first_file(index, split="train", number=0):
@@ -352,104 +338,6 @@ def test_codes_outside_the_codebook_are_refused(backend, tmp_path):
     for read in (dataset.load, dataset.load_arrays):
         with pytest.raises(DamagedError, match=r"is out of range \(codebooks hold 8\)"):
             read("train")
-
-
-# Several directories
-
-
-def test_directories_made_alike_count_as_one(tmp_path):
-    make_shards(tmp_path / "a", seed=1, n_train=30, n_test=0)
-    make_shards(tmp_path / "b", seed=2, n_train=50, backend="zarr")
-    a, b = open_shards(tmp_path / "a"), open_shards(tmp_path / "b")
-    both = open_shards([tmp_path / "a", str(tmp_path / "b")])
-    assert_same(both.load("train"), concatenate([a.load("train"), b.load("train")]))
-    assert_same(both.load("test"), b.load("test"))
-    arrays = both.load_arrays("train")
-    np.testing.assert_array_equal(arrays["codes"][30:], b.load("train").codes)
-    assert both.index.counts["train"].n_samples == 80 == both.n_samples("train")
-    assert both.index.counts["test"] == b.index.counts["test"]
-    for length, n in both.index.counts["train"].by_length.items():
-        parts = (a.index.counts["train"], b.index.counts["train"])
-        assert n == sum(part.by_length.get(length, 0) for part in parts)
-    assert both.index.identity not in (a.index.identity, b.index.identity)
-    np.testing.assert_array_equal(
-        read_codebooks(both.folder, both.index), read_codebooks(a.folder, a.index)
-    )
-
-
-@pytest.mark.parametrize(
-    ("other", "what"),
-    [
-        ({"codec_name": "44khz"}, "codec name is 'tiny' in the first and '44khz' in the second"),
-        ({"n_codebooks": 2}, "codec n_codebooks is 4 in the first and 2"),
-        ({"with_mel": True}, "mel is None in the first and MelInfo"),
-        ({"n_audio_samples": 4096}, "window in audio samples is 8192 in the first and 4096"),
-        ({"pedals": ("fuzz", "delay")}, "pedals is 'compressor, distortion, delay, reverb' in"),
-        ({"max_chain_length": 2}, "longest chain is 3 in the first and 2"),
-    ],
-)
-def test_directories_that_differ_are_named(other, what, tmp_path):
-    make_shards(tmp_path / "notes")
-    make_shards(tmp_path / "phrases", seed=1, **other)
-    with pytest.raises(VocabularyError, match=what) as caught:
-        open_shards([tmp_path / "notes", tmp_path / "phrases"])
-    assert str(tmp_path / "notes") in str(caught.value)
-    assert str(tmp_path / "phrases") in str(caught.value)
-
-
-def divided(path, seed, split_seed, digest="d"):
-    index = make_shards(path, seed=seed)
-    recipe = {"source_digest": digest, "split_seed": split_seed, "fractions": [0.8, 0.1, 0.1]}
-    write_index(LocalFolder(path), dataclasses.replace(index, recipe=recipe))
-    return path
-
-
-def test_recordings_divided_in_two_ways_are_not_joined(tmp_path):
-    a = divided(tmp_path / "a", 0, split_seed=0)
-    with pytest.raises(UsageError, match=r"tested on what it was trained on.*--split-seed"):
-        open_shards([a, divided(tmp_path / "b", 1, split_seed=1)])
-    assert open_shards([a, divided(tmp_path / "c", 2, split_seed=0)]).n_samples("train")
-    assert open_shards([a, divided(tmp_path / "d", 3, split_seed=1, digest="other guitar")])
-    assert open_shards([a, divided(tmp_path / "e", 4, split_seed=None)])
-
-
-def test_the_machine_that_encoded_may_differ(tmp_path):
-    make_shards(tmp_path / "a")
-    index = make_shards(tmp_path / "b", seed=1)
-    codec = dataclasses.replace(index.codec, precision="float16", backend="cuda")
-    write_index(LocalFolder(tmp_path / "b"), dataclasses.replace(index, codec=codec))
-    assert open_shards([tmp_path / "a", tmp_path / "b"]).n_samples("train") == 128
-
-
-def test_the_same_data_twice_is_refused(tmp_path):
-    make_shards(tmp_path / "a")
-    make_shards(tmp_path / "b", backend="zarr")
-    with pytest.raises(UsageError, match="hold the same data"):
-        open_shards([tmp_path / "a", tmp_path / "b"])
-
-
-def test_a_licence_that_forbids_sharing_wins(tmp_path):
-    make_shards(tmp_path / "a")
-    index = make_shards(tmp_path / "b", seed=1)
-    write_index(LocalFolder(tmp_path / "b"), dataclasses.replace(index, shareable=False))
-    assert not open_shards([tmp_path / "a", tmp_path / "b"]).index.shareable
-    assert read_index(LocalFolder(tmp_path / "a")).shareable
-
-
-def test_reading_needs_neither_torch_nor_the_writers_library(tmp_path):
-    make_shards(tmp_path)
-    code = (
-        "import json, sys\n"
-        f"sys.path[:0] = {[p for p in sys.path if p]!r}\n"
-        "from fxtrain.data import open_shards\n"
-        f"n = len(open_shards({str(tmp_path)!r}).load('train'))\n"
-        "loaded = [m for m in ('torch', 'zarr', 'webdataset', 'fxpipe') if m in sys.modules]\n"
-        "print(json.dumps([n, loaded]))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert json.loads(result.stdout) == [64, []]
 
 
 # Speed without another meaning

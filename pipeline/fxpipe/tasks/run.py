@@ -76,8 +76,6 @@ def _flow(
         top_up()
         for future in finished:
             under_way.discard(future)
-            if crew.interrupted.is_set():
-                raise KeyboardInterrupt
             outcome = _outcome(future, crew)
             future.release()
             if isinstance(outcome, FxError):

@@ -55,13 +55,11 @@ class Workers:
 
 @dataclass(frozen=True)
 class Crew:
-    """An open client. ``release``: what workers must have installed, where that is not sure.
-    ``interrupted`` is set by Ctrl-C."""
+    """An open client. ``release``: what workers must have installed, where that is not sure."""
 
     client: Any
     workers: Workers
-    release: Release | None
-    interrupted: threading.Event
+    release: Release | None = None
 
 
 def choose_workers(workers: int | None, scheduler: str | None, cluster: str | None) -> Workers:
@@ -102,51 +100,27 @@ def worker_index() -> int:
 @contextmanager
 def open_crew(workers: Workers, n_jobs: int) -> Iterator[Crew]:
     """Connect or start workers, at most ``n_jobs`` of them; say where they can be watched."""
-    release = release_here() if workers.are_remote else None
-    with _quiet(), _remembered_sigint() as interrupted, _opened(workers, n_jobs) as client:
-        needs = "" if find_spec("bokeh") or release else " (to see it: pip install bokeh)"
-        click.echo(f"dashboard: {client.dashboard_link}{needs}", err=True)
-        if workers.are_remote and not client.nthreads():
-            address = client.scheduler.address
-            click.echo(f"no worker yet at {address}: waiting for the first", err=True)
-        yield Crew(client, workers, release, interrupted)
+    with _quiet():
+        if workers.scheduler:
+            with _connect(workers.scheduler) as client:
+                _check_release(client, workers.scheduler)
+                yield _ready(client, workers, release_here())
+        elif workers.cluster:
+            from fxpipe.tasks.cluster import open_cluster
+
+            with open_cluster(workers.cluster, workers.n_workers) as client:
+                yield _ready(client, workers, release_here())
+        else:
+            with _local(min(workers.n_workers, n_jobs)) as client:
+                yield _ready(client, workers, None)
 
 
-@contextmanager
-def _opened(workers: Workers, n_jobs: int) -> Iterator[Any]:
-    if workers.scheduler:
-        with _connect(workers.scheduler) as client:
-            _check_release(client, workers.scheduler)
-            yield client
-    elif workers.cluster:
-        from fxpipe.tasks.cluster import open_cluster
-
-        with open_cluster(workers.cluster, workers.n_workers) as client:
-            yield client
-    else:
-        with _local(min(workers.n_workers, n_jobs)) as client:
-            yield client
-
-
-@contextmanager
-def _remembered_sigint() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, beside raising KeyboardInterrupt: Python drops what is raised
-    while a finaliser runs, and then nobody would have heard it."""
-    heard = threading.Event()
-    on_main = threading.current_thread() is threading.main_thread()
-    if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield heard
-        return
-
-    def hear(signum: int, frame: Any) -> None:
-        heard.set()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, hear)
-    try:
-        yield heard
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _ready(client: Any, workers: Workers, release: Release | None) -> Crew:
+    needs = "" if find_spec("bokeh") or release else " (to see it: pip install bokeh)"
+    click.echo(f"dashboard: {client.dashboard_link}{needs}", err=True)
+    if workers.are_remote and not client.nthreads():
+        click.echo(f"no worker yet at {client.scheduler.address}: waiting for the first", err=True)
+    return Crew(client, workers, release)
 
 
 @contextmanager

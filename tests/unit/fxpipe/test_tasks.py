@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 from collections.abc import Iterator
 
@@ -32,16 +30,6 @@ def test_jobs_are_read_as_workers_become_free():
         ahead = max(ahead, read - len(answers))
     assert sorted(answers) == [2 * n for n in range(n_jobs)]
     assert ahead <= runner.TASKS_A_THREAD
-
-
-def test_an_interrupt_that_python_dropped_is_heard_at_the_next_task():
-    answers = run_tasks(double, ({"n": n} for n in range(300)), Workers(1))
-    next(answers)
-    with contextlib.suppress(KeyboardInterrupt):  # as while a finaliser runs
-        signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        next(answers)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_no_jobs_start_nothing(capsys):

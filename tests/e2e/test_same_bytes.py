@@ -44,6 +44,8 @@ def test_interrupted_then_typed_again_gives_the_same_bytes(tmp_path, one_worker)
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would this: hear it again.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     receipts = tmp_path / "renders/.receipts"
     deadline = time.monotonic() + 60

@@ -13,7 +13,7 @@ from fxpipe.codec import PRECISIONS, How, default_precision
 from fxtrain.contract import UsageError, unknown_name
 
 COMPILE_FROM_CLIPS = 2000
-"""On a GPU compiling the snake pays from about here; in fp32 on a CPU no gain was measured."""
+"""Where compiling the snake should begin to pay on a GPU: a guess, not measured on one yet."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import numpy as np
 
 from fxpipe.codec import Codec, load_codec
 from fxpipe.config import load_pedals
+from fxpipe.distance import mel_distance_db
 from fxpipe.encode import features
 from fxpipe.errors import CodecError, SourceError
-from fxpipe.level import LEVEL_RULE
+from fxpipe.level import LEVEL_RULE, loudness_lufs
 from fxpipe.mel import mel_info
 from fxpipe.pedals import PEDALS
 from fxpipe.render import run_chain
@@ -22,10 +23,15 @@ PEDALS_VARIABLE = "FXPIPE_PEDALS"
 """A TOML file of VST3 pedals (docs/vst3.md); ``fxpipe render --pedals`` reads the same variable."""
 
 
-def open_frontend(hearing: Hearing) -> Frontend:
-    """Ears set up as in training; refuses when this installation would hear something else."""
+def open_frontend(hearing: Hearing | None = None) -> Frontend:
+    """Ears set up as in training; refuses when this installation would hear something else.
+
+    Without ``hearing`` no codec is loaded: files, pedals and measures only.
+    """
     if PEDALS_VARIABLE in os.environ:
         load_pedals(Path(os.environ[PEDALS_VARIABLE]))
+    if hearing is None:
+        return PipelineFrontend(None, None)
     codec = load_codec(hearing.codec.name, precision="fp32", n_threads=os.cpu_count())
     if codec.info.weights_sha256 != hearing.codec.weights_sha256:
         raise CodecError(
@@ -39,7 +45,7 @@ def open_frontend(hearing: Hearing) -> Frontend:
 
 
 class PipelineFrontend:
-    def __init__(self, hearing: Hearing, codec: Codec) -> None:
+    def __init__(self, hearing: Hearing | None, codec: Codec | None) -> None:
         self._hearing = hearing
         self._codec = codec
 
@@ -59,7 +65,9 @@ class PipelineFrontend:
 
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
         """Windows of the training length with half overlap; silent ones are left out."""
-        hearing = self._hearing
+        hearing, codec = self._hearing, self._codec
+        if hearing is None or codec is None:
+            raise CodecError("this frontend was opened without a codec: open it with a hearing")
         n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
         padded = np.pad(wave, (0, max(0, n - len(wave))))
         starts = list(range(0, len(padded) - n + 1, max(1, n // 2)))
@@ -75,7 +83,7 @@ class PipelineFrontend:
         codes, mel, _ = features(
             list(sounding.values()),
             sample_rate_hz,
-            self._codec,
+            codec,
             hearing.mel,
         )
         return Features(codes, mel, tuple(start / sample_rate_hz for start in sounding))
@@ -85,6 +93,18 @@ class PipelineFrontend:
 
     def pedals(self) -> tuple[PedalEntry, ...]:
         return tuple(spec.entry(name) for name, spec in PEDALS.items())
+
+    def dry(self, seed: int, duration_s: float) -> tuple[np.ndarray, int]:
+        from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
+
+        n_samples = round(duration_s * SAMPLE_RATE_HZ)
+        return perform(np.random.default_rng(seed), n_samples)[0], SAMPLE_RATE_HZ
+
+    def loudness_lufs(self, wave: np.ndarray, sample_rate_hz: int) -> float:
+        return loudness_lufs(wave, sample_rate_hz)
+
+    def distance_db(self, one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> float:
+        return mel_distance_db(one, other, sample_rate_hz)
 
 
 def _sounds(window: np.ndarray) -> bool:

@@ -53,12 +53,24 @@ class Frontend(Protocol):
     def pedals(self) -> tuple[PedalEntry, ...]:
         """Every pedal that can be rendered."""
 
+    def dry(self, seed: int, duration_s: float) -> tuple[np.ndarray, int]:
+        """(float32 [N], sample rate in Hz) of the built-in guitar, dry; a seed plays one phrase."""
 
-def open_frontend(hearing: Hearing) -> Frontend:
-    """The installed frontend, set up to hear as ``hearing`` says."""
+    def loudness_lufs(self, wave: np.ndarray, sample_rate_hz: int) -> float:
+        """Integrated loudness of ``wave`` [N] by ITU-R BS.1770; -inf for silence."""
+
+    def distance_db(self, one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> float:
+        """How far apart two waves [N] sound, whatever their volume: mean |dB| of log-mel."""
+
+
+def open_frontend(hearing: Hearing | None = None) -> Frontend:
+    """The installed frontend, set up to hear as ``hearing`` says.
+
+    Without ``hearing`` it has no codec: files, pedals and measures, but no ``encode``.
+    """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            factory = cast(Callable[[Hearing], Frontend], entry_point.load())
+            factory = cast(Callable[[Hearing | None], Frontend], entry_point.load())
         except ImportError as error:
             raise MissingExtraError(
                 f"hearing audio needs the pipeline, and {error.name or error} is not installed: "

@@ -1,0 +1,56 @@
+"""The server that local pages share: loopback names only, headers, ports that are taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from fixtures.errors import one_line
+from fxtrain.contract import FxError, UsageError
+from fxtrain.web.server import HEADERS, bind, is_loopback, make_app, url_of
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    (tmp_path / "a.css").write_text("body {}", encoding="utf-8")
+    app = make_app([Route("/", lambda request: PlainTextResponse("hello"))], tmp_path)
+    return TestClient(app, base_url="http://127.0.0.1")
+
+
+def test_every_answer_keeps_the_page_to_itself(client: TestClient) -> None:
+    for path in ("/", "/page/a.css", "/shared/lockstep.js", "/nothing"):
+        answer = client.get(path)
+        assert all(answer.headers[name] == value for name, value in HEADERS.items()), path
+    assert client.get("/page/../test_web_server.py").status_code == 404
+
+
+def test_only_names_of_this_machine_are_answered(client: TestClient) -> None:
+    assert client.get("/", headers={"host": "localhost:8080"}).status_code == 200
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with bind("127.0.0.1", 0) as first:
+        first.listen()
+        port = first.getsockname()[1]
+        assert url_of(first) == f"http://127.0.0.1:{port}/"
+        with pytest.raises(FxError, match=f"port {port} on 127.0.0.1 is taken") as error:
+            bind("127.0.0.1", port)
+        assert "--port" in one_line(error)
+
+
+def test_a_host_that_does_not_exist_is_said() -> None:
+    with pytest.raises(UsageError, match="no such host"):
+        bind("no such host", 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("lab", False)],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback

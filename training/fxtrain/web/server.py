@@ -1,0 +1,128 @@
+"""Serving a page on this machine: loopback by default, nothing from elsewhere, headers that say so.
+
+Starlette and uvicorn are loaded here, so import this module inside the command that serves.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fxtrain.contract import FxError, MissingExtraError, UsageError
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.routing import BaseRoute, Mount
+    from starlette.staticfiles import StaticFiles
+except ImportError as missing:
+    raise MissingExtraError(
+        f'a page needs {missing.name}, which is not installed: pip install "fxpipe[web]"'
+    ) from None
+
+LOOPBACK = "127.0.0.1"
+SHARED = Path(str(files("fxtrain.web"))) / "static"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+        "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class SafeHeaders:
+    """ASGI middleware: ``HEADERS`` on every answer that has none of that name."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (name.lower().encode(), value.encode())
+                        for name, value in HEADERS.items()
+                        if name.lower().encode() not in there
+                    ),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+def make_app(routes: Sequence[BaseRoute], page: Path, hosts: Sequence[str] = ()) -> Starlette:
+    """An app whose ``/page`` is the folder ``page`` and whose ``/shared`` is what pages share.
+
+    It answers to the names of this machine's loopback and to ``hosts``, so that no foreign page
+    can reach it by a name of its own.
+    """
+    return Starlette(
+        routes=[
+            *routes,
+            Mount("/page", StaticFiles(directory=page)),
+            Mount("/shared", StaticFiles(directory=SHARED)),
+        ],
+        middleware=[
+            Middleware(SafeHeaders),
+            Middleware(
+                TrustedHostMiddleware,
+                allowed_hosts=["localhost", LOOPBACK, "[::1]", *hosts],
+                www_redirect=False,
+            ),
+        ],
+    )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except socket.gaierror:
+        raise UsageError(f"--host {host}: no such host; 127.0.0.1 is this machine alone") from None
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise FxError(
+                f"port {port} on {host} is taken; give another with --port, or --port 0 for a free "
+                "one"
+            ) from None
+        raise FxError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+    return listener
+
+
+def run_app(app: Starlette, listener: socket.socket) -> None:
+    """Serve until Ctrl-C, then let answers under way finish."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -1,0 +1,117 @@
+/* Sounds that play together from one clock, of which one is heard: switching changes gains only,
+   never positions. All buffers must have one length and one sample rate. No library. */
+
+export const RAMP_S = 0.005;
+
+/** An AudioContext at the sounds' own rate, so that nothing is resampled on the way. */
+export function openContext(sampleRateHz) {
+  return new AudioContext({ sampleRate: sampleRateHz, latencyHint: "interactive" });
+}
+
+export async function fetchSound(context, url) {
+  const answer = await fetch(url, { credentials: "same-origin" });
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return context.decodeAudioData(await answer.arrayBuffer());
+}
+
+export class LockStep {
+  /** `context` may be an OfflineAudioContext. `gain` is the page's volume, 0 to 1. */
+  constructor(context, buffers, { gain = 1, ramp = RAMP_S } = {}) {
+    const lengths = new Set(buffers.map((buffer) => buffer.length));
+    if (lengths.size !== 1) throw new Error(`sounds of ${[...lengths]} samples cannot be switched`);
+    this.context = context;
+    this.buffers = buffers;
+    this.ramp = ramp;
+    this.duration = buffers[0].duration;
+    this.region = [0, this.duration];
+    this.heard = 0;
+    this.playing = false;
+    this.offset = 0; // seconds into the sounds where play goes on
+    this.master = new GainNode(context, { gain });
+    this.master.connect(context.destination);
+    this.gains = buffers.map((_, i) => {
+      const node = new GainNode(context, { gain: i === this.heard ? 1 : 0 });
+      node.connect(this.master);
+      return node;
+    });
+    this.sources = [];
+  }
+
+  setVolume(gain) {
+    this.#glide(this.master.gain, gain, this.context.currentTime);
+  }
+
+  /** Start all sounds at one sample; they loop within the region. */
+  play(at = this.context.currentTime + 0.01) {
+    if (this.playing) return;
+    const [start, end] = this.region;
+    if (this.offset < start || this.offset >= end) this.offset = start;
+    this.sources = this.buffers.map((buffer, i) => {
+      const source = new AudioBufferSourceNode(this.context, {
+        buffer, loop: true, loopStart: start, loopEnd: end,
+      });
+      source.connect(this.gains[i]);
+      source.start(at, this.offset);
+      return source;
+    });
+    this.startedAt = at;
+    this.startedFrom = this.offset;
+    this.playing = true;
+  }
+
+  /** Stop, and remember where. */
+  pause() {
+    if (!this.playing) return;
+    this.offset = this.position();
+    for (const source of this.sources) {
+      source.stop();
+      source.disconnect();
+    }
+    this.sources = [];
+    this.playing = false;
+  }
+
+  stop() {
+    this.pause();
+    this.offset = this.region[0];
+  }
+
+  /** Hear sound `i` from time `at` on; the others play on unheard. */
+  switchTo(i, at = this.context.currentTime) {
+    this.heard = i;
+    this.gains.forEach((node, k) => this.#glide(node.gain, k === i ? 1 : 0, at));
+  }
+
+  /** Loop between two times in seconds; at least half a second. */
+  setRegion(start, end) {
+    const from = Math.max(0, Math.min(start, this.duration - 0.5));
+    this.region = [from, Math.min(this.duration, Math.max(end, from + 0.5))];
+    if (this.playing) {
+      this.pause();
+      this.play();
+    }
+  }
+
+  /** Seconds into the sounds. */
+  position() {
+    if (!this.playing) return this.offset;
+    const [start, end] = this.region;
+    const run = Math.max(0, this.context.currentTime - this.startedAt) + this.startedFrom;
+    return run < end ? run : start + ((run - start) % (end - start));
+  }
+
+  close() {
+    this.pause();
+    this.master.disconnect();
+  }
+
+  #glide(param, value, at) {
+    // cancelAndHoldAtTime is not in every browser; the value of now is, where `at` is now.
+    if (param.cancelAndHoldAtTime) param.cancelAndHoldAtTime(at);
+    else {
+      param.cancelScheduledValues(at);
+      param.setValueAtTime(param.value, at);
+    }
+    param.linearRampToValueAtTime(value, at + this.ramp);
+  }
+}

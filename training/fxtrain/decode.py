@@ -178,26 +178,47 @@ def head_score(
     return score + sum(before[a][b] for a, b in pairs)
 
 
+def alike(
+    hypotheses: Sequence[Hypothesis], vocabulary: Vocabulary, commutes: Commutes
+) -> list[tuple[float, list[Hypothesis]]]:
+    """Hypotheses (best first) by how they sound: (log of the summed probability, members)."""
+    classes: dict[tuple[str, ...], list[Hypothesis]] = {}
+    for hypothesis in hypotheses:
+        names = [vocabulary.names[i] for i in hypothesis.ids]
+        classes.setdefault(normal_form(names, commutes), []).append(hypothesis)
+    merged = [(log_sum_exp([h.score for h in group]), group) for group in classes.values()]
+    return sorted(merged, key=lambda pair: (-pair[0], pair[1][0].ids))
+
+
+def log_sum_exp(scores: Sequence[float]) -> float:
+    top = max(scores)
+    return top + math.log(math.fsum(math.exp(score - top) for score in scores))
+
+
+def best_ids(
+    hypotheses: Sequence[Hypothesis], vocabulary: Vocabulary, commutes: Commutes
+) -> tuple[int, ...]:
+    """The answer: the likeliest order of the likeliest class of orders that sound alike."""
+    return alike(hypotheses, vocabulary, commutes)[0][1][0].ids
+
+
 def candidates(
     hypotheses: Sequence[Hypothesis],
     vocabulary: Vocabulary,
     commutes: Commutes,
     temperature: float,
 ) -> tuple[Candidate, ...]:
-    """Hypotheses (best first) merged by how they sound, with probabilities, likeliest first."""
-    top = max((h.score for h in hypotheses), default=0.0)
-    weights = [math.exp((h.score - top) / temperature) for h in hypotheses]
-    total = sum(weights)
-    classes: dict[tuple[str, ...], list[tuple[tuple[str, ...], float]]] = {}
-    for hypothesis, weight in zip(hypotheses, weights, strict=True):
-        names = tuple(vocabulary.names[i] for i in hypothesis.ids)
-        members = classes.setdefault(normal_form(names, commutes), [])
-        members.append((names, weight / total))
-    merged = [
-        Candidate(members[0][0], sum(p for _, p in members), tuple(names for names, _ in members))
-        for members in classes.values()
-    ]
-    return tuple(sorted(merged, key=lambda c: (-c.probability, c.names)))
+    """Hypotheses (best first) merged by how they sound, with probabilities, likeliest first.
+
+    Orders are summed before the temperature is applied, so that it never changes which is first.
+    """
+    merged = alike(hypotheses, vocabulary, commutes)
+    total = log_sum_exp([score / temperature for score, _ in merged])
+    found = []
+    for score, group in merged:
+        orders = tuple(tuple(vocabulary.names[i] for i in h.ids) for h in group)
+        found.append(Candidate(orders[0], math.exp(score / temperature - total), orders))
+    return tuple(found)
 
 
 def presence(found: Sequence[Candidate]) -> dict[str, float]:

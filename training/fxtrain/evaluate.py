@@ -5,30 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
-from fxtrain.contract import LocalFolder, Names
+from fxtrain.contract import LocalFolder, Names, OrderClass
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
-from fxtrain.decode import candidates
+from fxtrain.decode import Candidate, candidates, precedence, presence
 from fxtrain.metrics import (
     HEADLINES,
     PedalScore,
     Score,
     by_pair,
     by_pedal,
-    calibration_error,
     ceilings,
     classes_of,
     constant_chain,
     fixed_order,
     scores,
 )
+from fxtrain.reliability import Reliability, reliability
 from fxtrain.tune import decode_batches
 
 BATCH_SIZE = 64
@@ -37,7 +37,9 @@ BATCH_SIZE = 64
 @dataclass(frozen=True)
 class Evaluation:
     """Scores by name; ``null`` answers the true pedals in textbook order, ``constant`` always the
-    commonest chain, ``ceiling`` is what a perfect listener can expect."""
+    commonest chain, ``ceiling`` is what a perfect listener can expect. ``reliability``: whether
+    confidences come true, of the chain answered, of every pedal's presence, and of every pair's
+    order; its errors also stand among the scores, as ``ece_chain`` and so on."""
 
     run: str
     split: str
@@ -48,7 +50,7 @@ class Evaluation:
     ceiling: dict[str, float]
     pedals: dict[str, PedalScore]
     pairs: dict[tuple[str, str], tuple[int, int]]
-    calibration_error: float
+    reliability: dict[str, Reliability]
     n: int
 
 
@@ -63,11 +65,13 @@ def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int 
     names = card.vocabulary.names
     commutes = index.commuting_pairs
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]
-    first = [candidates(h, card.vocabulary, commutes, card.decode.temperature)[0] for h in found]
-    predicted = [tuple(names[i] for i in hypotheses[0].ids) for hypotheses in found]
+    heard, untuned = (
+        [candidates(h, card.vocabulary, commutes, temperature) for h in found]
+        for temperature in (card.decode.temperature, 1.0)
+    )
+    predicted = [answers[0].names for answers in heard]
     with_classes = index.recipe.get("spec", {}).get("classes", False)
     classes = classes_of(truth, commutes, dataset.load(split).records if with_classes else None)
-    right = [alike.holds(top.names) for alike, top in zip(classes, first, strict=True)]
 
     def score(answers: list[Names], n_resamples: int) -> dict[str, Score]:
         rng = np.random.default_rng(seed)
@@ -75,21 +79,54 @@ def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int 
             truth, answers, pedals=names, classes=classes, rng=rng, n_resamples=n_resamples
         )
 
+    calibration = {
+        kind: reliability(*after, before[0], rng=np.random.default_rng(seed))
+        for (kind, after), before in zip(
+            confidences(heard, classes, names).items(),
+            confidences(untuned, classes, names).values(),
+            strict=True,
+        )
+    }
+    errors = {f"ece_{kind}": Score(r.ece, r.low, r.high, r.n) for kind, r in calibration.items()}
     return Evaluation(
         run=str(run.path),
         split=split,
         data_identity=index.identity,
-        scores=score(predicted, 1000),
+        scores=score(predicted, 1000) | errors,
         null={name: s.value for name, s in score(fixed_order(truth, names), 1).items()},
         constant={name: s.value for name, s in score(constant_chain(truth), 1).items()},
         ceiling=ceilings(classes),
         pedals=by_pedal(truth, predicted, names),
         pairs=by_pair(classes, predicted),
-        calibration_error=calibration_error(
-            np.array([top.probability for top in first]), np.array(right, float)
-        ),
+        reliability=calibration,
         n=len(truth),
     )
+
+
+def confidences(
+    heard: Sequence[Sequence[Candidate]], classes: Sequence[OrderClass], pedals: Names
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(confidence, right, sample) of all that is said, by kind.
+
+    chain: the answer is the truth, or sounds like it. presence: a pedal is on the clip; every
+    pedal of the pool on every clip. pair: two pedals on the clip and in the answer, whose order
+    can be heard, stand there as the answer says.
+    """
+    rows: dict[str, list[tuple[float, float, int]]] = {"chain": [], "presence": [], "pair": []}
+    for sample, (found, alike) in enumerate(zip(heard, classes, strict=True)):
+        answer = found[0]
+        rows["chain"].append((answer.probability, float(alike.holds(answer.names)), sample))
+        there = presence(found)
+        rows["presence"] += [(there.get(p, 0.0), float(p in alike.names), sample) for p in pedals]
+        for first, second in alike.fixed:
+            if answer.names.count(first) == answer.names.count(second) == 1:
+                said = answer.names.index(first) < answer.names.index(second)
+                p = precedence(found, *((first, second) if said else (second, first)))
+                rows["pair"].append((p, float(said), sample))
+    tables = {kind: np.array(found, float).reshape(-1, 3) for kind, found in rows.items()}
+    return {
+        kind: (np.minimum(t[:, 0], 1.0), t[:, 1], t[:, 2].astype(int)) for kind, t in tables.items()
+    }
 
 
 def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
@@ -98,8 +135,8 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
     data["scores"] = {
         name: {
             **dataclasses.asdict(score),
-            "null": evaluation.null[name],
-            "constant": evaluation.constant[name],
+            "null": evaluation.null.get(name, math.nan),
+            "constant": evaluation.constant.get(name, math.nan),
             "ceiling": evaluation.ceiling.get(name, math.nan),
         }
         for name, score in evaluation.scores.items()
@@ -133,7 +170,7 @@ def table(evaluation: Evaluation) -> Iterator[str]:
     yield ""
     columns = f"{'n':>6} {'null':>6} {'const':>6} {'ceiling':>7}"
     yield f"{'score':<22} {'value':>6}  {'95 % interval':<14} {columns}"
-    by_length = [name for name in evaluation.scores if name not in HEADLINES]
+    by_length = [name for name in evaluation.null if name not in HEADLINES]
     for name in (*HEADLINES, *by_length):
         score = evaluation.scores[name]
         yield (
@@ -155,7 +192,14 @@ def table(evaluation: Evaluation) -> Iterator[str]:
         for (a, b), (right, n) in worst_first:
             yield f"{f'{a}, {b}':<32} {_number(right / n):>6} {n:>6}"
     yield ""
-    yield f"calibration error of the first answer's probability: {evaluation.calibration_error:.3f}"
+    yield f"{'confidence (of)':<22} {'error':>6}  {'95 % interval':<14} {'n':>6} {'untuned':>7}"
+    for kind, kept in evaluation.reliability.items():
+        yield (
+            f"{kind:<22} {_number(kept.ece):>6}  "
+            f"{_range(evaluation.scores[f'ece_{kind}']):<14} {kept.n:>6} "
+            f"{_number(kept.ece_untuned):>7}"
+        )
+    yield ""
     yield "null: the right pedals in textbook order. const: the commonest chain, always."
     yield "ceiling: a perfect listener, who must guess between orders that sound alike."
 

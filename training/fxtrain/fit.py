@@ -23,6 +23,7 @@ from fxtrain.config import Config, TrainConfig, config_json
 from fxtrain.contract import FxError, LocalFolder
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
+from fxtrain.decode import best_ids
 from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
 from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
@@ -180,11 +181,12 @@ def finish(
     settings = tune(model, loader, card.rules, card.decode, vocabulary, commutes)
     card = save_model(run, dataclasses.replace(card, decode=settings), model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
+    said = [best_ids(hypotheses, vocabulary, commutes) for hypotheses in found]
     chains = [tuple(vocabulary.names[i] for i in ids) for ids in truth]
     classes = classes_of(chains, commutes)
     valid = scores(
         chains,
-        [tuple(vocabulary.names[i] for i in hypotheses[0].ids) for hypotheses in found],
+        [tuple(vocabulary.names[i] for i in ids) for ids in said],
         pedals=vocabulary.names,
         classes=classes,
         rng=np.random.default_rng(0),

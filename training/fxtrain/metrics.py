@@ -352,10 +352,3 @@ def confusion(truth: Chains, predicted: Chains, pedals: Sequence[str]) -> np.nda
             said = place[p[i]] if i < len(p) else none
             counts[place[y[i]] if i < len(y) else none, said] += 1
     return counts
-
-
-def calibration_error(confidence: np.ndarray, right: np.ndarray, n_bins: int = 10) -> float:
-    """Expected calibration error over equal bins of confidence (Guo et al. 2017)."""
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = [abs(confidence[bins == b].sum() - right[bins == b].sum()) for b in range(n_bins)]
-    return float(sum(gaps) / len(confidence)) if len(confidence) else math.nan

@@ -16,7 +16,7 @@ import torch
 from fxtrain.config import DecodeSettings, Rules
 from fxtrain.contract import Commutes, Vocabulary, normal_form
 from fxtrain.data.stream import Batch
-from fxtrain.decode import Hypothesis, batch_scorer, candidates, n_best
+from fxtrain.decode import Hypothesis, batch_scorer, best_ids, candidates, n_best
 from fxtrain.metrics import levenshtein
 from fxtrain.models import Memory, SetOrder, Translator
 
@@ -90,7 +90,8 @@ def tune(
 
     def judge(trial: DecodeSettings) -> None:
         found, truth = decode_heard(model, held, rules, trial)
-        score = quality([h[0].ids for h in found], truth, vocabulary, commutes)
+        said = [best_ids(h, vocabulary, commutes) for h in found]
+        score = quality(said, truth, vocabulary, commutes)
         change = abs(trial.length_bias) + abs(trial.head_weight)
         judged.append(((*score, -change), trial))
 

@@ -16,7 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from fixtures.shards import make_shards
+from fixtures.shards import PEDALS, make_shards
 from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
 from fxtrain.contract import ContractError, DamagedError, FxError, UsageError, VocabularyError
@@ -108,8 +108,12 @@ def test_the_model_has_learnt_and_evaluation_says_so(dataset: ShardDataset, tmp_
     assert set(data["scores"]["exact"]) == {
         "value", "low", "high", "n", "null", "constant", "ceiling",
     }  # fmt: skip
+    assert data["scores"]["ece_chain"]["value"] == data["reliability"]["chain"]["ece"]
+    assert {kind: sum(b["n"] for b in r["bins"]) for kind, r in data["reliability"].items()} == {
+        "chain": 32, "presence": 32 * len(PEDALS), "pair": data["reliability"]["pair"]["n"],
+    }  # fmt: skip
     text = "\n".join(table(found))
-    for word in ("exact@2", "null", "ceiling", "95 % interval", "distortion", "calibration"):
+    for word in ("exact@2", "null", "ceiling", "95 % interval", "distortion", "confidence"):
         assert word in text
 
 

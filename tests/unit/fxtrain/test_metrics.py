@@ -23,7 +23,6 @@ from fxtrain.metrics import (
     HEADLINES,
     by_pair,
     by_pedal,
-    calibration_error,
     ceilings,
     classes_of,
     confusion,
@@ -290,10 +289,3 @@ def test_confusion_counts_positions() -> None:
     assert counts[0, 0] == 1  # drive heard as drive
     assert counts[2, 4] == 1  # delay heard as nothing
     assert counts.sum() == 2
-
-
-def test_calibration_error_by_hand() -> None:
-    confidence = np.array([0.95, 0.95, 0.15, 1.0])
-    right = np.array([1.0, 0.0, 0.0, 1.0])
-    # bin .9-1: |2.9 - 2| ; bin .1-.2: |0.15 - 0|
-    assert calibration_error(confidence, right) == pytest.approx((0.9 + 0.15) / 4)

@@ -1,0 +1,74 @@
+"""Bins, calibration error and its interval, against hand counts and calibrated draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fxtrain.contract import OrderClass
+from fxtrain.decode import Candidate
+from fxtrain.evaluate import confidences
+from fxtrain.reliability import bins_of, calibration_error, reliability
+
+
+def test_calibration_error_by_hand() -> None:
+    confidence = np.array([0.95, 0.95, 0.15, 1.0])
+    right = np.array([1.0, 0.0, 0.0, 1.0])
+    # bin .9-1: |2.9 - 2| ; bin .1-.2: |0.15 - 0|
+    assert calibration_error(confidence, right) == pytest.approx((0.9 + 0.15) / 4)
+    assert math.isnan(calibration_error(np.array([]), np.array([])))
+
+
+def test_bins_by_hand() -> None:
+    bins = bins_of(np.array([0.0, 0.31, 0.39, 1.0]), np.array([0.0, 1.0, 0.0, 1.0]))
+    assert [b.n for b in bins] == [1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
+    assert (bins[3].low, bins[3].confidence, bins[3].right) == pytest.approx((0.3, 0.35, 0.5))
+    assert math.isnan(bins[1].right)
+
+
+def test_what_keeps_its_promise_has_a_small_error_and_boasting_does_not() -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.uniform(0, 1, 20_000)
+    right = (rng.uniform(0, 1, 20_000) < chance).astype(float)
+    sample = np.arange(20_000) // 2
+    honest = reliability(chance, right, sample, chance**0.3, rng=np.random.default_rng(0))
+    assert honest.ece < 0.02
+    assert honest.ece_untuned > 0.15
+    assert honest.base == pytest.approx(0.5, abs=0.02)
+    assert honest.brier == pytest.approx(1 / 6, abs=0.01)  # E[p (1 - p)] of uniform p
+    boasting = reliability(chance**0.3, right, sample, rng=np.random.default_rng(0))
+    assert boasting.low < boasting.ece < boasting.high
+    assert boasting.low > honest.high
+    assert math.isnan(boasting.ece_untuned)
+
+
+def test_nothing_has_no_error() -> None:
+    empty = np.array([])
+    found = reliability(empty, empty, empty.astype(int), rng=np.random.default_rng(0))
+    assert found.n == 0
+    assert math.isnan(found.ece)
+    assert [b.n for b in found.bins] == [0] * 10
+
+
+def test_what_is_said_of_chains_pedals_and_pairs() -> None:
+    commutes = frozenset((frozenset(("delay", "reverb")),))
+    classes = [OrderClass(("fuzz", "delay", "reverb"), commutes), OrderClass(("fuzz",), commutes)]
+    heard = [
+        (
+            Candidate(("fuzz", "reverb", "delay"), 0.6, ()),
+            Candidate(("delay", "fuzz", "reverb"), 0.4, ()),
+        ),
+        (Candidate(("delay",), 0.7, ()), Candidate(("fuzz", "delay"), 0.3, ())),
+    ]
+    found = confidences(heard, classes, ("fuzz", "delay", "reverb"))
+    confidence, right, sample = found["chain"]
+    assert (confidence.tolist(), right.tolist(), sample.tolist()) == ([0.6, 0.7], [1, 0], [0, 1])
+    confidence, right, _ = found["presence"]
+    assert confidence.tolist() == pytest.approx([1.0, 1.0, 1.0, 0.3, 1.0, 0.0])
+    assert right.tolist() == [1, 1, 1, 1, 0, 0]
+    # fuzz-delay and fuzz-reverb have an order, delay-reverb has none; the second clip has no pair.
+    confidence, right, sample = found["pair"]
+    assert confidence.tolist() == pytest.approx([0.6, 1.0])
+    assert (right.tolist(), sample.tolist()) == ([1, 1], [0, 0])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +15,20 @@ from fxpipe.config import load_pedals
 from fxpipe.distance import mel_distance_db
 from fxpipe.encode import features
 from fxpipe.errors import CodecError, SourceError
-from fxpipe.level import LEVEL_RULE, loudness_lufs
+from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
 from fxpipe.mel import mel_info
 from fxpipe.pedals import PEDALS
 from fxpipe.render import run_chain
-from fxtrain.contract import Chain, Features, Frontend, Hearing, PedalEntry
+from fxtrain.contract import (
+    Chain,
+    Features,
+    Frontend,
+    Hearing,
+    Nearness,
+    PedalEntry,
+    Record,
+    RemadeClip,
+)
 
 SILENT_WINDOW_DBFS = -60.0
 PEDALS_VARIABLE = "FXPIPE_PEDALS"
@@ -105,6 +117,26 @@ class PipelineFrontend:
 
     def distance_db(self, one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> float:
         return mel_distance_db(one, other, sample_rate_hz)
+
+    def nearness(self, true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearness:
+        from fxpipe.nearness import nearness
+
+        return nearness(true, other, sample_rate_hz)
+
+    def remake(
+        self, record: Record, recipe: Mapping[str, Any], renders: str | None = None
+    ) -> RemadeClip:
+        from fxpipe.remake import remake
+
+        return remake(record, recipe, renders)
+
+    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> bytes:
+        import soundfile
+
+        file = io.BytesIO()
+        levelled, _ = normalise(wave, sample_rate_hz)
+        soundfile.write(file, levelled, sample_rate_hz, format="FLAC", subtype="PCM_16")
+        return file.getvalue()
 
 
 def _sounds(window: np.ndarray) -> bool:

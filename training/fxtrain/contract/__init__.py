@@ -34,7 +34,15 @@ from fxtrain.contract.errors import (
     unknown_name,
 )
 from fxtrain.contract.folder import Folder, LocalFolder, open_folder
-from fxtrain.contract.frontend import ENTRY_POINT_GROUP, Features, Frontend, Hearing, open_frontend
+from fxtrain.contract.frontend import (
+    ENTRY_POINT_GROUP,
+    Features,
+    Frontend,
+    Hearing,
+    Nearness,
+    RemadeClip,
+    open_frontend,
+)
 from fxtrain.contract.index import (
     add_counts,
     count_samples,
@@ -157,6 +165,7 @@ __all__ = [
     "MelInfo",
     "MissingExtraError",
     "Names",
+    "Nearness",
     "OrderClass",
     "Pairs",
     "Param",
@@ -165,6 +174,7 @@ __all__ = [
     "Problem",
     "ReadShard",
     "Record",
+    "RemadeClip",
     "ShardEntry",
     "SplitCounts",
     "UnfinishedError",

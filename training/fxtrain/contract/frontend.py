@@ -7,16 +7,17 @@ installed :func:`open_frontend` says which extra brings it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from fxtrain.contract.chain import Chain, PedalEntry
 from fxtrain.contract.errors import MissingExtraError
 from fxtrain.contract.schema import CodecInfo, LevelRule, MelInfo
+from fxtrain.contract.serde import Record
 
 ENTRY_POINT_GROUP = "fxtrain.frontends"
 
@@ -40,6 +41,31 @@ class Features:
     starts_s: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class RemadeClip:
+    """A sample's audio, made again: ``dry`` float32 [run-in + N] at the level it was played in,
+    ``wet`` float32 [N] as the codec heard it before levelling, ``chain`` what is between them."""
+
+    dry: np.ndarray
+    wet: np.ndarray
+    sample_rate_hz: int
+    n_run_in: int
+    chain: Chain
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near one sound is to another: ``si_sdr_db`` higher is nearer, of the rest lower.
+
+    ``mr_stft`` and ``mel_stft`` have no unit; ``loudness_db`` is the difference of the two.
+    """
+
+    si_sdr_db: float
+    mr_stft: float
+    mel_stft: float
+    loudness_db: float
+
+
 class Frontend(Protocol):
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         """(mono float32 [N], sample rate in Hz) of an audio file."""
@@ -61,6 +87,18 @@ class Frontend(Protocol):
 
     def distance_db(self, one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> float:
         """How far apart two waves [N] sound, whatever their volume: mean |dB| of log-mel."""
+
+    def nearness(self, true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearness:
+        """``other`` [N] measured against ``true`` [N], which must not be silent."""
+
+    def remake(
+        self, record: Record, recipe: Mapping[str, Any], renders: str | None = None
+    ) -> RemadeClip:
+        """The audio of a sample of shards with this recipe; ``renders`` is where it was encoded
+        from, which recordings need. An FxError where that cannot be."""
+
+    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> bytes:
+        """A 16-bit FLAC file of ``wave`` [N] at the level rule's loudness, to listen to."""
 
 
 def open_frontend(hearing: Hearing | None = None) -> Frontend:

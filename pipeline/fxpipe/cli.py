@@ -273,6 +273,12 @@ def codec_fetch(name: str, base_url: str | None) -> None:
     type=click.Path(path_type=Path, exists=True),
     help="A folder of dry notes to mix with the synthetic guitar; may be given again.",
 )
+@click.option(
+    "--renders",
+    multiple=True,
+    help="Finished renders to learn from instead, on a GPU; may be given again.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Or cuda.")
 @click.option("--minutes", type=float, default=9.0, show_default=True, help="Stop after these.")
 @click.option("--steps", type=click.IntRange(1), help="Of the whole run.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
@@ -281,6 +287,8 @@ def codec_fetch(name: str, base_url: str | None) -> None:
 def codec_train(
     run: Path,
     audio: tuple[Path, ...],
+    renders: tuple[str, ...],
+    device: str,
     minutes: float,
     steps: int | None,
     threads: int | None,
@@ -288,19 +296,28 @@ def codec_train(
     export: Path | None,
 ) -> None:
     """Train the embedded codec in RUN, a chunk of --minutes; run again to go on."""
-    from fxpipe.codec.recipe import train_embedded
-    from fxpipe.codec.train import TrainConfig, export_encoder
+    from fxpipe.codec import recipe
+    from fxpipe.codec.train import export_encoder
 
-    config = TrainConfig(seed=seed) if steps is None else TrainConfig(seed=seed, n_steps=steps)
-    report = train_embedded(
-        run,
-        audio=audio,
-        minutes=minutes,
-        config=config,
-        seed=seed,
-        n_threads=threads,
-        log=lambda line: click.echo(line, err=True),
-    )
+    def log(line: str) -> None:
+        click.echo(line, err=True)
+
+    config = recipe.config_for(device, seed=seed, n_steps=steps)
+    if renders:
+        report = recipe.train_on_renders(
+            run, renders, device=device, config=config, minutes=minutes, log=log
+        )
+    else:
+        report = recipe.train_embedded(
+            run,
+            audio=audio,
+            minutes=minutes,
+            config=config,
+            seed=seed,
+            n_threads=threads,
+            device=device,
+            log=log,
+        )
     click.echo(
         f"step {report.step}: held-out mel error {report.score.mel_error_db:.2f} dB, "
         f"{'finished' if report.finished else 'type the same again to go on'}"

@@ -128,10 +128,10 @@ def encode_shard(job: Job) -> Receipt:
     mel = mel_info(codec.info) if spec.with_mel else None
     codes, frames, records = [], [], []
     compared: list[np.ndarray] = []
-    for heard in _heard(job, renders, rate, gpu=device != "cpu"):
+    for heard in _heard(job, renders, rate, mel, gpu=device != "cpu"):
         codes.append(codec.encode(heard.waves))
-        if mel:
-            frames.append(np.stack([log_mel(wave, rate, mel) for wave in heard.waves]))
+        if heard.mel is not None:
+            frames.append(heard.mel)
         both = zip(heard.records, heard.loudness_lufs, strict=True)
         records += [_record(record, loud) for record, loud in both]
         compared += list(heard.waves[: max(0, job["compare"] - len(compared))])
@@ -159,13 +159,15 @@ def _ahead() -> Ahead:
     return Ahead()
 
 
-def _heard(job: Job, renders: RendersIndex, sample_rate_hz: int, gpu: bool) -> Iterator[Heard]:
+def _heard(
+    job: Job, renders: RendersIndex, sample_rate_hz: int, mel: MelInfo | None, gpu: bool
+) -> Iterator[Heard]:
     """A shard's clips; on a GPU the shard that probably comes next is begun meanwhile."""
     folder = open_folder(job["renders"])
 
     def part(of: Job) -> Part:
         where = (of["split"], of["first"], of["n"])
-        return Part(job["renders_identity"], *where, sample_rate_hz)
+        return Part(job["renders_identity"], *where, sample_rate_hz, mel)
 
     if not gpu:
         yield from hear(folder, renders, part(job), BATCH)

@@ -1,4 +1,4 @@
-"""Clips on their way to the codec: read, resampled, levelled; on a GPU ahead of time.
+"""Clips on their way to the codec: read, resampled, levelled, log-mel; on a GPU ahead of time.
 
 A CPU encodes a clip in a second and reads it in a few milliseconds: one after the other. A GPU
 encodes two thousand a second, more than one core can level: several threads do it (scipy's filters
@@ -7,6 +7,7 @@ let go of the interpreter), and while the GPU works on one shard they prepare th
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -18,30 +19,35 @@ from typing import Any
 import numpy as np
 
 from fxpipe.level import normalise
+from fxpipe.mel import log_mel
 from fxpipe.renders import RendersIndex, iter_clips
-from fxtrain.contract import Folder, Record
+from fxtrain.contract import Folder, MelInfo, Record
 
 MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
 class Heard:
-    """``waves`` float32 [B, N] at the codec's rate and the level rule; loudness before, LUFS."""
+    """``waves`` float32 [B, N] at the codec's rate and the level rule; loudness before, LUFS;
+    ``mel`` uint8 [B, M, T] where it was asked for."""
 
     waves: np.ndarray
     records: list[Record]
     loudness_lufs: list[float]
+    mel: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Part:
-    """Clips ``first .. first + n`` of a split of renders, for a codec of ``sample_rate_hz``."""
+    """Clips ``first .. first + n`` of a split of renders, for a codec of ``sample_rate_hz``, and
+    which log-mel frames of them."""
 
     identity: str
     split: str
     first: int
     n: int
     sample_rate_hz: int
+    mel: MelInfo | None = None
 
 
 def level(wave: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, float]:
@@ -70,11 +76,20 @@ def hear(
     clips = iter_clips(folder, renders, part.split, part.first, part.n)
     while found := list(islice(clips, batch)):
         waves, records = zip(*found, strict=True)
-        rates = (renders.spec.sample_rate_hz, part.sample_rate_hz)
-        levelled = list(each(lambda wave, rates=rates: level(wave, *rates), waves))
+        done = list(each(functools.partial(_heard, renders.spec.sample_rate_hz, part), waves))
         yield Heard(
-            np.stack([wave for wave, _ in levelled]), list(records), [loud for _, loud in levelled]
+            np.stack([wave for wave, _, _ in done]),
+            list(records),
+            [loud for _, loud, _ in done],
+            np.stack([mel for _, _, mel in done if mel is not None]) if part.mel else None,
         )
+
+
+def _heard(
+    from_hz: int, part: Part, wave: np.ndarray
+) -> tuple[np.ndarray, float, np.ndarray | None]:
+    levelled, loud = level(wave, from_hz, part.sample_rate_hz)
+    return levelled, loud, log_mel(levelled, part.sample_rate_hz, part.mel) if part.mel else None
 
 
 class Ahead:

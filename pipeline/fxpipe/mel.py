@@ -8,11 +8,11 @@ import numpy as np
 
 from fxtrain.contract import CodecInfo, MelInfo
 
-N_MELS = 64
+N_MELS = 96
 
 
 def mel_info(codec: CodecInfo) -> MelInfo:
-    """64 bands from 40 Hz to 16 kHz, one frame a codec frame, -80 to +22 dB in steps of 0.4 dB."""
+    """96 bands from 40 Hz to 16 kHz, one frame a codec frame, -80 to +22 dB in steps of 0.4 dB."""
     return MelInfo(
         n_mels=N_MELS,
         n_fft=2048 if codec.sample_rate_hz > 32_000 else 1024,

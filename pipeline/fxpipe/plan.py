@@ -92,12 +92,15 @@ class Plan:
         more: dict[str, int] = {"phrases": PHRASE_VERSION} if self.spec.phrases else {}
         if self.split_seed not in (None, self.seed):
             more |= {"split_seed": self.split_seed}
+        spec = to_dict(self.spec)
+        if not self.spec.pedal_rms:
+            del spec["pedal_rms"]  # younger than the identities of renders without it
         return identity_of(
             more
             | {
                 "format_version": FORMAT_VERSION,
                 "render_version": RENDER_VERSION,
-                "spec": self.spec,
+                "spec": spec,
                 "seed": self.seed,
                 "n_clips": self.n_clips,
                 "source": self.scan.source.partition(":")[0],

@@ -49,7 +49,9 @@ def remake(record: Record, recipe: Mapping[str, Any], renders: str | None = None
     draw = draw_clip(spec, plan.seed, split, position, attempt)
     dry, taken = take_clip(plan, split, position, attempt, draw)
     chain = chain_of(record)
-    wet, changes = run_chain(dry, chain, spec.sample_rate_hz, skip=spec.n_run_in)
+    wet, changes = run_chain(
+        dry, chain, spec.sample_rate_hz, skip=spec.n_run_in, pedal_rms=spec.pedal_rms
+    )
     said = record.get("stage_change_db", changes)
     same = taken["item"] == record["item"] and len(said) == len(changes)
     if not same or any(abs(a - b) > SAME_DB for a, b in zip(said, changes, strict=True)):

@@ -38,6 +38,7 @@ LIMITS: dict[str, Range] = {
     "output_gain_db": (-120.0, 60.0),
     "audible_db": (-1000.0, 100.0),
     "alike_db": (0.0, 1000.0),
+    "pedal_rms": (0.0, 1.0),
 }
 """Beyond these a number is a slip or a trap: hours of run-in, gains that are infinite."""
 
@@ -54,7 +55,8 @@ class RenderSpec:
     (residual after the best gain, relative to the output) is drawn again. ``classes``: every
     clip's record lists which other orders of its chain sound the same, ``alike_db`` of log-mel or
     less away (``orders/classes.py``). ``phrases``: the share of clips that are played by several
-    recordings.
+    recordings. ``pedal_rms``: every pedal's output is set to this RMS and clipped to full scale, as
+    Okita & Katayose (ICASSP 2026) do with 0.1; at 0 levels are left alone, as on a board.
     """
 
     chain: ChainSpec
@@ -69,6 +71,7 @@ class RenderSpec:
     classes: bool = False
     alike_db: float = 0.5
     phrases: float = 0.0
+    pedal_rms: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
@@ -170,7 +173,7 @@ def draw_and_render(
                     again = seat + 1 + place * SETTINGS + attempt
                     rng = generator(seed, split, position, "settings", again)
                     (pedals[place],) = draw_settings(spec.chain, (name,), rng).pedals
-                wave = play(pedals[place], stages[-1], spec.sample_rate_hz)
+                wave = play(pedals[place], stages[-1], spec.sample_rate_hz, spec.pedal_rms)
                 after = hear(wave[spec.n_run_in :])
                 change = change_db(before, after)
                 if change >= spec.audible_db:
@@ -189,24 +192,32 @@ def draw_and_render(
 
 
 def run_chain(
-    dry: np.ndarray, chain: Chain, sample_rate_hz: int, *, skip: int = 0
+    dry: np.ndarray,
+    chain: Chain,
+    sample_rate_hz: int,
+    *,
+    skip: int = 0,
+    pedal_rms: float = 0.0,
 ) -> tuple[np.ndarray, list[float]]:
     """``dry`` float32 [skip + N] pedal by pedal -> (wet [N], change in dB of each pedal)."""
     wave, before, changes = dry, hear(dry[skip:]), []
     for pedal in chain.pedals:
-        wave = play(pedal, wave, sample_rate_hz)
+        wave = play(pedal, wave, sample_rate_hz, pedal_rms)
         after = hear(wave[skip:])
         changes.append(change_db(before, after))
         before = after
     return wave[skip:], changes
 
 
-def play(pedal: Pedal, wave: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """What the pedal makes of ``wave`` [N]."""
+def play(pedal: Pedal, wave: np.ndarray, sample_rate_hz: int, pedal_rms: float = 0.0) -> np.ndarray:
+    """What the pedal makes of ``wave`` [N], at the RMS ``pedal_rms`` where that is not 0."""
     out = build_pedal(pedal, sample_rate_hz)(wave)
     if not np.isfinite(out).all():
         settings = dict(pedal.settings)
         raise RenderError(f"pedal {pedal.name!r} with {settings} gave a non-finite sample")
+    if pedal_rms and np.any(out):
+        rms = math.sqrt(float(np.dot(out, out)) / len(out))
+        out = np.clip(out * np.float32(pedal_rms / rms), -1, 1)
     return out
 
 

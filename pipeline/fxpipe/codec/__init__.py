@@ -156,10 +156,10 @@ CODECS: dict[str, CodecSpec] = {
         sample_rate_hz=44_100,
         file_name="encoder.safetensors",
         architecture={
-            "encoder_dim": 16,
+            "encoder_dim": 24,
             "encoder_rates": [8, 8, 4, 2],
             "latent_dim": 128,
-            "decoder_dim": 128,
+            "decoder_dim": 384,
             "decoder_rates": [2, 4, 8, 8],
             "n_codebooks": 9,
             "quantizer_dropout": 0.5,

@@ -29,7 +29,7 @@ def fit_quantizer(quantizer: nn.Module, latents: Tensor, generator: torch.Genera
     the small residuals would blow up the gradient.
     """
     residual = latents.clone()
-    unit = torch.ones(())
+    unit = torch.ones((), device=latents.device)
     with torch.no_grad():
         for k, book in enumerate(_books(quantizer)):
             size, dim = book.codebook.weight.shape
@@ -83,7 +83,8 @@ def _k_means(vectors: Tensor, size: int, generator: torch.Generator, n_rounds: i
 
 
 def _draw(vectors: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    return vectors[torch.randint(len(vectors), (n,), generator=generator)]
+    picked = torch.randint(len(vectors), (n,), generator=generator)  # drawn on the CPU: repeatable
+    return vectors[picked.to(vectors.device)]
 
 
 class CodebookKeeper:
@@ -94,7 +95,8 @@ class CodebookKeeper:
         self._quantizer = quantizer
         self._recent: list[Tensor] = []
         self._n_recent = recent_batches
-        self.usage = torch.ones(weights.shape[:2])  # [K, S], vectors a step
+        self._device = weights.device
+        self.usage = torch.ones(weights.shape[:2], device=self._device)  # [K, S], vectors a step
         self.sums = weights.clone()  # [K, S, D]
         for book in _books(quantizer):
             book.codebook.weight.requires_grad_(False)
@@ -103,13 +105,15 @@ class CodebookKeeper:
         return {"usage": self.usage, "sums": self.sums, "recent": self._recent}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.usage, self.sums = state["usage"].clone(), state["sums"].clone()
-        self._recent = list(state["recent"])
+        self.usage = state["usage"].to(self._device, copy=True)
+        self.sums = state["sums"].to(self._device, copy=True)
+        self._recent = [vectors.to(self._device) for vectors in state["recent"]]
 
     def restart(self, vectors_per_step: int) -> None:
         """After `fit_quantizer`: take the books as they are, all entries equally used."""
         weights = torch.stack([book.codebook.weight.detach() for book in _books(self._quantizer)])
-        self.usage = torch.full(weights.shape[:2], vectors_per_step / weights.shape[1])
+        even = vectors_per_step / weights.shape[1]
+        self.usage = torch.full(weights.shape[:2], even, device=self._device)
         self.sums = weights * self.usage[..., None]
         self._recent.clear()
 
@@ -122,7 +126,7 @@ class CodebookKeeper:
         chosen = codes.permute(1, 0, 2).flatten(1)  # [K, M]; vectors [K, M, D]
         for k, book in enumerate(_books(self._quantizer)):
             counts = torch.bincount(chosen[k], minlength=size).float()
-            sums = torch.zeros(size, dim).index_add_(0, chosen[k], vectors[k])
+            sums = vectors.new_zeros(size, dim).index_add_(0, chosen[k], vectors[k])
             self.usage[k].mul_(decay).add_(counts, alpha=1 - decay)
             self.sums[k].mul_(decay).add_(sums, alpha=1 - decay)
             used = self.usage[k][:, None] > 1e-6  # below, an entry stays where it was last used

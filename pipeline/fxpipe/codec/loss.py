@@ -58,8 +58,13 @@ class MelHead(nn.Module):
 
     def __init__(self, latent_channels: int, sample_rate_hz: int, hop_samples: int) -> None:
         super().__init__()
-        self._parts = ((2, LogMel(sample_rate_hz, 4 * hop_samples, hop_samples // 2, 128)),
-                       (4, LogMel(sample_rate_hz, hop_samples, hop_samples // 4, 40)))  # fmt: skip
+        self._n_each = (2, 4)
+        self.mels = nn.ModuleList(
+            [
+                LogMel(sample_rate_hz, 4 * hop_samples, hop_samples // 2, 128),
+                LogMel(sample_rate_hz, hop_samples, hop_samples // 4, 40),
+            ]
+        )
         width = 2 * latent_channels
         self.layers = nn.Sequential(
             nn.BatchNorm1d(latent_channels),  # latents are small at first
@@ -74,7 +79,7 @@ class MelHead(nn.Module):
         """Mean |difference| in log10: latents [B, C, T], audio [B, N], N = T hops -> scalar."""
         n_frames = latents.shape[2]
         wanted = []
-        for n_each, log_mel in self._parts:
+        for n_each, log_mel in zip(self._n_each, self.mels, strict=True):
             frames = log_mel(audio)[:, :, : n_each * n_frames]
             frames = frames.unflatten(2, (n_frames, n_each)).permute(0, 1, 3, 2)
             wanted.append(frames.flatten(1, 2))

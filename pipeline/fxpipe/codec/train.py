@@ -1,4 +1,4 @@
-"""Trains a small DAC on a CPU, in chunks that resume, and exports its encoder and quantiser.
+"""Trains a small DAC on a CPU or a GPU, in chunks that resume, and exports what was learnt.
 
 Mel and waveform losses, no adversary: tokens are for reading pedals, not for listening. Knows
 nothing of pedals; audio comes in as an iterator (see `fxpipe.codec.crops`).
@@ -28,6 +28,7 @@ from fxpipe.codec.loss import MelHead, MelLoss, mel_error_db
 from fxpipe.errors import CodecError
 
 CHECKPOINT = "checkpoint.pt"
+DECODER = "decoder.safetensors"
 LOG_EVERY = 25
 SAVE_EVERY = 250
 SHOWN = ("mel", "head", "l1", "commitment")
@@ -35,7 +36,10 @@ SHOWN = ("mel", "head", "l1", "commitment")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe. ``free_steps`` run without a quantiser; then its books are fitted to latents."""
+    """The recipe. ``free_steps`` run without a quantiser; then its books are fitted to latents.
+
+    ``bf16``: encoder and decoder under autocast, on a GPU. Losses are fp32 always.
+    """
 
     architecture: Mapping[str, Any] = field(
         default_factory=lambda: dict(CODECS["embedded"].architecture)
@@ -60,13 +64,18 @@ class TrainConfig:
     renew_until: float = 0.8
     seed: int = 0
     compile: bool = False
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
 class CodecScore:
-    """On held-out clips: errors of the decoded sound and of the head, and how books are used."""
+    """On held-out clips: errors of the decoded sound and of the head, and how books are used.
+
+    ``mel_error_db_of``: books decoded from -> error of the sound.
+    """
 
     mel_error_db: float
+    mel_error_db_of: dict[int, float]
     head_error_db: float
     used_entries: tuple[int, ...]
     entropy_bits: tuple[float, ...]
@@ -81,48 +90,60 @@ class TrainReport:
 
 
 @torch.no_grad()
-def score_codec(model: nn.Module, audio: np.ndarray, sample_rate_hz: int) -> CodecScore:
+def score_codec(
+    model: nn.Module, audio: np.ndarray, sample_rate_hz: int, device: str = "cpu"
+) -> CodecScore:
     """Encode, quantise and decode float32 [B, N], one clip at a time; N a multiple of the hop."""
-    model.eval()
-    parts: list[tuple[Tensor, Tensor]] = []
-    head_errors = []
-    for clip in torch.from_numpy(audio):
-        quantized, codes = model.get_submodule("quantizer")(
-            model.get_submodule("encoder")(clip[None, None])
-        )[:2]
-        parts.append((model.get_submodule("decoder")(quantized)[:, 0], codes))
-        head_errors.append(20 * float(model.get_submodule("head")(quantized, clip[None])))
-    decoded = torch.cat([part[0] for part in parts])
-    codes = torch.cat([part[1] for part in parts])  # [B, K, T]
-    n_samples = min(decoded.shape[1], audio.shape[1])
-    error = mel_error_db(
-        decoded[:, :n_samples], torch.from_numpy(audio[:, :n_samples]), sample_rate_hz
-    )
+    model.eval().to(device)
+    encoder, quantizer = model.get_submodule("encoder"), model.get_submodule("quantizer")
+    decoder, head = model.get_submodule("decoder"), model.get_submodule("head")
+    decoded: dict[int, list[Tensor]] = {n: [] for n in (1, 3, len(_books(quantizer)))}
+    all_codes, head_errors = [], []
+    for clip in torch.from_numpy(audio).to(device):
+        latents = encoder(clip[None, None])
+        for n, waves in decoded.items():
+            quantized, codes = quantizer(latents, n)[:2]
+            waves.append(decoder(quantized)[:, 0].cpu())
+        all_codes.append(codes.cpu())
+        head_errors.append(20 * float(head(quantized, clip[None])))
+    codes = torch.cat(all_codes)  # [B, K, T]
+    errors = {}
+    for n, waves in decoded.items():
+        sound = torch.cat(waves)
+        n_samples = min(sound.shape[1], audio.shape[1])
+        wanted = torch.from_numpy(audio[:, :n_samples])
+        errors[n] = round(mel_error_db(sound[:, :n_samples], wanted, sample_rate_hz), 3)
     used, entropy = [], []
     for book in codes.unbind(1):
         share = torch.bincount(book.flatten()).double()
         share = share[share > 0] / share.sum()
         used.append(len(share))
         entropy.append(round(float(-(share * share.log2()).sum()), 2))
-    return CodecScore(error, float(np.mean(head_errors)), tuple(used), tuple(entropy))
+    whole = errors[max(errors)]
+    return CodecScore(whole, errors, float(np.mean(head_errors)), tuple(used), tuple(entropy))
+
+
+def _books(quantizer: nn.Module) -> list[nn.Module]:
+    return list(quantizer.get_submodule("quantizers").children())
 
 
 class _Run:
     """Everything that a checkpoint holds, and one training step."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainConfig, device: str = "cpu") -> None:
+        self.config, self.device = config, torch.device(device)
         self.shape = dac.Architecture.from_kwargs(config.architecture, "codec architecture")
         torch.manual_seed(config.seed)
         self.model = _build(self.shape)
         for module in self.model.modules():
             if isinstance(module, nn.Conv1d) and module.bias is not None:
                 nn.init.zeros_(module.bias)  # dac's trunc_normal_ is undone by its weight norm
+        self.model.to(self.device)
         self.keeper = CodebookKeeper(self.model.get_submodule("quantizer"))
         self.ema = [p.detach().clone() for p in self.model.parameters()]
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1.0, betas=(0.8, 0.99), weight_decay=1e-3)
-        self.mel_loss = MelLoss(self.shape.sample_rate, config.mel_windows)
+        self.mel_loss = MelLoss(self.shape.sample_rate, config.mel_windows).to(self.device)
         self.draws = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self.encoder: Callable[[Tensor], Tensor] = self.model.get_submodule("encoder")
@@ -146,7 +167,7 @@ class _Run:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
-        self.ema = state["ema"]
+        self.ema = [mean.to(self.device) for mean in state["ema"]]
         self.keeper.load_state_dict(state["keeper"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.draws.set_state(state["draws"])
@@ -167,12 +188,16 @@ class _Run:
         rate = self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * rate
-        latents = self.encoder(batch[:, None])
+        with self._autocast():
+            latents = self.encoder(batch[:, None])
+        latents = latents.float()
         free = self.step < config.free_steps
         commitment = batch.new_zeros(())
         if not free:
             latents, codes, projected, commitment, _ = quantizer(latents)
-        decoded = self.decoder(latents)[:, 0]
+        with self._autocast():
+            decoded = self.decoder(latents)[:, 0]
+        decoded = decoded.float()
         mel = self.mel_loss(decoded, batch)
         head = self.model.get_submodule("head")(latents, batch)
         l1 = F.l1_loss(decoded, batch)
@@ -181,7 +206,9 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
-        if not torch.isfinite(norm):
+        parts = {"mel": mel, "head": head, "l1": l1, "commitment": commitment, "gradient": norm}
+        values = torch.stack([loss, *parts.values()]).tolist()  # waits for the device: once a step
+        if not math.isfinite(values[-1]):
             raise CodecError(
                 f"codec training: the gradient at step {self.step} is not finite; "
                 "lower the learning rate, or look for NaN in the audio"
@@ -193,24 +220,23 @@ class _Run:
         if not free and self.step % config.renew_every == 0 and self._may_renew():
             self._renew()
         self.step += 1
-        found = {
-            "loss": loss,
-            "mel": mel,
-            "head": head,
-            "l1": l1,
-            "commitment": commitment,
-            "gradient": norm,
-        }
-        return {name: float(value.detach()) for name, value in found.items()}
+        return dict(zip(("loss", *parts), values, strict=True))
 
-    def fit_books(self, batches: Iterable[np.ndarray]) -> None:
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
+
+    def on_device(self, batch: np.ndarray | Tensor) -> Tensor:
+        return torch.as_tensor(batch).to(self.device)
+
+    def fit_books(self, batches: Iterable[np.ndarray | Tensor]) -> None:
         """Seat the quantiser on the latents of ``batches``, and start the average anew."""
         found = []
         self.model.eval()
         with torch.no_grad():
             for batch in batches:
-                latents = self.encoder(torch.from_numpy(batch)[:, None])
-                found.append(latents.transpose(1, 2).flatten(0, 1))
+                with self._autocast():
+                    latents = self.encoder(self.on_device(batch)[:, None])
+                found.append(latents.float().transpose(1, 2).flatten(0, 1))
         quantizer = self.model.get_submodule("quantizer")
         fit_quantizer(quantizer, torch.cat(found), self.draws)
         self.keeper.restart(len(found[0]))
@@ -252,28 +278,32 @@ def _build(shape: dac.Architecture) -> nn.Module:
     return model
 
 
+Batches = Callable[[int], Iterator[np.ndarray | Tensor]]
+"""step -> float32 [B, N] crops to be used from that step on, N a multiple of the hop."""
+
+
 def train_codec(
-    batches: Callable[[int], Iterator[np.ndarray]],
+    batches: Batches,
     run_dir: Path,
     config: TrainConfig,
     *,
     held_out: np.ndarray,
     minutes: float = 9.0,
     n_threads: int | None = None,
+    device: str = "cpu",
     log: Callable[[str], None] = print,
 ) -> TrainReport:
     """Train, or go on where ``run_dir`` stopped, for at most ``minutes`` or until ``n_steps``.
 
-    ``batches(step)``: an iterator of float32 [B, N] crops, N a multiple of the hop, to be used from
-    that step on; where it ends, so does this call. ``held_out``: float32 [B, N] clips for the
-    score. Writes a checkpoint and TensorBoard scalars to ``run_dir``. Raises CodecError.
+    Where ``batches`` end, so does this call. ``held_out``: float32 [B, N] clips for the score.
+    Writes a checkpoint and TensorBoard scalars to ``run_dir``. Raises CodecError.
     """
     from torch.utils.tensorboard import SummaryWriter
 
     began = time.monotonic()
     run_dir.mkdir(parents=True, exist_ok=True)
     with engine.threads(n_threads):
-        run = _resume(run_dir, config)
+        run = _resume(run_dir, config, device)
         source = batches(run.step)
         with SummaryWriter(str(run_dir)) as board:
             first, recent = run.step, []
@@ -284,7 +314,7 @@ def train_codec(
                 if run.step == config.free_steps:
                     more = itertools.islice(source, config.fit_batches - 1)
                     run.fit_books(itertools.chain([batch], more))
-                recent.append(run.train_step(torch.from_numpy(batch)))
+                recent.append(run.train_step(run.on_device(batch)))
                 if run.step % SAVE_EVERY == 0:
                     _save(run.state_dict(), run_dir / CHECKPOINT)
                 if run.step % LOG_EVERY == 0:
@@ -296,7 +326,7 @@ def train_codec(
                     shown = "  ".join(f"{key} {means[key]:.3f}" for key in SHOWN)
                     log(f"step {run.step}/{config.n_steps}  {shown}  {pace:.2f} s/step")
             _save(run.state_dict(), run_dir / CHECKPOINT)
-            score = score_codec(run.averaged(), held_out, run.shape.sample_rate)
+            score = score_codec(run.averaged(), held_out, run.shape.sample_rate, device)
             board.add_scalar("held_out/mel_error_db", score.mel_error_db, run.step)
             board.add_scalar("held_out/head_error_db", score.head_error_db, run.step)
             for k, bits in enumerate(score.entropy_bits):
@@ -305,9 +335,10 @@ def train_codec(
 
 
 def export_encoder(run_dir: Path, target_dir: Path, card: Mapping[str, Any]) -> Path:
-    """Write the run's averaged encoder and quantiser: ``encoder.safetensors`` + ``codec.json``.
+    """Write the run's averaged encoder and quantiser: ``encoder.safetensors`` + ``codec.json``, and
+    ``decoder.safetensors``, which only listening needs.
 
-    fp16, weight norm folded, no decoder. ``card``: what to say of it besides the architecture.
+    fp16, weight norm folded. ``card``: what to say of it besides the architecture.
     """
     from safetensors.torch import save_file
 
@@ -317,22 +348,23 @@ def export_encoder(run_dir: Path, target_dir: Path, card: Mapping[str, Any]) -> 
     model = dac.remove_weight_norm(run.averaged())
     target_dir.mkdir(parents=True, exist_ok=True)
     path = target_dir / CODECS["embedded"].file_name
-    tensors = {
-        key: value.half().contiguous() for key, value in model.state_dict().items()
-        if key.startswith(("encoder.", "quantizer."))
-    }  # fmt: skip
-    draft = path.with_name(path.name + ".part")
-    save_file(tensors, draft)
-    draft.chmod(0o644)  # safetensors writes for the owner alone
-    draft.replace(path)
+    tensors = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    for file, parts in (
+        (path, ("encoder.", "quantizer.")),
+        (path.with_name(DECODER), ("decoder.",)),
+    ):
+        draft = file.with_name(file.name + ".part")
+        save_file({key: value for key, value in tensors.items() if key.startswith(parts)}, draft)
+        draft.chmod(0o644)  # safetensors writes for the owner alone
+        draft.replace(file)
     document = {"architecture": dict(run.config.architecture), "steps": run.step, **card}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     path.with_name("codec.json").write_text(text, encoding="utf-8")
     return path
 
 
-def _resume(run_dir: Path, config: TrainConfig) -> _Run:
-    run = _Run(config)
+def _resume(run_dir: Path, config: TrainConfig, device: str) -> _Run:
+    run = _Run(config, device)
     if (run_dir / CHECKPOINT).is_file():
         state = _read(run_dir / CHECKPOINT)
         was, now = state["config"], _plain(config)

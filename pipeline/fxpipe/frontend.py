@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fxpipe.boards import board_files
 from fxpipe.codec import Codec, load_codec
 from fxpipe.config import load_pedals
 from fxpipe.distance import mel_distance_db
@@ -20,6 +21,7 @@ from fxpipe.mel import mel_info
 from fxpipe.pedals import PEDALS
 from fxpipe.render import run_chain
 from fxtrain.contract import (
+    BoardFile,
     Chain,
     Features,
     Frontend,
@@ -28,6 +30,8 @@ from fxtrain.contract import (
     PedalEntry,
     Record,
     RemadeClip,
+    UsageError,
+    unknown_name,
 )
 
 SILENT_WINDOW_DBFS = -60.0
@@ -137,6 +141,17 @@ class PipelineFrontend:
         levelled, _ = normalise(wave, sample_rate_hz)
         soundfile.write(file, levelled, sample_rate_hz, format="FLAC", subtype="PCM_16")
         return file.getvalue()
+
+    def example(self, names: Sequence[str]) -> Chain:
+        for name in names:
+            if name not in PEDALS:
+                raise UsageError(unknown_name("pedal", name, PEDALS))
+        return Chain(tuple(PEDALS[name].example(name) for name in names))
+
+    def board_files(
+        self, chain: Chain, title: str, remarks: Sequence[str]
+    ) -> tuple[BoardFile, ...]:
+        return board_files(chain, title, remarks)
 
 
 def _sounds(window: np.ndarray) -> bool:

@@ -31,6 +31,7 @@ def test_both_packages_are_there_and_typed(members):
         "fxtrain/contract/schema.py",
         "fxpipe/codec/embedded/encoder.safetensors",
         "fxpipe/data_manifests/idmt.json",
+        "fxtrain/export/chain.schema.json",
     ):
         assert name in members
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fxtrain.export.verbs import export
+
 if TYPE_CHECKING:
     from fxtrain.config import Config
     from fxtrain.fit import FitResult
@@ -238,8 +240,17 @@ def evaluate(
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and file.")
+@click.option(
+    "--export", "target", type=click.Path(path_type=Path), metavar="DIR",
+    help="Each board as files for other programs, in a folder of its own below DIR.",
+)  # fmt: skip
 def predict(
-    clips: tuple[str, ...], run: Path | None, n_best: int, device: str, as_json: bool
+    clips: tuple[str, ...],
+    run: Path | None,
+    n_best: int,
+    device: str,
+    as_json: bool,
+    target: Path | None,
 ) -> int:
     """Name the pedals on each of CLIPS, in order.
 
@@ -250,8 +261,10 @@ def predict(
     from fxtrain.contract import open_frontend
     from fxtrain.device import resolve_device
     from fxtrain.errors import UnreadableFileError
+    from fxtrain.export.files import Exports
     from fxtrain.runs import newest_run
 
+    exports = Exports(target, clips)
     path = run
     if path is None:
         path = newest_run(RUNS)
@@ -266,6 +279,7 @@ def predict(
             log(f"fxtrain: error: {error}")
             n_failed += 1
             continue
+        exports.write(found, clip, loaded, frontend)
         if as_json:
             data = hearing.prediction_dict(found, clip, loaded, n_best)
             click.echo(json.dumps(data, ensure_ascii=False))
@@ -273,6 +287,8 @@ def predict(
             click.echo("\n".join(hearing.prediction_lines(found, clip, n_best)))
     return 1 if n_failed else 0
 
+
+cli.add_command(export)
 
 if __name__ == "__main__":
     main()

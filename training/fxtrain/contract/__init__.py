@@ -36,6 +36,7 @@ from fxtrain.contract.errors import (
 from fxtrain.contract.folder import Folder, LocalFolder, open_folder
 from fxtrain.contract.frontend import (
     ENTRY_POINT_GROUP,
+    BoardFile,
     Features,
     Frontend,
     Hearing,
@@ -142,6 +143,7 @@ __all__ = [
     "RECORD_FIELDS",
     "SPLITS",
     "Block",
+    "BoardFile",
     "Chain",
     "CodecInfo",
     "Commutes",

@@ -7,7 +7,7 @@ installed :func:`open_frontend` says which extra brings it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
@@ -66,6 +66,20 @@ class Nearness:
     loudness_db: float
 
 
+@dataclass(frozen=True)
+class BoardFile:
+    """A chain as a file of another program: ``format`` names it, ``what`` says what it is for.
+
+    ``name`` may hold folders, for a bundle of files. ``notes``: what the format cannot say.
+    """
+
+    format: str
+    name: str
+    data: bytes
+    what: str
+    notes: tuple[str, ...] = ()
+
+
 class Frontend(Protocol):
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         """(mono float32 [N], sample rate in Hz) of an audio file."""
@@ -81,6 +95,14 @@ class Frontend(Protocol):
 
     def dry(self, seed: int, duration_s: float) -> tuple[np.ndarray, int]:
         """(float32 [N], sample rate in Hz) of the built-in guitar, dry; a seed plays one phrase."""
+
+    def example(self, names: Sequence[str]) -> Chain:
+        """These pedals as a guitarist would first set them."""
+
+    def board_files(
+        self, chain: Chain, title: str, remarks: Sequence[str]
+    ) -> tuple[BoardFile, ...]:
+        """The chain as files of other programs; each carries the remarks where it can."""
 
     def loudness_lufs(self, wave: np.ndarray, sample_rate_hz: int) -> float:
         """Integrated loudness of ``wave`` [N] by ITU-R BS.1770; -inf for silence."""

@@ -60,6 +60,8 @@ class TransformerBody(nn.Module):
             placed.flatten(1, 2),
             memory.states,
             tgt_mask=causal_mask(n_chains, n_steps, steps.device),
+            # Left open, torch looks into the mask, which an exported graph cannot branch on.
+            tgt_is_causal=False if torch.compiler.is_compiling() else None,
             memory_key_padding_mask=memory.padding,
         )
         return states.view(steps.shape)
@@ -77,7 +79,7 @@ class GruBody(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, steps: Tensor, memory: Memory) -> Tensor:
-        states = self.gru(steps.flatten(0, 1))[0].reshape(len(steps), -1, steps.shape[-1])
+        states = self.gru(steps.flatten(0, 1))[0].reshape(steps.shape[0], -1, steps.shape[-1])
         context, _ = self.attend(
             states,
             memory.states,

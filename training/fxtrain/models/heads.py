@@ -37,7 +37,7 @@ class SetOrderHead(nn.Module):
         self.latter = nn.Linear(width, width // 2)
 
     def forward(self, memory: Memory) -> SetOrder:
-        queries = self.queries.expand(len(memory.states), -1, -1)
+        queries = self.queries.expand(memory.states.shape[0], -1, -1)
         heard, _ = self.attend(
             queries,
             memory.states,

@@ -29,8 +29,9 @@ def causal_mask(n_chains: int, n_steps: int, device: torch.device) -> Tensor:
 
     at steps after itself, and at every other chain.
     """
-    chain = torch.arange(n_chains, device=device).repeat_interleave(n_steps)
-    step = torch.arange(n_steps, device=device).repeat(n_chains)
+    shape = n_chains, n_steps
+    chain = torch.arange(n_chains, device=device)[:, None].expand(shape).flatten()
+    step = torch.arange(n_steps, device=device).expand(shape).flatten()
     return (chain[:, None] != chain) | (step[:, None] < step)
 
 

@@ -1,0 +1,217 @@
+"""Chains as files of other programs: they run, they parse, and what they cannot say is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.audio import RATE_HZ, riff
+from fixtures.vst3 import fake_plugins, write_table
+from fxpipe.boards import FORMATS, board_files, guitarix, mod, sox
+from fxpipe.boards.dial import Dial
+from fxpipe.chains.chain import ChainSpec, draw_settings
+from fxpipe.config import load_pedals
+from fxpipe.pedals import PEDALS
+from fxpipe.render import run_chain
+from fxtrain.contract import BoardFile, Chain, Pedal, from_unit
+
+UNITS = json.loads((Path(__file__).parents[2] / "fixtures/guitarix_units.json").read_bytes())
+"""Ranges and words of the units we use, as Guitarix 0.44.1 itself lists them."""
+
+OURS = tuple(PEDALS)
+ALL = Chain(tuple(PEDALS[name].example(name) for name in OURS))
+REMARKS = ("typical settings", "bypassed and left out: none")
+
+
+def drawn(names: tuple[str, ...], seed: int) -> Chain:
+    rng = np.random.default_rng(seed)
+    return draw_settings(ChainSpec(names, {len(names): 1.0}), names, rng)
+
+
+def file_of(chain: Chain, name: str) -> BoardFile:
+    (found,) = [file for file in board_files(chain, "a lick", REMARKS) if file.name == name]
+    return found
+
+
+def put(file: BoardFile, folder: Path) -> Path:
+    path = folder / file.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file.data)
+    return path
+
+
+def at_ends(u: float) -> Chain:
+    """Every pedal with all knobs at one place of their travel."""
+    return Chain(
+        tuple(Pedal(name, {p.name: from_unit(p, u) for p in PEDALS[name].params}) for name in OURS)
+    )
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+def test_the_script_renders_our_very_samples(n_channels: int, tmp_path: Path) -> None:
+    """Alone, in a fresh process that cannot see fxpipe."""
+    chain = drawn(OURS, 5) if n_channels == 1 else drawn(("fuzz", "phaser", "reverb"), 6)
+    dry = np.stack([riff(RATE_HZ), riff(RATE_HZ, peak=0.2)][:n_channels], axis=1)
+    soundfile.write(tmp_path / "dry.wav", dry, RATE_HZ, subtype="FLOAT")
+    script = put(file_of(chain, "board.py"), tmp_path)
+    block = "import sys; sys.modules['fxpipe'] = sys.modules['fxtrain'] = None; "
+    run = f"sys.argv = {[str(script), 'dry.wav', 'wet.wav']}; import runpy; "
+    code = f"{block}{run}runpy.run_path({str(script)!r}, run_name='__main__')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    wet, sample_rate_hz = soundfile.read(tmp_path / "wet.wav", dtype="float32")
+    mono = dry[:, 0] if n_channels == 1 else dry.mean(axis=1, dtype=np.float32)
+    assert sample_rate_hz == RATE_HZ
+    np.testing.assert_array_equal(wet, run_chain(mono, chain, RATE_HZ)[0])
+
+
+def test_the_script_holds_what_it_needs_and_no_more() -> None:
+    text = file_of(Chain((PEDALS["delay"].example("delay"),)), "board.py").data.decode()
+    assert "def delay(" in text
+    assert "def board(" in text
+    assert "def saturate(" not in text
+    assert "soxr" not in text
+    assert all(f"# {remark}" in text for remark in REMARKS)
+
+
+def test_titles_cannot_leave_their_comments() -> None:
+    chain = Chain((PEDALS["delay"].example("delay"),))
+    for file in board_files(chain, 'x\nimport os; "\\ <&>', ("a\nb",)):
+        text = file.data.decode()
+        if file.format == "guitarix":
+            assert json.loads(text)[2] == 'x import os; "\\ <&> (a b)'
+        elif file.name.endswith("board.ttl"):
+            assert 'doap:name "x import os; \\"\\\\ <&>"' in text
+        else:
+            assert not [line for line in text.splitlines() if line.startswith(("import os", "b"))]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_pedal_and_knob_is_said_or_missed(name: str) -> None:
+    """Nothing is dropped in silence: a knob is read, or a note names it."""
+    pedal = PEDALS[name].example(name)
+    for program, mappings in (
+        ("Guitarix", guitarix.UNITS), ("guitarix-lv2", mod.PLUGINS), ("SoX", sox.EFFECTS),
+    ):  # fmt: skip
+        if name not in mappings:
+            notes = [n for f in board_files(Chain((pedal,)), "t", ()) for n in f.notes]
+            assert f"{name}: left out, {program} has no such pedal" in notes
+            continue
+        dial = Dial(pedal, program)
+        mappings[name](dial)
+        said = " ".join(dial.notes)
+        for knob in pedal.settings:
+            assert knob in dial._read or re.search(rf"\b{knob}\b", said)
+
+
+def test_a_plugin_is_left_out_by_name(tmp_path: Path) -> None:
+    with fake_plugins():
+        load_pedals(write_table(tmp_path))
+        files = board_files(Chain((PEDALS["ring"].example("ring"),)), "t", ())
+    for file in files:
+        assert any(note.startswith("ring: left out") for note in file.notes), file.format
+    assert {file.format for file in files} == set(FORMATS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_guitarix_takes_every_number(seed: int) -> None:
+    check_bank(drawn(OURS, seed))
+
+
+@pytest.mark.parametrize("u", [0.0, 0.5, 1.0])
+def test_guitarix_takes_the_ends_of_every_knob(u: float) -> None:
+    check_bank(at_ends(u))
+
+
+def check_bank(chain: Chain) -> None:
+    kind, version, name, preset = json.loads(file_of(chain, "board.gx").data)
+    assert (kind, version) == ("gx_head_file_version", [1, 2, "0.44.1"])
+    assert name == "a lick (typical settings)"
+    for key, value in preset["engine"].items():
+        if key.startswith("ui."):
+            continue
+        allowed = UNITS[key]
+        if isinstance(value, str):
+            assert value in allowed, key
+        else:
+            assert allowed[0] <= value <= allowed[1], key
+
+
+def test_guitarix_keeps_the_order_and_has_one_of_each() -> None:
+    names = ("reverb", "distortion", "delay", "distortion")
+    chain = Chain(tuple(PEDALS[name].example(name) for name in names))
+    file = file_of(chain, "board.gx")
+    engine = json.loads(file.data)[3]["engine"]
+    places = {key.split(".")[0]: n for key, n in engine.items() if key.endswith(".position")}
+    assert sorted(places, key=places.__getitem__) == ["freeverb", "bossds1", "dide"]
+    assert "distortion: the second one is left out, Guitarix has one of each" in file.notes
+
+
+def test_mod_bundle_is_one_cable_from_guitar_to_ears() -> None:
+    names = ("chorus", "distortion", "distortion", "reverb")
+    text = file_of(Chain(tuple(PEDALS[n].example(n) for n in names)), f"{mod.BUNDLE}/board.ttl")
+    cables = re.findall(r"ingen:tail <(.*?)> ; ingen:head <(.*?)>", text.data.decode())
+    assert cables == [
+        ("capture_1", "chorus_1/in"), ("capture_1", "chorus_1/in1"),
+        ("chorus_1/out", "distortion_2/in"), ("distortion_2/out", "distortion_3/in"),
+        ("distortion_3/out", "reverb_4/in"), ("distortion_3/out", "reverb_4/in1"),
+        ("reverb_4/out", "playback_1"), ("reverb_4/out1", "playback_2"),
+    ]  # fmt: skip
+    assert b"xperimental" in text.data
+
+
+def test_mod_equaliser_follows_ours() -> None:
+    flat = Pedal("eq", {"bass_db": 0.0, "mid_db": 0.0, "mid_hz": 800.0, "treble_db": 0.0})
+    raised = Pedal("eq", flat.settings | {"bass_db": 12.0})
+    np.testing.assert_allclose(mod._response_db(flat), 0.0, atol=1e-3)
+    gains = mod._response_db(raised)
+    assert gains[0] > 10
+    assert abs(gains[-1]) < 0.1
+
+
+@pytest.mark.parametrize("chain", [ALL, at_ends(0.0), at_ends(1.0), Chain(())])
+def test_mod_bundle_parses_in_lilv(chain: Chain, tmp_path: Path) -> None:
+    if not shutil.which("lv2info"):
+        pytest.skip("no lv2info: install lilv-utils")
+    for name in ("manifest.ttl", "board.ttl"):
+        path = put(file_of(chain, f"{mod.BUNDLE}/{name}"), tmp_path)
+    done = subprocess.run(
+        ["lv2info", path.as_uri()],
+        env={"LV2_PATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    ports = re.findall(r"Symbol:\s+(\S+)", done.stdout)
+    assert ports == ["capture_1", "playback_1", "playback_2"]
+    assert re.search(r"Name:\s+a lick", done.stdout)
+    assert "error" not in done.stderr
+
+
+@pytest.mark.parametrize("chain", [ALL, at_ends(0.0), at_ends(1.0), drawn(OURS, 8), Chain(())])
+def test_the_sox_line_runs(chain: Chain, tmp_path: Path) -> None:
+    if not shutil.which("sox"):
+        pytest.skip("no sox: install it to hear its board")
+    dry = riff(RATE_HZ)
+    soundfile.write(tmp_path / "dry.wav", dry, RATE_HZ, subtype="PCM_16")
+    script = put(file_of(chain, "board.sox.sh"), tmp_path)
+    done = subprocess.run(
+        ["sh", script, "dry.wav", "wet.wav"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    wet, _ = soundfile.read(tmp_path / "wet.wav", dtype="float32")
+    assert wet.ndim == 1
+    assert len(wet) >= len(dry)
+    assert np.isfinite(wet).all()
+    assert np.abs(wet).max() > 0.001
+    again = subprocess.run(["sh", script], capture_output=True, text=True, timeout=9, check=False)
+    assert (again.returncode, again.stderr.strip()) == (2, "usage: sh board.sox.sh dry.wav wet.wav")

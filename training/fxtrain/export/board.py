@@ -1,0 +1,215 @@
+"""A board: pedals in order with settings, and how sure we are of them. ``chain.json`` both ways.
+
+Must not import torch. ``chain.schema.json`` beside this file says the same for other programs; a
+test holds the two together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fxtrain.contract import (
+    Chain,
+    ContractError,
+    FormatVersionError,
+    Frontend,
+    Pedal,
+    PedalEntry,
+    UsageError,
+    arrow,
+    from_dict,
+    read_json,
+    shorten,
+    to_dict,
+    to_unit,
+    unknown_name,
+)
+
+if TYPE_CHECKING:
+    from fxtrain.predict import Prediction
+
+VERSION = 1
+"""Raised whenever older readers would misread newer files."""
+
+KIND = "fxtrain-chain"
+CHAIN_NAME = "chain.json"
+SCHEMA_NAME = "chain.schema.json"
+N_ALTERNATIVES = 3
+MAX_PEDALS = 255
+
+BASES = {
+    "typical": "typical settings: the pedals were heard, the places of their knobs were not",
+    "given": "settings as given",
+}
+"""Where the settings come from, and the line that every file carries about it."""
+
+
+@dataclass(frozen=True)
+class BoardPedal:
+    """``settings``: parameter -> value in its own unit. ``probability``: that it is there."""
+
+    name: str
+    settings: dict[str, float]
+    probability: float | None = None
+    bypassed: bool = False
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another chain that may have been played."""
+
+    pedals: tuple[str, ...]
+    probability: float
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Two pedals of the board; ``audible``: whether their order can be heard."""
+
+    first: str
+    second: str
+    probability: float
+    audible: bool
+
+
+@dataclass(frozen=True)
+class Board:
+    """``title`` is what was listened to. ``settings`` is a key of ``BASES``."""
+
+    title: str
+    settings: str
+    pedals: tuple[BoardPedal, ...]
+    probability: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    pairs: tuple[Neighbours, ...] = ()
+    textbook: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    model: str = ""
+    version: int = VERSION
+    kind: str = KIND
+
+    def __post_init__(self) -> None:
+        if self.settings not in BASES:
+            raise ContractError(unknown_name("settings", self.settings, BASES))
+        if len(self.pedals) > MAX_PEDALS:
+            raise ContractError(f"{len(self.pedals)} pedals, expected {MAX_PEDALS} at most")
+
+    @property
+    def chain(self) -> Chain:
+        """What sounds: the pedals that are not bypassed."""
+        on = (pedal for pedal in self.pedals if not pedal.bypassed)
+        return Chain(tuple(Pedal(pedal.name, pedal.settings) for pedal in on))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What every file has to say of itself."""
+        off = [pedal.name for pedal in self.pedals if pedal.bypassed]
+        lines = [BASES[self.settings]]
+        if off:
+            lines.append(f"bypassed and left out: {', '.join(off)}")
+        if self.assumptions:
+            lines.append(f"assumes {'; '.join(self.assumptions)}")
+        return tuple(lines)
+
+    @property
+    def swaps(self) -> tuple[tuple[str, str], ...]:
+        """Pairs whose order cannot be heard."""
+        return tuple((pair.first, pair.second) for pair in self.pairs if not pair.audible)
+
+    @property
+    def sentence(self) -> str:
+        """The board in words."""
+        text = arrow([pedal.name for pedal in self.pedals])
+        if self.probability is not None:
+            text += f", {self.probability:.0%} sure"
+        swaps = "; ".join(f"{a} and {b}" for a, b in self.swaps)
+        return f"{text}. Could be swapped, nobody would hear it: {swaps}." if swaps else f"{text}."
+
+
+def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str) -> Board:
+    """The board of a prediction. No model hears settings yet: they are a guitarist's first try."""
+    best = prediction.candidates[0]
+    chain = frontend.example(best.names)
+    return Board(
+        title=title,
+        settings="typical",
+        pedals=tuple(
+            BoardPedal(pedal.name, pedal.settings, _round(prediction.presence[pedal.name]))
+            for pedal in chain.pedals
+        ),
+        probability=_round(best.probability),
+        alternatives=tuple(
+            Alternative(candidate.names, _round(candidate.probability))
+            for candidate in prediction.candidates[:N_ALTERNATIVES]
+        ),
+        pairs=tuple(
+            Neighbours(pair.first, pair.second, _round(pair.probability), pair.audible)
+            for pair in prediction.pairs
+        ),
+        textbook=prediction.textbook,
+        assumptions=_assumptions(),
+        model=model,
+    )
+
+
+def _assumptions() -> tuple[str, ...]:
+    from fxtrain.predict import ASSUMPTIONS
+
+    return ASSUMPTIONS
+
+
+def _round(probability: float) -> float:
+    return round(min(1.0, max(0.0, probability)), 4)
+
+
+def check_board(board: Board, entries: Mapping[str, PedalEntry]) -> None:
+    """Refuse pedals that are not here, and settings that are unknown, missing or out of range."""
+    for pedal in board.pedals:
+        if pedal.name not in entries:
+            raise UsageError(unknown_name("pedal", pedal.name, entries))
+        params = {param.name: param for param in entries[pedal.name].params}
+        for name in pedal.settings:
+            if name not in params:
+                raise UsageError(f"pedal {pedal.name!r}: {unknown_name('setting', name, params)}")
+        for name, param in params.items():
+            if name not in pedal.settings:
+                raise ContractError(f"pedal {pedal.name!r}: setting {name!r} is missing")
+            to_unit(param, pedal.settings[name])
+
+
+def entries_of(frontend: Frontend) -> dict[str, PedalEntry]:
+    return {entry.name: entry for entry in frontend.pedals()}
+
+
+def board_bytes(board: Board) -> bytes:
+    """``chain.json``: indented, for people too."""
+    text = json.dumps(to_dict(board), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def read_board(path: str | os.PathLike[str]) -> Board:
+    """A ``chain.json`` that was written here, or edited since."""
+    where = os.fspath(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{where}: cannot be read ({error.strerror})") from None
+    return parse_board(read_json(data, where), where)
+
+
+def parse_board(data: object, where: str) -> Board:
+    """The inverse of :func:`board_bytes`, from JSON values. An edited file counts as given."""
+    kind = data.get("kind") if isinstance(data, dict) else type(data).__name__
+    if kind != KIND:
+        raise ContractError(f"{where}: found kind {shorten(kind)}, expected {KIND!r}")
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != VERSION:
+        raise FormatVersionError(
+            f"{where}: found version {shorten(version)}, this build reads {VERSION}; export again"
+        )
+    return from_dict(Board, data, where)

@@ -1,0 +1,123 @@
+"""The model as one ONNX graph, for onnxruntime by itself. Imports torch; onnx only to write.
+
+Inputs: ``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] in 0..1 where the model hears it,
+``tokens`` int64 [B, N, U]: the boundary, the pedals so far, then anything. Outputs: ``logits``
+float32 [B, N, U, V + 1] of the next pedal, ``presence`` [B, V] and ``precedence`` [B, V, V] as in
+``models/heads.py``. B and N are free; T is the window's, and U the longest chain and one more,
+because a GRU is written out step by step.
+Shapes: B window, K codebook, T frame, M mel band, N chain, U decoder step, V pedal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fxtrain.checkpoint import Run
+from fxtrain.contract import LocalFolder, MissingExtraError, to_dict
+
+METADATA_KEY = "fxtrain"
+"""Of the model's metadata: its card as JSON, so that the file needs nothing beside it."""
+
+NEEDED = ("onnx", "onnxscript")
+OUTPUTS = ("logits", "presence", "precedence")
+
+
+class Whole(nn.Module):
+    """All of the model as one function of tensors."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.model = run.model
+
+    def forward(self, codes: Tensor, tokens: Tensor, mel: Tensor | None = None) -> Any:
+        memory = self.model.encode(codes, mel)
+        heard = self.model.set_order(memory)
+        return self.model.decode(tokens, memory), heard.presence, heard.precedence
+
+
+def example_inputs(run: Run, n_windows: int = 2, n_chains: int = 3) -> Any:
+    """Inputs of the right shapes, by name; random, the same every time."""
+    hearing = run.card.hearing
+    codec, n_frames = hearing.codec, hearing.codec.n_frames(hearing.n_audio_samples)
+    draw = torch.Generator().manual_seed(0)
+    shape = (n_windows, codec.n_codebooks, n_frames)
+    n_pedals = run.card.rules.n_pedals
+    n_steps = run.card.rules.max_length + 1
+    tokens = torch.randint(n_pedals, (n_windows, n_chains, n_steps), generator=draw)
+    tokens[..., 0] = n_pedals
+    inputs = {
+        "codes": torch.randint(codec.codebook_size, shape, generator=draw),
+        "tokens": tokens,
+    }
+    if run.card.model.use_mel and hearing.mel is not None:
+        inputs["mel"] = torch.rand(n_windows, hearing.mel.n_mels, n_frames, generator=draw)
+    return inputs
+
+
+def export_onnx(run: Run, path: Path) -> None:
+    """Write ``path``, whole or not at all."""
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError(
+                f'writing ONNX needs {name}, which is not installed: pip install "fxpipe[onnx]" in '
+                "an environment without the pipeline, whose codec holds protobuf at another version"
+            )
+    inputs = example_inputs(run)
+    free = torch.export.Dim
+    shapes: dict[str, Any] = {
+        "codes": {0: free("windows")},
+        "tokens": {0: free("windows"), 1: free("chains")},
+    }
+    if "mel" in inputs:
+        shapes["mel"] = {0: free("windows")}
+    with torch.no_grad(), _plain_attention(), _quiet():
+        program = torch.onnx.export(
+            Whole(run).eval(),
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=list(OUTPUTS),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    card = json.dumps(to_dict(run.card), ensure_ascii=False, allow_nan=False)
+    program.model.metadata_props[METADATA_KEY] = card
+    proto = program.model_proto
+    LocalFolder(path.parent).write(path.name, proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own insides, and of every library that it would also know."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """torch's fused encoder layer is one operator that ONNX does not have."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -1,0 +1,50 @@
+"""Knobs in a guitarist's words: ``drive_db`` 25.5 is "drive" at "25.5 dB". Standard library."""
+
+from __future__ import annotations
+
+from fxtrain.contract import Param, PedalEntry, to_unit
+
+SUFFIXES = ("_db", "_hz", "_ms")
+HIDDEN_UNIT = "cycles"
+"""Where an LFO stands when the clip begins: no pedal has a knob for it."""
+
+
+def knobs(entry: PedalEntry) -> tuple[Param, ...]:
+    """The parameters that a pedal has a knob for."""
+    return tuple(param for param in entry.params if param.unit != HIDDEN_UNIT)
+
+
+def label(param: Param, entry: PedalEntry | None = None) -> str:
+    """The knob's name without its unit, where the pedal has no other of that name."""
+    plain = _plain(param)
+    twins = [other for other in knobs(entry) if _plain(other) == plain] if entry else []
+    return f"{plain} {param.unit}" if len(twins) > 1 else plain
+
+
+def _plain(param: Param) -> str:
+    for suffix in SUFFIXES:
+        if param.name.endswith(suffix):
+            return param.name.removesuffix(suffix).replace("_", " ")
+    return param.name.replace("_", " ")
+
+
+def reading(param: Param, value: float) -> str:
+    """A setting as it would stand beside the knob."""
+    if param.unit == "ratio":
+        return f"{100 * value:.0f} %" if param.high <= 1 else _short(value)
+    if param.unit == "Hz" and value >= 1000:
+        return f"{_short(value / 1000)} kHz"
+    return f"{_short(value)} {param.unit.removesuffix('FS')}"
+
+
+def _short(value: float) -> str:
+    """Three digits at most."""
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    text = f"{value:.{1 if abs(value) >= 10 else 2}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def turn(param: Param, value: float) -> float:
+    """The knob's angle in degrees: seven o'clock is -135, five o'clock 135."""
+    return 270.0 * to_unit(param, value) - 135.0

@@ -77,10 +77,17 @@ def test_zarr_holds_the_same_samples(workspace):
 
 
 def test_evaluate_prints_scores_beside_null_and_ceiling(workspace):
-    done = run("fxtrain", "evaluate", "runs/first", "shards/", cwd=workspace)
+    line = "evaluate runs/first shards/ --rerender 2 --clips 1"
+    done = run("fxtrain", *line.split(), cwd=workspace)
     assert done.code == 0, done.err
-    for word in ("exact", "null", "ceiling"):
+    for word in ("exact", "null", "ceiling", "no effect"):
         assert word in done.out.lower()
+    found = json.loads((workspace / "runs/first/evaluation.json").read_text())
+    assert found["rerender"]["n"] == 2
+    page = (workspace / "runs/first/evaluation.html").read_text()
+    assert page.count("<audio") >= 3  # one clip wet, dry and with the answer put on it
+    assert "data:audio/flac;base64,ZkxhQ" in page
+    assert "Not to be heard" not in page
 
 
 def test_predict_names_pedals_of_a_wav(workspace):

@@ -44,6 +44,7 @@ WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.json"
 EVALUATION_NAME = "evaluation.json"
+PAGE_NAME = "evaluation.html"
 
 
 @dataclass(frozen=True)

@@ -204,15 +204,35 @@ def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
 @click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True
 )
+@click.option(
+    "--rerender", type=click.IntRange(1), metavar="N", help="Put N answers on dry guitar, measure."
+)
+@click.option("--html/--no-html", default=True, help="Write evaluation.html. [html]")
+@click.option(
+    "--clips", type=click.IntRange(0), default=3, metavar="N", help="Worst and best to hear. [3]"
+)
+@click.option(
+    "--renders", type=click.Path(), help="Renders of SHARDS, to play recordings. [beside SHARDS]"
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of intervals.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="The evaluation as JSON on stdout.")
 def evaluate(
-    run: Path, shards: tuple[str, ...], split: str, seed: int, device: str, as_json: bool
+    run: Path,
+    shards: tuple[str, ...],
+    split: str,
+    rerender: int | None,
+    html: bool,
+    clips: int,
+    renders: str | None,
+    seed: int,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Score RUN on SHARDS: every score with its interval, null and ceiling.
 
-    Also written to evaluation.json in RUN.
+    Also written to evaluation.json in RUN, and to evaluation.html: one page with tables, drawings
+    and clips to hear.
     """
     from fxtrain.data import open_shards
 
@@ -221,10 +241,20 @@ def evaluate(
     from fxtrain import evaluate as scoring
     from fxtrain.checkpoint import load_run
     from fxtrain.device import resolve_device
+    from fxtrain.report import write_page
+    from fxtrain.sounds import Sounds
 
     loaded = load_run(run, resolve_device(device))
-    evaluation = scoring.evaluate(loaded, dataset, split, seed=seed)
+    answers = scoring.answer(loaded, dataset, split)
+    sounds = Sounds(dataset, split, renders)
+    evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
     scoring.save_evaluation(loaded, evaluation)
+    if rerender:
+        evaluation = scoring.by_ear(loaded, answers, evaluation, sounds, rerender, seed, log)
+        scoring.save_evaluation(loaded, evaluation)
+    if html:
+        page = write_page(loaded, dataset, answers, evaluation, sounds, n_clips=clips)
+        log(f"page: {page}")
     if as_json:
         click.echo(json.dumps(scoring.evaluation_dict(evaluation), ensure_ascii=False))
     else:

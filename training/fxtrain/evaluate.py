@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ from fxtrain.metrics import (
     scores,
 )
 from fxtrain.reliability import Reliability, reliability
+from fxtrain.rerender import Rerendered, rerender, rerender_lines
+from fxtrain.sounds import Sounds
 from fxtrain.tune import decode_batches
 
 BATCH_SIZE = 64
@@ -39,7 +41,8 @@ class Evaluation:
     """Scores by name; ``null`` answers the true pedals in textbook order, ``constant`` always the
     commonest chain, ``ceiling`` is what a perfect listener can expect. ``reliability``: whether
     confidences come true, of the chain answered, of every pedal's presence, and of every pair's
-    order; its errors also stand among the scores, as ``ece_chain`` and so on."""
+    order; its errors also stand among the scores, as ``ece_chain`` and so on.
+    ``rerender``: how near the answers sound, where that was asked for."""
 
     run: str
     split: str
@@ -52,55 +55,106 @@ class Evaluation:
     pairs: dict[tuple[str, str], tuple[int, int]]
     reliability: dict[str, Reliability]
     n: int
+    rerender: Rerendered | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was on every clip of a split and what was heard, in the order of the split.
+
+    ``heard`` holds each clip's candidates by probability, ``untuned`` the same before their
+    temperature was tuned; ``classes`` which orders sound like the true chain.
+    """
+
+    split: str
+    truth: list[Names]
+    heard: list[tuple[Candidate, ...]]
+    untuned: list[tuple[Candidate, ...]]
+    classes: list[OrderClass]
+
+    @property
+    def predicted(self) -> list[Names]:
+        return [found[0].names for found in self.heard]
 
 
 def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int = 0) -> Evaluation:
     """Decode a split and score it. ``seed`` is the bootstrap's."""
+    return judge(run, dataset, answer(run, dataset, split), seed=seed)
+
+
+def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
+    """Decode a split."""
     card, index = run.card, dataset.index
     check_data(card, index, dataset.folder.uri)
     loader = make_loader(
         dataset, split, batch_size=BATCH_SIZE, seed=0, shuffle=False, device=run.device
     )
     found, ids = decode_batches(run.model, loader, card.rules, card.decode)
-    names = card.vocabulary.names
-    commutes = index.commuting_pairs
+    names, commutes = card.vocabulary.names, index.commuting_pairs
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]
     heard, untuned = (
         [candidates(h, card.vocabulary, commutes, temperature) for h in found]
         for temperature in (card.decode.temperature, 1.0)
     )
-    predicted = [answers[0].names for answers in heard]
     with_classes = index.recipe.get("spec", {}).get("classes", False)
     classes = classes_of(truth, commutes, dataset.load(split).records if with_classes else None)
+    return Answers(split, truth, heard, untuned, classes)
 
-    def score(answers: list[Names], n_resamples: int) -> dict[str, Score]:
+
+def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
+    """Score what was heard."""
+    names, truth, predicted = run.card.vocabulary.names, answers.truth, answers.predicted
+
+    def score(said: list[Names], n_resamples: int) -> dict[str, Score]:
         rng = np.random.default_rng(seed)
         return scores(
-            truth, answers, pedals=names, classes=classes, rng=rng, n_resamples=n_resamples
+            *(truth, said),
+            pedals=names,
+            classes=answers.classes,
+            rng=rng,
+            n_resamples=n_resamples,
         )
 
     calibration = {
         kind: reliability(*after, before[0], rng=np.random.default_rng(seed))
         for (kind, after), before in zip(
-            confidences(heard, classes, names).items(),
-            confidences(untuned, classes, names).values(),
+            confidences(answers.heard, answers.classes, names).items(),
+            confidences(answers.untuned, answers.classes, names).values(),
             strict=True,
         )
     }
     errors = {f"ece_{kind}": Score(r.ece, r.low, r.high, r.n) for kind, r in calibration.items()}
     return Evaluation(
         run=str(run.path),
-        split=split,
-        data_identity=index.identity,
+        split=answers.split,
+        data_identity=dataset.index.identity,
         scores=score(predicted, 1000) | errors,
         null={name: s.value for name, s in score(fixed_order(truth, names), 1).items()},
         constant={name: s.value for name, s in score(constant_chain(truth), 1).items()},
-        ceiling=ceilings(classes),
-        pedals=by_pedal(truth, predicted, names),
-        pairs=by_pair(classes, predicted),
+        ceiling=ceilings(answers.classes),
+        pedals=by_pedal(truth, predicted, names, rng=np.random.default_rng(seed)),
+        pairs=by_pair(answers.classes, predicted),
         reliability=calibration,
         n=len(truth),
     )
+
+
+def by_ear(
+    run: Run,
+    answers: Answers,
+    evaluation: Evaluation,
+    sounds: Sounds,
+    n_clips: int,
+    seed: int,
+    say: Callable[[str], None],
+) -> Evaluation:
+    """The evaluation with ``n_clips`` answers put on dry guitar and measured."""
+    found = rerender(
+        *(answers.truth, answers.predicted, sounds, run.card.vocabulary, n_clips),
+        seed=seed,
+        say=say,
+    )
+    return dataclasses.replace(evaluation, rerender=found)
 
 
 def confidences(
@@ -199,6 +253,8 @@ def table(evaluation: Evaluation) -> Iterator[str]:
             f"{_range(evaluation.scores[f'ece_{kind}']):<14} {kept.n:>6} "
             f"{_number(kept.ece_untuned):>7}"
         )
+    if evaluation.rerender is not None:
+        yield from rerender_lines(evaluation.rerender)
     yield ""
     yield "null: the right pedals in textbook order. const: the commonest chain, always."
     yield "ceiling: a perfect listener, who must guess between orders that sound alike."

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from fxtrain.checkpoint import ModelCard
 from fxtrain.config import TrainConfig
+from fxtrain.confusions import confusion
 from fxtrain.contract import PAD, FxError, from_dict, to_dict
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
-from fxtrain.metrics import confusion
 from fxtrain.models import Translator
 from fxtrain.objective import (
     Losses,

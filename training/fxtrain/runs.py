@@ -1,7 +1,8 @@
 """Run directories: where new ones go, what they hold, which can be resumed. No lightning.
 
 A run holds config.json (written first), model.safetensors and model.json (last), metrics.json,
-evaluation.json, tensorboard/ and checkpoints/ (the best weights; the last epoch to resume from).
+evaluation.json, evaluation.html, tensorboard/ and checkpoints/ (the best weights; the last epoch to
+resume from).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fxtrain.checkpoint import (
     CONFIG_NAME,
     EVALUATION_NAME,
     METRICS_NAME,
+    PAGE_NAME,
     WEIGHTS_NAME,
     ModelCard,
     check_data,
@@ -34,6 +36,7 @@ OWN_NAMES = (
     WEIGHTS_NAME,
     METRICS_NAME,
     EVALUATION_NAME,
+    PAGE_NAME,
     "tensorboard",
     "checkpoints",
 )

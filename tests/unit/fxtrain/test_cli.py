@@ -143,11 +143,26 @@ def test_fit_prints_the_run_on_stdout_and_the_log_on_stderr(
 def test_evaluate_prints_a_table_or_json(
     place: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("evaluate", trained, place / "shards") == 0
+    assert call("evaluate", trained, place / "shards", "--no-html") == 0
     assert "ceiling" in capsys.readouterr().out
+    assert not (trained / "evaluation.html").exists()
     assert call("evaluate", trained, place / "shards", "--split", "valid", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["split"] == "valid"
+    streams = capsys.readouterr()
+    assert json.loads(streams.out)["split"] == "valid"
+    assert only_line(streams.err) == f"page: {trained / 'evaluation.html'}"
     assert (trained / "evaluation.json").is_file()
+    page = (trained / "evaluation.html").read_text()
+    assert "Not to be heard here" in page  # nothing says how these clips were rendered
+    assert "<polyline" in page
+
+
+def test_what_cannot_be_rerendered_leaves_the_evaluation(
+    place: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "evaluation.json").unlink(missing_ok=True)
+    assert call("evaluate", trained, place / "shards", "--rerender", "2") == 1
+    assert "says nothing of how their clips were rendered" in only_line(capsys.readouterr().err)
+    assert json.loads((trained / "evaluation.json").read_text())["n"] == 16
 
 
 class Ears:

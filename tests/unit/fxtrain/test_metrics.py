@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fxtrain.confusions import confusion, confusion_by_position, pair_orders
 from fxtrain.contract import (
     OrderClass,
     class_size,
@@ -25,7 +26,6 @@ from fxtrain.metrics import (
     by_pedal,
     ceilings,
     classes_of,
-    confusion,
     constant_chain,
     fixed_order,
     interval,
@@ -274,10 +274,15 @@ def test_ceiling_is_what_a_perfect_listener_gets_on_average() -> None:
 
 
 def test_by_pedal_and_by_pair() -> None:
-    pedals = by_pedal(TRUTH, SAID, (*PEDALS, "wah"))
+    pedals = by_pedal(TRUTH, SAID, (*PEDALS, "wah"), rng=np.random.default_rng(0))
     assert (pedals["drive"].precision, pedals["drive"].recall) == (1.0, 2 / 3)
     assert pedals["drive"].n == 3
     assert math.isnan(pedals["wah"].f1)
+    assert math.isnan(pedals["wah"].f1_always)
+    drive = pedals["drive"]
+    assert drive.f1 == pytest.approx(0.8)
+    assert drive.f1_low <= drive.f1 <= drive.f1_high
+    assert drive.f1_always == pytest.approx(2 * 3 / (3 + 4))  # named on all four clips
     assert by_pair(classes_of(TRUTH, COMMUTES), SAID) == {
         ("chorus", "reverb"): (1, 1),
         ("delay", "drive"): (0, 1),
@@ -289,3 +294,24 @@ def test_confusion_counts_positions() -> None:
     assert counts[0, 0] == 1  # drive heard as drive
     assert counts[2, 4] == 1  # delay heard as nothing
     assert counts.sum() == 2
+
+
+def test_confusion_by_position_adds_up() -> None:
+    counts = confusion_by_position(TRUTH, SAID, PEDALS)
+    assert counts.shape == (3, 5, 5)
+    assert (counts.sum(0) == confusion(TRUTH, SAID, PEDALS)).all()
+    assert counts[0, 0, 2] == 1  # the second clip begins with drive, heard as delay
+    assert counts[2].sum() == 1  # only one chain has a third pedal
+    assert confusion_by_position([()], [()], PEDALS).shape == (0, 5, 5)
+
+
+def test_pair_orders_stand_beside_what_a_perfect_listener_gets() -> None:
+    found = pair_orders(classes_of(TRUTH, COMMUTES), SAID, PEDALS)
+    drive, delay, reverb, chorus = (PEDALS.index(p) for p in ("drive", "delay", "reverb", "chorus"))
+    assert (found.right[drive, delay], found.n[drive, delay]) == (0, 1)
+    assert found.ceiling[drive, delay] == 1.0
+    assert (found.right[delay, reverb], found.n[delay, reverb]) == (0, 1)
+    assert found.ceiling[delay, reverb] == 0.5  # they commute: a coin
+    assert (found.n[drive, reverb], found.n_true[drive, reverb]) == (0, 1)  # drive was missed
+    assert (found.right[chorus, reverb], found.n[chorus, reverb]) == (1, 1)
+    assert math.isnan(found.ceiling[reverb, drive])

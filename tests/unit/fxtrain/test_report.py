@@ -1,0 +1,350 @@
+"""The page of an evaluation: it needs nothing else, says the right numbers and escapes names."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from fixtures.frontends import ToyFrontend
+from fixtures.shards import make_shards
+from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
+from fxtrain.config import ModelConfig
+from fxtrain.confusions import confusion
+from fxtrain.contract import MissingExtraError, OrderClass
+from fxtrain.data import ShardDataset, open_shards
+from fxtrain.decode import Candidate
+from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, evaluation_dict, judge
+from fxtrain.metrics import HEADLINES
+from fxtrain.models import resolve_model
+from fxtrain.report import page
+from fxtrain.report.clips import data_uri, pick
+from fxtrain.report.curves import read_curves
+from fxtrain.report.drawing import line_chart, number, strip
+from fxtrain.sounds import Sounds
+
+EVIL = "<script>alert('fuzz')</script>"
+SECTIONS = (
+    *("scores", "length", "pedal", "confusion", "order", "reliability", "rerender", "clips"),
+    *("curves", "about"),
+)
+
+
+class Read(HTMLParser):
+    """What a browser would read: attributes that load, tables by caption, text, element ids."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = ""
+        self._rows: list[list[str]] = []
+        self._caption: str | None = None
+        self._in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.loads += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "poster", "action", "data", "xlink:href")
+        ]
+        assert not any(name.startswith("on") for name in given), f"a handler on <{tag}>"
+        if tag == "table":
+            self._rows, self._caption = [], ""
+        elif tag == "tr":
+            self._rows.append([])
+        elif tag in ("td", "th") and self._rows:
+            self._rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "caption" and self._caption is not None:
+            self.tables[self._caption.strip()] = self._rows
+            self._caption = None
+        elif tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._caption is not None:
+            self._caption += data
+        elif self._in_cell:
+            self._rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    path = tmp_path_factory.mktemp("report") / "shards"
+    make_shards(path, n_train=8, n_valid=4, n_test=40, pedals=("drive", EVIL, "delay", "reverb"))
+    return open_shards(path)
+
+
+@pytest.fixture(scope="module")
+def run(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    path = tmp_path_factory.mktemp("runs") / "a<i>run"
+    config = resolve_model(
+        ModelConfig(kind="gru", d_model=32, n_heads=2), n_codebooks=4, has_mel=False
+    )
+    torch.manual_seed(0)
+    card = card_of(dataset.index, config, {})
+    save_model(path, card, new_model(card, torch.randn(4, 64, 8)))
+    return load_run(path)
+
+
+@pytest.fixture(scope="module")
+def answers(run: Run, dataset: ShardDataset) -> Answers:
+    return answer(run, dataset)
+
+
+def sounds_of(dataset: ShardDataset, frontend: object = None) -> Sounds:
+    sounds = Sounds(dataset, "test")
+    sounds.__dict__["frontend"] = frontend or ToyFrontend()
+    return sounds
+
+
+@pytest.fixture(scope="module")
+def evaluation(run: Run, dataset: ShardDataset, answers: Answers) -> Evaluation:
+    found = judge(run, dataset, answers)
+    return by_ear(run, answers, found, sounds_of(dataset), 12, 0, lambda text: None)
+
+
+@pytest.fixture(scope="module")
+def text(run: Run, dataset: ShardDataset, answers: Answers, evaluation: Evaluation) -> str:
+    return page(run, dataset, answers, evaluation, sounds_of(dataset))
+
+
+@pytest.fixture(scope="module")
+def read(text: str) -> Read:
+    return Read(text)
+
+
+def test_the_page_needs_nothing_else(text: str, read: Read) -> None:
+    assert read.loads
+    assert all(value.startswith(("#", "data:")) for value in read.loads)
+    for word in ("http:", "https:", "@import", "url(", "<iframe", "<object", "<embed", "<base"):
+        assert word not in text, word
+    assert "default-src 'none'" in text  # and a browser is told to load nothing
+    assert {value[1:] for value in read.loads if value.startswith("#")} <= set(read.ids)
+
+
+def test_every_section_is_there(read: Read) -> None:
+    assert [name for name in read.ids if name in SECTIONS] == list(SECTIONS)
+    assert len(read.ids) == len(set(read.ids))
+
+
+def test_scores_stand_beside_interval_null_and_ceiling(read: Read, evaluation: Evaluation) -> None:
+    rows = {row[0]: row for row in read.tables["All scores"][1:]}
+    assert set(rows) == set(HEADLINES)
+    for name in HEADLINES:
+        score, row = evaluation.scores[name], rows[name]
+        assert row[1] == f"{number(score.value)} {number(score.low)} to {number(score.high)}"
+        ceiling = evaluation.ceiling.get(name, math.nan)
+        beside = (evaluation.null[name], ceiling, evaluation.constant[name])
+        assert row[3:6] == [number(value) for value in beside]
+        assert row[6] == str(score.n)
+
+
+def test_scores_by_length_and_pedal(
+    read: Read, evaluation: Evaluation, run: Run, answers: Answers
+) -> None:
+    lengths = sorted({len(names) for names in answers.truth})
+    for title, kind in (
+        ("Right up to orders that sound alike", "exact_class"),
+        ("Exactly as it was played", "exact"),
+    ):
+        rows = read.tables[title][1:]
+        assert [row[0] for row in rows] == [str(n) for n in lengths]
+        for length, row in zip(lengths, rows, strict=True):
+            name = f"{kind}@{length}"
+            score = evaluation.scores[name]
+            assert row[1].startswith(number(score.value))
+            assert row[3:] == [
+                number(evaluation.null[name]), number(evaluation.ceiling[name]), str(score.n),
+            ]  # fmt: skip
+    rows = read.tables["Detection of each pedal"][1:]
+    assert [row[0] for row in rows] == list(run.card.vocabulary.names)
+    for row in rows:
+        found = evaluation.pedals[row[0]]
+        assert row[1].startswith(number(found.f1))
+        assert row[3] == number(found.f1_always)
+        assert row[-1] == str(found.n)
+
+
+def test_confusion_and_orders_hold_the_right_shares(
+    read: Read, run: Run, answers: Answers, dataset: ShardDataset
+) -> None:
+    names = (*run.card.vocabulary.names, "none")
+    counts = confusion(answers.truth, answers.predicted, run.card.vocabulary.names)
+    shown = read.tables["True pedal against the one heard, all positions"]
+    assert shown[0][1:] == list(names)
+    for row, true, counted in zip(shown[1:], names, counts, strict=True):
+        assert row[0] == true
+        shares = counted / max(counted.sum(), 1)
+        assert row[1:] == [
+            str(round(100 * s)) if n else "" for s, n in zip(shares, counted, strict=True)
+        ]
+    assert "True pedal against the one heard, position 3" in read.tables
+    ceiling = read.tables["Ceiling, per cent"]
+    delay, reverb, drive = (names.index(name) for name in ("delay", "reverb", "drive"))
+    assert ceiling[1 + delay][1 + reverb] == "50"  # they commute: a coin
+    assert ceiling[1 + drive][1 + delay] == "100"
+    heard = read.tables["Order heard, per cent"]
+    both = [
+        (y.index("drive") < y.index("delay"), p.index("drive") < p.index("delay"))
+        for y, p in zip(answers.truth, answers.predicted, strict=True)
+        if {"drive", "delay"} <= set(y) & set(p)
+    ]
+    right = [said for true, said in both if true]
+    expected = str(round(100 * sum(right) / len(right))) if right else ""
+    assert heard[1 + drive][1 + delay] == expected
+
+
+def test_confidence_and_nearness_are_on_it(read: Read, evaluation: Evaluation) -> None:
+    for kept in evaluation.reliability.values():
+        assert f"ECE {number(kept.ece)}" in read.text
+    assert evaluation.rerender is not None
+    table = read.tables["On another dry clip (12 clips)"]
+    row = next(r for r in evaluation.rerender.rows if (r.dry, r.ordered) == ("other", False))
+    score = row.scores["si_sdr_db"]
+    assert table[1][1] == f"{number(score.value, 2)}{number(score.low, 2)} to " + number(
+        score.high, 2
+    )
+    rows = evaluation_dict(evaluation)["rerender"]["rows"]
+    assert rows[0]["scores"]["si_sdr_db"]["value"] is not None
+
+
+def test_names_are_escaped(text: str, read: Read) -> None:
+    assert read.tags.count("script") == 1  # our own
+    assert "<i>run" not in text
+    assert "a&lt;i&gt;run" in text
+    assert EVIL in read.text
+    assert EVIL not in text
+
+
+def test_clips_can_be_heard(text: str, answers: Answers, dataset: ShardDataset) -> None:
+    worst, best = pick(answers, 3)
+    uris = re.findall(r'src="(data:audio/flac;base64,[^"]*)"', text)
+    assert len(uris) == 3 * len(worst + best)
+    sounds = sounds_of(dataset)
+    wet = sounds.remake(worst[0]).wet
+    assert uris[0] == data_uri(sounds.frontend.flac(wet, 1))
+    assert base64.b64decode(uris[0].partition(",")[2])[:4] == b"fLaC"
+
+
+def test_without_the_pipeline_the_page_says_so(
+    run: Run,
+    dataset: ShardDataset,
+    answers: Answers,
+    evaluation: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(hearing: object) -> None:
+        raise MissingExtraError('not installed: pip install "fxpipe[pipeline]"')
+
+    monkeypatch.setattr("fxtrain.sounds.open_frontend", missing)
+    plain = dataclasses.replace(evaluation, rerender=None)
+    found = page(run, dataset, answers, plain, Sounds(dataset, "test"))
+    read = Read(found)
+    assert "audio" not in read.tags
+    assert 'Not to be heard here: not installed: pip install "fxpipe[pipeline]"' in read.text
+    assert "rerender" not in read.ids
+    assert "no TensorBoard log" in read.text
+    none = page(run, dataset, answers, plain, Sounds(dataset, "test"), n_clips=0)
+    assert "Not to be heard" not in none
+
+
+def test_a_source_that_is_gone_is_said(
+    run: Run, dataset: ShardDataset, answers: Answers, evaluation: Evaluation
+) -> None:
+    sounds = Sounds(dataset, "test", "nowhere")
+    sounds.__dict__["frontend"] = ToyFrontend()
+    found = page(run, dataset, answers, evaluation, sounds)
+    assert "Not to be heard here: its recordings are &lt;gone&gt;" in found
+
+
+def test_the_same_evaluation_gives_the_same_page(
+    run: Run, dataset: ShardDataset, answers: Answers, evaluation: Evaluation, text: str
+) -> None:
+    assert page(run, dataset, answers, evaluation, sounds_of(dataset)) == text
+
+
+def test_worst_and_best_are_what_they_are_called() -> None:
+    def heard(names: tuple[str, ...], p: float) -> tuple[Candidate, ...]:
+        return (Candidate(names, p, (names,)),)
+
+    truth = [("a",), ("a", "b"), ("a", "b"), ("a", "b", "c"), ("a",)]
+    said = [("a",), ("b", "a"), ("a", "b"), ("d",), ("b",)]
+    sure = [0.9, 0.8, 0.3, 0.2, 0.99]
+    found = [heard(*each) for each in zip(said, sure, strict=True)]
+    alike = [OrderClass(names) for names in truth]
+    alike[1] = OrderClass(truth[1], frozenset({frozenset(("a", "b"))}))
+    answers = Answers("test", truth, found, found, alike)
+    worst, best = pick(answers, 3)
+    assert worst == [3, 4]  # three edits, then one, however sure
+    assert best == [1, 2, 0]  # two pedals before one, the surer first; a swap nobody hears is right
+    assert pick(answers, 1) == ([3], [1])
+
+
+def test_curves_are_read_from_the_log(tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    assert read_curves(tmp_path) is None
+    writer = SummaryWriter(str(tmp_path / "tensorboard"))
+    for epoch in range(3):
+        writer.add_scalar("epoch", epoch, 10 * epoch + 9)
+        writer.add_scalar("valid/loss", 3.0 - epoch, 10 * epoch + 9)
+        writer.add_scalar("train/loss", 3.5 - epoch, 10 * epoch + 9)
+        writer.add_scalar("valid/set", 0.25 * epoch, 10 * epoch + 9)
+    writer.close()
+    (tmp_path / "metrics.json").write_text('{"best_epoch": 2}')
+    found = read_curves(tmp_path)
+    assert found is not None
+    assert found.best_epoch == 2
+    training, validation = found.losses
+    assert validation.epochs == (1.0, 2.0, 3.0)
+    assert validation.values == (3.0, 2.0, 1.0)
+    assert training.values == (3.5, 2.5, 1.5)
+    (scores,) = found.scores
+    assert scores.values == (0.0, 0.25, 0.5)
+    drawn = line_chart(found.losses, "Loss", from_zero=False, best_epoch=2)
+    assert drawn.count("<polyline") == 2
+    assert drawn.count('class="best"') == 1
+    (tmp_path / "metrics.json").write_text("{half")
+    again = read_curves(tmp_path)
+    assert again is not None
+    assert again.best_epoch is None
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0], [math.nan, 1.0], [-3e-7, 4e-7], [1e6, 0.0]])
+def test_any_curve_can_be_drawn(values: list[float]) -> None:
+    from fxtrain.report.curves import Curve
+
+    curve = Curve("x", tuple(range(1, 1 + len(values))), tuple(values))
+    drawn = line_chart([curve], "x", from_zero=False)
+    assert "nan" not in drawn
+    for at in re.findall(r'points="([^"]*)"', drawn)[0].split():
+        x, y = map(float, at.split(","))
+        assert 0 <= x <= 500
+        assert 0 <= y <= 300
+
+
+def test_strips_stay_in_their_box() -> None:
+    drawn = strip(0.5, 0.4, 0.6, 0.0, 1.0)
+    assert 'aria-label="0.500, null 0.000, ceiling 1.000"' in drawn
+    assert strip(math.nan, 0.0, 1.0) == ""
+    assert "ceiling" not in strip(0.5, math.nan, math.nan).partition(">")[2]
+    xs = [float(x) for x in re.findall(r'c?x="([\d.]+)"', strip(2.0, -1.0, 3.0, 0.5, 1.0))]
+    assert all(0 <= x <= 180 for x in xs)
+    assert number(-0.5, 2) == "−0.50"

@@ -1,0 +1,196 @@
+"""Chains put on dry guitar: which are played, and what is measured against what."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from fixtures.frontends import ToyFrontend
+from fixtures.shards import make_shards
+from fxtrain.contract import (
+    Chain,
+    FxError,
+    MissingExtraError,
+    Names,
+    Pedal,
+    Vocabulary,
+    open_folder,
+    read_index,
+)
+from fxtrain.data import open_shards
+from fxtrain.rerender import (
+    CONDITIONS,
+    DRIES,
+    MEASURES,
+    N_ORDERS,
+    Rerendered,
+    _other_orders,
+    middle,
+    rerender,
+    rerender_lines,
+    with_knobs_of,
+)
+from fxtrain.sounds import Sounds
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rerender") / "shards"
+    make_shards(path, n_train=4, n_valid=2, n_test=40)
+    return path
+
+
+@pytest.fixture
+def vocabulary(shards: Path) -> Vocabulary:
+    return read_index(open_folder(shards)).vocabulary
+
+
+def truth_of(shards: Path) -> list[Names]:
+    records = open_shards(shards).load("test").records
+    return [tuple(p["name"] for p in record["chain"]) for record in records]
+
+
+def measure(
+    shards: Path, said: list[Names], n: int = 40, frontend: ToyFrontend | None = None
+) -> tuple[Rerendered, dict[tuple[str, str, bool], float]]:
+    """(result, mean distance by condition, dry and group)."""
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = frontend or ToyFrontend()
+    vocabulary = read_index(open_folder(shards)).vocabulary
+    found = rerender(truth_of(shards), said, sounds, vocabulary, n)
+    return found, {
+        (row.condition, row.dry, row.ordered): row.scores["mr_stft"].value for row in found.rows
+    }
+
+
+def test_a_right_answer_with_true_knobs_is_the_truth(shards: Path) -> None:
+    found, far = measure(shards, truth_of(shards))
+    assert (found.n, found.skipped) == (40, 0)
+    assert found.n_ordered == sum(len(y) > 1 for y in truth_of(shards))
+    for dry in DRIES:
+        assert far["predicted_true_knobs", dry, False] == 0.0
+        assert far["predicted", dry, False] == far["right_middle", dry, False] > 0
+        assert far["nothing", dry, False] > 0
+        assert far["worst_order", dry, True] > far["predicted_true_knobs", dry, True] == 0.0
+        assert ("worst_order", dry, False) not in far  # one pedal has no other order
+    assert {row.condition for row in found.rows} == set(CONDITIONS)
+    for row in found.rows:
+        assert set(row.scores) == set(MEASURES)
+        assert all(s.low <= s.value <= s.high and s.n == row.n for s in row.scores.values())
+
+
+def test_an_answer_of_no_pedals_is_no_effect(shards: Path) -> None:
+    _, far = measure(shards, [()] * 40, n=20)
+    for dry in DRIES:
+        assert far["predicted", dry, False] == far["nothing", dry, False]
+        assert far["predicted_true_knobs", dry, False] == far["nothing", dry, False]
+
+
+def test_the_worst_order_is_the_furthest_of_all(shards: Path) -> None:
+    frontend = ToyFrontend()
+    _, far = measure(shards, truth_of(shards), frontend=frontend)
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = frontend
+    worst = []
+    for position, names in enumerate(truth_of(shards)):
+        if len(names) < 2:
+            continue
+        clip = sounds.remake(position)
+        true = frontend.render(clip.dry, 1, clip.chain)[clip.n_run_in :]
+        worst.append(
+            max(
+                frontend.distance_db(
+                    true, frontend.render(clip.dry, 1, Chain(order))[clip.n_run_in :], 1
+                )
+                for order in itertools.permutations(clip.chain.pedals)
+            )
+        )
+    assert far["worst_order", "true", True] == pytest.approx(sum(worst) / len(worst), rel=1e-5)
+
+
+def test_clips_too_quiet_to_measure_are_left_out_and_counted(shards: Path) -> None:
+    found, _ = measure(shards, truth_of(shards), frontend=ToyFrontend(silent=frozenset({1, 5})))
+    assert (found.n, found.skipped) == (38, 2)
+    with pytest.raises(FxError, match="quieter than"):
+        measure(shards, truth_of(shards), frontend=ToyFrontend(silent=frozenset(range(40))))
+
+
+def test_the_same_seed_measures_the_same(shards: Path) -> None:
+    one, _ = measure(shards, truth_of(shards), n=10)
+    other, _ = measure(shards, truth_of(shards), n=10)
+    assert one == other
+    assert one.n == 10
+
+
+def test_knobs_stand_in_the_middle_or_where_they_truly_are(vocabulary: Vocabulary) -> None:
+    names = vocabulary.names
+    chain = middle(names, vocabulary)
+    assert chain.names == names
+    assert chain.pedals[1].settings == {"mix": 0.5, "rate_hz": 1.0}  # 0.1 to 10 Hz, by ratio
+    true = Chain((Pedal(names[1], {"mix": 0.9, "rate_hz": 7.0}),))
+    mixed = with_knobs_of((names[0], names[1], names[1]), true, vocabulary)
+    assert mixed.pedals[1] == true.pedals[0]
+    assert mixed.pedals[2] == middle((names[1],), vocabulary).pedals[0]
+    assert mixed.pedals[0] == middle((names[0],), vocabulary).pedals[0]
+
+
+def test_orders_of_a_long_chain_are_drawn() -> None:
+    import numpy as np
+
+    chain = Chain(tuple(Pedal(name, {}) for name in "abcdef"))
+    orders = _other_orders(chain, np.random.default_rng(0))
+    assert 1 < len(orders) <= N_ORDERS
+    assert chain not in orders
+    assert Chain(chain.pedals[::-1]) in orders
+    assert all(sorted(order.names) == list("abcdef") for order in orders)
+    assert len(_other_orders(Chain(chain.pedals[:3]), np.random.default_rng(0))) == 5
+    assert _other_orders(Chain(chain.pedals[:1]), np.random.default_rng(0)) == []
+
+
+def test_lines_say_what_was_put_on_what(shards: Path) -> None:
+    found, _ = measure(shards, truth_of(shards))
+    text = "\n".join(rerender_lines(found))
+    for words in (*CONDITIONS.values(), "another dry clip, 40 clips", "of two or more pedals"):
+        assert words in text
+    assert "0.00 (0.00–0.00)" in text
+
+
+def test_renders_beside_the_shards_are_tried_first(shards: Path) -> None:
+    asked: list[str | None] = []
+
+    class Asked(ToyFrontend):
+        def remake(self, record, recipe, renders=None):  # type: ignore[no-untyped-def]
+            asked.append(renders)
+            if renders is not None:
+                raise FxError("other renders")
+            return super().remake(record, recipe)
+
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = Asked()
+    sounds.remake(0)
+    assert asked == [None]
+    (shards.parent / "renders").mkdir()
+    (shards.parent / "renders" / "index.json").write_text("{}")
+    sounds.remake(0)
+    assert asked[1:] == [str(shards.parent / "renders"), None]
+    chosen = Sounds(open_shards(shards), "test", "nowhere")
+    chosen.__dict__["frontend"] = Asked()
+    with pytest.raises(FxError, match="other renders"):
+        chosen.remake(0)
+    assert asked[3:] == ["nowhere"]
+
+
+def test_without_the_pipeline_it_says_which_extra(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(hearing: object) -> None:
+        raise MissingExtraError('pip install "fxpipe[pipeline]"')
+
+    monkeypatch.setattr("fxtrain.sounds.open_frontend", missing)
+    sounds = Sounds(open_shards(shards), "test")
+    with pytest.raises(MissingExtraError, match="pipeline"):
+        sounds.remake(0)
+    assert json.dumps(sounds.record(0))  # records need no ears

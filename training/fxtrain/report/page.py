@@ -1,0 +1,242 @@
+"""The page itself: what stands in it, filled into page.html. All text is escaped by the template.
+
+The same evaluation gives the same bytes: no date, no path but the run's own name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from fxtrain.checkpoint import PAGE_NAME, Run
+from fxtrain.confusions import confusion_by_position, pair_orders
+from fxtrain.contract import LocalFolder, arrow
+from fxtrain.data import ShardDataset
+from fxtrain.evaluate import Answers, Evaluation
+from fxtrain.metrics import HEADLINES, Score
+from fxtrain.report import drawing
+from fxtrain.report.clips import cards, pick
+from fxtrain.report.curves import read_curves
+from fxtrain.rerender import CONDITIONS, DRIES, MEASURES, Rerendered
+from fxtrain.sounds import Sounds
+
+TILES = {
+    "exact_class": "whole chain right, up to orders that sound alike",
+    "set": "all pedals right, in any order",
+    "pairwise": "pairs of pedals in the right order, where it can be heard",
+    "f1_micro": "pedals found (micro F1)",
+}
+KINDS = {
+    "chain": "The first answer is right",
+    "presence": "A pedal is on the clip",
+    "pair": "Two pedals stand in the order said",
+}
+NOT_SHARES = ("levenshtein", "spearman")
+"""Scores that no strip from 0 to 1 can show."""
+
+N_CLIPS = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One square of a heat map: ``share`` decides its colour, ``text`` stands in it."""
+
+    share: float
+    text: str
+    title: str
+    mark: str = ""
+
+    @property
+    def percent(self) -> int:
+        return 0 if math.isnan(self.share) else round(100 * self.share)
+
+
+@dataclass(frozen=True)
+class Grid:
+    name: str
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def write_page(
+    run: Run,
+    dataset: ShardDataset,
+    answers: Answers,
+    evaluation: Evaluation,
+    sounds: Sounds,
+    *,
+    n_clips: int = N_CLIPS,
+) -> Path:
+    """``evaluation.html`` in the run directory; its path."""
+    text = page(run, dataset, answers, evaluation, sounds, n_clips=n_clips)
+    LocalFolder(run.path).write(PAGE_NAME, text.encode("utf-8", "backslashreplace"))
+    return run.path / PAGE_NAME
+
+
+def page(
+    run: Run,
+    dataset: ShardDataset,
+    answers: Answers,
+    evaluation: Evaluation,
+    sounds: Sounds,
+    *,
+    n_clips: int = N_CLIPS,
+) -> str:
+    """The whole page as text; ``n_clips`` of the worst and as many of the best can be heard."""
+    vocabulary, index = run.card.vocabulary, dataset.index
+    pedals = vocabulary.names
+    worst, best = pick(answers, n_clips)
+    return str(
+        template().render(
+            css=asset("page.css"),
+            js=asset("page.js"),
+            run=run.path.resolve().name,
+            evaluation=evaluation,
+            card=run.card,
+            index=index,
+            tiles=[(TILES[name], scored(evaluation, name)) for name in TILES],
+            all_scores=[scored(evaluation, name) for name in HEADLINES],
+            lengths=[
+                (title, list(_by_length(evaluation, name)))
+                for title, name in (
+                    ("Right up to orders that sound alike", "exact_class"),
+                    ("Exactly as it was played", "exact"),
+                )
+            ],
+            pedals=evaluation.pedals,
+            confusions=confusion_grids(answers, pedals),
+            orders=order_grids(answers, pedals, index.commuting_pairs),
+            kinds=KINDS,
+            curves=read_curves(run.path),
+            rerendered=rerender_groups(evaluation.rerender),
+            clips=[
+                ("The worst", cards(worst, answers, sounds, vocabulary)),
+                ("The best", cards(best, answers, sounds, vocabulary)),
+            ],
+        )
+    )
+
+
+def template() -> jinja2.Template:
+    """page.html; an unknown name in it is an error, every value is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": drawing.number, "arrow": arrow}
+    environment.globals |= {"draw": drawing}
+    return environment.from_string(str(asset("page.html")))
+
+
+@cache
+def asset(name: str) -> Markup:
+    """A file of this package, our own and safe to stand in the page as it is."""
+    return Markup((files("fxtrain.report") / name).read_text(encoding="utf-8"))
+
+
+def scored(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    """One score with what stands beside it."""
+    score = evaluation.scores[name]
+    null, ceiling = evaluation.null[name], evaluation.ceiling.get(name, math.nan)
+    shares = () if name in NOT_SHARES else (score.value, score.low, score.high, null, ceiling)
+    return {
+        "name": name,
+        "score": score,
+        "null": null,
+        "constant": evaluation.constant[name],
+        "ceiling": ceiling,
+        "strip": drawing.strip(*shares) if shares else "",
+    }
+
+
+def _by_length(evaluation: Evaluation, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key in evaluation.null:
+        kind, _, length = key.partition("@")
+        if kind == name and length:
+            yield length, scored(evaluation, key)
+
+
+def confusion_grids(answers: Answers, pedals: Sequence[str]) -> list[Grid]:
+    """Shares of a row, by position and over all of them; a row or column "none" has no pedal."""
+    counts = confusion_by_position(answers.truth, answers.predicted, pedals)
+    names = [*pedals, "none"]
+    named = {"all positions": counts.sum(0)}
+    named |= {f"position {i}": table for i, table in enumerate(counts, start=1)}
+    return [
+        Grid(
+            name,
+            tuple(
+                (row_name, tuple(_confused(row, row_name, names)))
+                for row_name, row in zip(names, table, strict=True)
+            ),
+        )
+        for name, table in named.items()
+    ]
+
+
+def _confused(row: np.ndarray, true: str, names: Sequence[str]) -> Iterator[Cell]:
+    total = int(row.sum())
+    for said, n in zip(names, row.tolist(), strict=True):
+        share = n / total if total else math.nan
+        text = str(round(100 * share)) if n else ""
+        yield Cell(share, text, f"{true} heard as {said}: {n} of {total}", "same" * (true == said))
+
+
+def order_grids(answers: Answers, pedals: Sequence[str], commutes: Any) -> list[Grid]:
+    """(heard, ceiling): rows stand before columns in the truth; a mark where the pair commutes."""
+    found = pair_orders(answers.classes, answers.predicted, pedals)
+    heard, ceiling = [], []
+    for i, a in enumerate(pedals):
+        rows: tuple[list[Cell], list[Cell]] = ([], [])
+        for j, b in enumerate(pedals):
+            n, right = int(found.n[i, j]), int(found.right[i, j])
+            share = right / n if n else math.nan
+            best, n_true = float(found.ceiling[i, j]), int(found.n_true[i, j])
+            mark = "free" if frozenset((a, b)) in commutes and a != b else ""
+            before = f"{a} before {b}: "
+            rows[0].append(
+                Cell(share, _percent(share), f"{before}heard so on {right} of {n} clips", mark)
+            )
+            rows[1].append(
+                Cell(best, _percent(best), f"{before}at best {number(best)} of {n_true}", mark)
+            )
+        heard.append((a, tuple(rows[0])))
+        ceiling.append((a, tuple(rows[1])))
+    return [Grid("heard", tuple(heard)), Grid("ceiling", tuple(ceiling))]
+
+
+def number(value: float) -> str:
+    return drawing.number(value, 2)
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else str(round(100 * share))
+
+
+def rerender_groups(found: Rerendered | None) -> list[dict[str, Any]]:
+    """One table for every kind of dry clip and group of clips."""
+    if found is None:
+        return []
+    groups: dict[tuple[bool, str], list[tuple[str, list[Score]]]] = {}
+    sizes = {}
+    for row in found.rows:
+        key = (row.ordered, row.dry)
+        cells = [row.scores[name] for name in MEASURES]
+        groups.setdefault(key, []).append((CONDITIONS[row.condition], cells))
+        sizes[key] = row.n
+    return [
+        {
+            "title": f"On {DRIES[dry]}" + (", two or more pedals" if ordered else ""),
+            "n": sizes[ordered, dry],
+            "columns": [label for label, _ in MEASURES.values()],
+            "rows": rows,
+        }
+        for (ordered, dry), rows in groups.items()
+    ]

@@ -1,0 +1,258 @@
+"""How near a predicted chain comes by ear: put on dry guitar, and measured against the true one.
+
+No knob is predicted yet, so the predicted chain is played twice: with every knob in the middle of
+its travel, and with the true knobs where the pedal is really there. It stands beside the right
+chain with its knobs in the middle (what not knowing the knobs costs), the right pedals and knobs in
+the order that sounds most wrong, a random chain and no effect. Each is played on the dry clip
+itself and on another of the split, for a chain may fit one clip by chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fxtrain.contract import (
+    Chain,
+    Frontend,
+    FxError,
+    Names,
+    Nearness,
+    Pedal,
+    RemadeClip,
+    Vocabulary,
+    from_unit,
+)
+from fxtrain.metrics import N_RESAMPLES, Score, interval, resample_sums
+from fxtrain.sounds import Sounds
+
+CONDITIONS = {
+    "predicted": "predicted chain, middle knobs",
+    "predicted_true_knobs": "predicted chain, true knobs where right",
+    "right_middle": "right chain, middle knobs",
+    "worst_order": "right pedals and knobs, worst order",
+    "random": "random chain",
+    "nothing": "no effect",
+}
+DRIES = {"true": "the dry clip itself", "other": "another dry clip"}
+MEASURES = {
+    "si_sdr_db": ("SI-SDR, dB", True),
+    "mr_stft": ("MR-STFT", False),
+    "mel_stft": ("mel STFT", False),
+    "loudness_db": ("loudness difference, dB", False),
+}
+"""Name -> (what it is called, whether more is nearer)."""
+
+ALL_ORDERS_UP_TO = 4
+N_ORDERS = 24
+"""Longest chain whose orders are all played; of a longer one so many are drawn."""
+
+QUIET_LUFS = -60.0
+"""A true sound below this is no measure; another dry clip is taken, or the clip is left out."""
+
+N_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition on one kind of dry clip. ``ordered``: over clips of two or more pedals."""
+
+    condition: str
+    dry: str
+    ordered: bool
+    n: int
+    scores: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class Rerendered:
+    """``n`` clips, ``n_ordered`` of them with two or more pedals; ``skipped`` were too quiet."""
+
+    n: int
+    n_ordered: int
+    skipped: int
+    rows: tuple[Row, ...]
+
+
+def rerender(
+    truth: Sequence[Names],
+    predicted: Sequence[Names],
+    sounds: Sounds,
+    vocabulary: Vocabulary,
+    n_clips: int,
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Rerendered:
+    """Measure ``n_clips`` clips of the split, drawn by ``seed``; all where there are fewer."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.permutation(len(truth))[:n_clips].tolist()
+    sounds.read(drawn)
+    found: list[dict[tuple[str, str], Nearness]] = []
+    lengths: list[int] = []
+    for number, position in enumerate(drawn, start=1):
+        measured = _one_clip(position, predicted[position], sounds, vocabulary, len(truth), rng)
+        if measured is not None:
+            found.append(measured)
+            lengths.append(len(truth[position]))
+        if number % max(1, len(drawn) // 5) == 0:
+            say(f"put {number} of {len(drawn)} predicted chains on dry guitar")
+    if not found:
+        raise FxError(
+            f"none of {len(drawn)} clips can be measured: all are quieter than {QUIET_LUFS:g} LUFS"
+        )
+    ordered = [n > 1 for n in lengths]
+    groups = [(False, found)]
+    if any(ordered) and not all(ordered):
+        groups.append((True, [one for one, long in zip(found, ordered, strict=True) if long]))
+    elif all(ordered):
+        groups = [(True, found)]
+    return Rerendered(
+        n=len(found),
+        n_ordered=sum(ordered),
+        skipped=len(drawn) - len(found),
+        rows=tuple(_rows(groups, np.random.default_rng(seed))),
+    )
+
+
+def _rows(
+    groups: Sequence[tuple[bool, list[dict[tuple[str, str], Nearness]]]], rng: np.random.Generator
+) -> list[Row]:
+    rows = []
+    for ordered, clips in groups:
+        for dry, condition in itertools.product(DRIES, CONDITIONS):
+            if condition == "worst_order" and not ordered:
+                continue
+            values = [dataclasses.asdict(clip[dry, condition]) for clip in clips]
+            means = {name: _mean([value[name] for value in values], rng) for name in MEASURES}
+            rows.append(Row(condition, dry, ordered, len(clips), means))
+    return rows
+
+
+def _mean(values: Sequence[float], rng: np.random.Generator) -> Score:
+    """The mean with its 95 % interval (bootstrap over clips)."""
+    column = np.array(values)[:, None]
+    low, high = interval(resample_sums(column, N_RESAMPLES, rng)[:, 0] / len(values))
+    return Score(float(column.mean()), low, high, len(values))
+
+
+def _one_clip(
+    position: int,
+    said: Names,
+    sounds: Sounds,
+    vocabulary: Vocabulary,
+    n_all: int,
+    rng: np.random.Generator,
+) -> dict[tuple[str, str], Nearness] | None:
+    """Every condition on both dry clips; None where the truth is too quiet on either."""
+    clip = sounds.remake(position)
+    others = rng.integers(0, n_all, 4 * N_TRIES).tolist()
+    random_chain = sounds.chain(next((p for p in others if p != position), position))
+    group = sounds.record(position).get("group")
+    strangers = [p for p in others[1:] if sounds.record(p).get("group") != group]
+    other = next(
+        (
+            heard
+            for heard in map(sounds.remake, strangers[:N_TRIES])
+            if _is_loud(sounds.frontend, heard, clip.chain)
+        ),
+        None,
+    )
+    if other is None or not _is_loud(sounds.frontend, clip, clip.chain):
+        return None
+    right = clip.chain
+    chains = {
+        "predicted": middle(said, vocabulary),
+        "predicted_true_knobs": with_knobs_of(said, right, vocabulary),
+        "right_middle": middle(right.names, vocabulary),
+        "random": random_chain,
+        "nothing": Chain(()),
+    }
+    orders = _other_orders(right, rng)
+    found = {}
+    for dry, heard in (("true", clip), ("other", other)):
+        true = play(sounds.frontend, heard, right)
+        rate = heard.sample_rate_hz
+        waves = {name: play(sounds.frontend, heard, chain) for name, chain in chains.items()}
+        played = [play(sounds.frontend, heard, order) for order in orders] or [true]
+        far = [sounds.frontend.distance_db(true, wave, rate) for wave in played]
+        waves["worst_order"] = played[int(np.argmax(far))]
+        for name, wave in waves.items():
+            found[dry, name] = sounds.frontend.nearness(true, wave, rate)
+    return found
+
+
+def play(frontend: Frontend, clip: RemadeClip, chain: Chain) -> np.ndarray:
+    """float32 [N]: the dry clip through ``chain``, run-in dropped; no noise, no gain after it."""
+    return frontend.render(clip.dry, clip.sample_rate_hz, chain)[clip.n_run_in :]
+
+
+def _is_loud(frontend: Frontend, clip: RemadeClip, chain: Chain) -> bool:
+    wave = play(frontend, clip, chain)
+    loudness = frontend.loudness_lufs(wave, clip.sample_rate_hz)
+    return math.isfinite(loudness) and loudness > QUIET_LUFS
+
+
+def _other_orders(chain: Chain, rng: np.random.Generator) -> list[Chain]:
+    """Orders of the pedals other than the chain's own, all of them or ``N_ORDERS`` drawn."""
+    n = len(chain.pedals)
+    if n <= ALL_ORDERS_UP_TO:
+        orders = list(itertools.permutations(range(n)))
+    else:
+        drawn = {tuple(range(n - 1, -1, -1))}
+        drawn |= {tuple(rng.permutation(n).tolist()) for _ in range(N_ORDERS - 1)}
+        orders = sorted(drawn)
+    own = tuple(range(n))
+    return [Chain(tuple(chain.pedals[i] for i in order)) for order in orders if order != own]
+
+
+def middle(names: Names, vocabulary: Vocabulary) -> Chain:
+    """These pedals with every knob in the middle of its travel."""
+    entries = [vocabulary.pedals[vocabulary.index(name)] for name in names]
+    return Chain(
+        tuple(
+            Pedal(entry.name, {param.name: from_unit(param, 0.5) for param in entry.params})
+            for entry in entries
+        )
+    )
+
+
+def with_knobs_of(names: Names, true: Chain, vocabulary: Vocabulary) -> Chain:
+    """These pedals with the knobs of ``true`` where they stand in it, else in the middle."""
+    left = list(true.pedals)
+    pedals = []
+    for pedal in middle(names, vocabulary).pedals:
+        same = next((known for known in left if known.name == pedal.name), None)
+        if same is not None:
+            left.remove(same)
+        pedals.append(same or pedal)
+    return Chain(tuple(pedals))
+
+
+def rerender_lines(found: Rerendered) -> list[str]:
+    """For people: a block a group of clips and kind of dry clip."""
+    lines = []
+    key = None
+    for row in found.rows:
+        if key != (row.ordered, row.dry):
+            key = (row.ordered, row.dry)
+            clips = f"{row.n} clips" + (" of two or more pedals" if row.ordered else "")
+            columns = " ".join(f"{label:>23}" for label, _ in MEASURES.values())
+            lines += ["", f"put on {DRIES[row.dry]}, {clips}", f"{'':<40} {columns}"]
+        cells = " ".join(f"{_cell(row.scores[name]):>23}" for name in MEASURES)
+        lines.append(f"{CONDITIONS[row.condition]:<40} {cells}")
+    lines.append("")
+    lines.append("SI-SDR: more is nearer, 60 dB where equal. The other three: less is nearer.")
+    lines.append(
+        "random: the chain of another clip, knobs included. true knobs: of pedals really there."
+    )
+    return lines
+
+
+def _cell(score: Score) -> str:
+    return f"{score.value:.2f} ({score.low:.2f}–{score.high:.2f})"

@@ -250,7 +250,7 @@ def evaluate(
     evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
     scoring.save_evaluation(loaded, evaluation)
     if rerender:
-        evaluation = scoring.by_ear(loaded, answers, evaluation, sounds, rerender, seed, log)
+        evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, log)
         scoring.save_evaluation(loaded, evaluation)
     if html:
         page = write_page(loaded, dataset, answers, evaluation, sounds, n_clips=clips)

@@ -140,7 +140,6 @@ def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -
 
 
 def by_ear(
-    run: Run,
     answers: Answers,
     evaluation: Evaluation,
     sounds: Sounds,
@@ -149,11 +148,7 @@ def by_ear(
     say: Callable[[str], None],
 ) -> Evaluation:
     """The evaluation with ``n_clips`` answers put on dry guitar and measured."""
-    found = rerender(
-        *(answers.truth, answers.predicted, sounds, run.card.vocabulary, n_clips),
-        seed=seed,
-        say=say,
-    )
+    found = rerender(answers.truth, answers.predicted, sounds, n_clips, seed=seed, say=say)
     return dataclasses.replace(evaluation, rerender=found)
 
 

@@ -1,10 +1,11 @@
 """How near a predicted chain comes by ear: put on dry guitar, and measured against the true one.
 
-No knob is predicted yet, so the predicted chain is played twice: with every knob in the middle of
-its travel, and with the true knobs where the pedal is really there. It stands beside the right
-chain with its knobs in the middle (what not knowing the knobs costs), the right pedals and knobs in
-the order that sounds most wrong, a random chain and no effect. Each is played on the dry clip
-itself and on another of the split, for a chain may fit one clip by chance.
+No knob is predicted yet, so the predicted chain is played twice: with typical knobs, as a guitarist
+would first set the pedals and as every export has them, and with the true knobs where the pedal is
+really there. It stands beside the right chain with typical knobs (what not knowing the knobs
+costs), the right pedals and knobs in the order that sounds most wrong, a random chain and no
+effect. Each is played on the dry clip itself and on another of the split, for a chain may fit one
+clip by chance.
 """
 
 from __future__ import annotations
@@ -23,18 +24,15 @@ from fxtrain.contract import (
     FxError,
     Names,
     Nearness,
-    Pedal,
     RemadeClip,
-    Vocabulary,
-    from_unit,
 )
 from fxtrain.metrics import N_RESAMPLES, Score, interval, resample_sums
 from fxtrain.sounds import Sounds
 
 CONDITIONS = {
-    "predicted": "predicted chain, middle knobs",
+    "predicted": "predicted chain, typical knobs",
     "predicted_true_knobs": "predicted chain, true knobs where right",
-    "right_middle": "right chain, middle knobs",
+    "right_typical": "right chain, typical knobs",
     "worst_order": "right pedals and knobs, worst order",
     "random": "random chain",
     "nothing": "no effect",
@@ -83,7 +81,6 @@ def rerender(
     truth: Sequence[Names],
     predicted: Sequence[Names],
     sounds: Sounds,
-    vocabulary: Vocabulary,
     n_clips: int,
     *,
     seed: int = 0,
@@ -96,7 +93,7 @@ def rerender(
     found: list[dict[tuple[str, str], Nearness]] = []
     lengths: list[int] = []
     for number, position in enumerate(drawn, start=1):
-        measured = _one_clip(position, predicted[position], sounds, vocabulary, len(truth), rng)
+        measured = _one_clip(position, predicted[position], sounds, len(truth), rng)
         if measured is not None:
             found.append(measured)
             lengths.append(len(truth[position]))
@@ -145,7 +142,6 @@ def _one_clip(
     position: int,
     said: Names,
     sounds: Sounds,
-    vocabulary: Vocabulary,
     n_all: int,
     rng: np.random.Generator,
 ) -> dict[tuple[str, str], Nearness] | None:
@@ -167,9 +163,9 @@ def _one_clip(
         return None
     right = clip.chain
     chains = {
-        "predicted": middle(said, vocabulary),
-        "predicted_true_knobs": with_knobs_of(said, right, vocabulary),
-        "right_middle": middle(right.names, vocabulary),
+        "predicted": sounds.frontend.example(said),
+        "predicted_true_knobs": with_knobs_of(sounds.frontend.example(said), right),
+        "right_typical": sounds.frontend.example(right.names),
         "random": random_chain,
         "nothing": Chain(()),
     }
@@ -211,22 +207,11 @@ def _other_orders(chain: Chain, rng: np.random.Generator) -> list[Chain]:
     return [Chain(tuple(chain.pedals[i] for i in order)) for order in orders if order != own]
 
 
-def middle(names: Names, vocabulary: Vocabulary) -> Chain:
-    """These pedals with every knob in the middle of its travel."""
-    entries = [vocabulary.pedals[vocabulary.index(name)] for name in names]
-    return Chain(
-        tuple(
-            Pedal(entry.name, {param.name: from_unit(param, 0.5) for param in entry.params})
-            for entry in entries
-        )
-    )
-
-
-def with_knobs_of(names: Names, true: Chain, vocabulary: Vocabulary) -> Chain:
-    """These pedals with the knobs of ``true`` where they stand in it, else in the middle."""
+def with_knobs_of(chain: Chain, true: Chain) -> Chain:
+    """``chain`` with the knobs of ``true`` on the pedals that stand in both."""
     left = list(true.pedals)
     pedals = []
-    for pedal in middle(names, vocabulary).pedals:
+    for pedal in chain.pedals:
         same = next((known for known in left if known.name == pedal.name), None)
         if same is not None:
             left.remove(same)

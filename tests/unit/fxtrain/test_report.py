@@ -117,7 +117,7 @@ def sounds_of(dataset: ShardDataset, frontend: object = None) -> Sounds:
 @pytest.fixture(scope="module")
 def evaluation(run: Run, dataset: ShardDataset, answers: Answers) -> Evaluation:
     found = judge(run, dataset, answers)
-    return by_ear(run, answers, found, sounds_of(dataset), 12, 0, lambda text: None)
+    return by_ear(answers, found, sounds_of(dataset), 12, 0, lambda text: None)
 
 
 @pytest.fixture(scope="module")

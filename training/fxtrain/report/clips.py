@@ -11,7 +11,7 @@ import numpy as np
 from fxtrain.contract import Chain, FxError, Names, Vocabulary
 from fxtrain.evaluate import Answers
 from fxtrain.metrics import levenshtein
-from fxtrain.rerender import middle, play
+from fxtrain.rerender import play
 from fxtrain.sounds import Sounds
 
 
@@ -80,7 +80,7 @@ def _card(position: int, answers: Answers, sounds: Sounds, vocabulary: Vocabular
     record, found = sounds.record(position), answers.heard[position]
     truth, best = answers.truth[position], found[0]
     right = answers.classes[position].holds(best.names)
-    heard, mute = _hear(position, best.names, sounds, vocabulary)
+    heard, mute = _hear(position, best.names, sounds)
     return ClipCard(
         clip_id=str(record.get("id", position)),
         source=": ".join(str(record[key]) for key in ("source", "item") if record.get(key)),
@@ -96,17 +96,15 @@ def _card(position: int, answers: Answers, sounds: Sounds, vocabulary: Vocabular
     )
 
 
-def _hear(
-    position: int, answer: Names, sounds: Sounds, vocabulary: Vocabulary
-) -> tuple[tuple[Sound, ...], str]:
+def _hear(position: int, answer: Names, sounds: Sounds) -> tuple[tuple[Sound, ...], str]:
     """(what there is to listen to, why there is nothing)."""
     try:
         clip = sounds.remake(position)
         waves = {
             "Wet: what the model heard": clip.wet,
             "Dry: what was played": clip.dry[clip.n_run_in :],
-            "The answer on that dry clip, knobs in the middle": play(
-                sounds.frontend, clip, middle(answer, vocabulary)
+            "The answer on that dry clip, typical knobs": play(
+                sounds.frontend, clip, sounds.frontend.example(answer)
             ),
         }
         return tuple(

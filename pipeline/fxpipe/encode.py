@@ -12,13 +12,13 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fxpipe.codec import Codec, How, load_codec
 from fxpipe.errors import CodecError
-from fxpipe.hearing import Ahead, Heard, Part, hear, level
+from fxpipe.hearing import Ahead, Heard, Part, hear, level, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import log_mel, mel_info
 from fxpipe.renders import RendersIndex, read_renders_index
@@ -55,11 +55,16 @@ from fxtrain.contract import (
     to_dict,
 )
 
+if TYPE_CHECKING:
+    from fxpipe.hearing_gpu import GpuEars
+
 BATCH = 32
 GPU_BATCHES = 512
 """Clips handed to a GPU at a time: several of its batches, so that it need not wait for each."""
 COMPARED = (2, 32, 50)
 """Clips encoded again in plain fp32: at least, at most, and one of so many."""
+SHORTEST_S = 0.5
+"""Shorter clips are looped to be measured, which a GPU leaves to the CPU."""
 MIN_SHARD_SIZE = 60
 SHARDS_WANTED = 16
 
@@ -128,13 +133,14 @@ def encode_shard(job: Job) -> Receipt:
     mel = mel_info(codec.info) if spec.with_mel else None
     codes, frames, records = [], [], []
     compared: list[np.ndarray] = []
-    for heard in _heard(job, renders, rate, mel, gpu=device != "cpu"):
+    for heard in _heard(job, renders, rate, mel, device):
         codes.append(codec.encode(heard.waves))
         if heard.mel is not None:
             frames.append(heard.mel)
         both = zip(heard.records, heard.loudness_lufs, strict=True)
         records += [_record(record, loud) for record, loud in both]
-        compared += list(heard.waves[: max(0, job["compare"] - len(compared))])
+        for wave in heard.waves[: max(0, job["compare"] - len(compared))]:
+            compared.append(wave if device == "cpu" else np.asarray(wave.cpu()))
     block = _block(np.concatenate(codes), np.concatenate(frames) if mel else None, records, renders)
     folder = open_folder(job["uri"])
     writer = open_writer(spec.backend, job["shard_size"])
@@ -160,26 +166,47 @@ def _ahead() -> Ahead:
 
 
 def _heard(
-    job: Job, renders: RendersIndex, sample_rate_hz: int, mel: MelInfo | None, gpu: bool
+    job: Job, renders: RendersIndex, sample_rate_hz: int, mel: MelInfo | None, device: str
 ) -> Iterator[Heard]:
-    """A shard's clips; on a GPU the shard that probably comes next is begun meanwhile."""
+    """A shard's clips; on a GPU the shard that probably comes next is read meanwhile."""
     folder = open_folder(job["renders"])
 
     def part(of: Job) -> Part:
         where = (of["split"], of["first"], of["n"])
         return Part(job["renders_identity"], *where, sample_rate_hz, mel)
 
-    if not gpu:
+    if device == "cpu":
         yield from hear(folder, renders, part(job), BATCH)
         return
+    spec = renders.spec
+    ears = None
+    if spec.sample_rate_hz == sample_rate_hz and spec.clip_s >= SHORTEST_S:
+        ears = _ears(sample_rate_hz, mel, device)
 
-    def work(of: Part) -> Callable[..., list[Heard]]:
+    def work(of: Part) -> Callable[..., list[Any]]:
+        if ears is not None:
+            return lambda each: list(read_batches(folder, renders, of, GPU_BATCHES))
         return lambda each: list(hear(folder, renders, of, GPU_BATCHES, each))
 
     now = _ahead().take(part(job), work(part(job)))
     if "next" in job:
         _ahead().begin(part(job["next"]), work(part(job["next"])))
-    yield from now
+    for found in now:
+        if ears is None:
+            yield found
+        else:
+            waves, records = found
+            levelled, loudness, frames = ears(waves)
+            yield Heard(levelled, records, loudness, frames)
+
+
+@functools.lru_cache(maxsize=1)
+def _ears(sample_rate_hz: int, mel: MelInfo | None, device: str) -> GpuEars:
+    import torch
+
+    from fxpipe.hearing_gpu import GpuEars
+
+    return GpuEars(sample_rate_hz, mel, torch.device(device))
 
 
 def _record(record: Record, loudness_lufs: float) -> Record:

@@ -1,8 +1,7 @@
 """Clips on their way to the codec: read, resampled, levelled, log-mel; on a GPU ahead of time.
 
 A CPU encodes a clip in a second and reads it in a few milliseconds: one after the other. A GPU
-encodes two thousand a second, more than one core can level: several threads do it (scipy's filters
-let go of the interpreter), and while the GPU works on one shard they prepare the next.
+levels its clips itself (`fxpipe.hearing_gpu`), and while it works on one shard the next is read.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ MOST_THREADS = 8
 @dataclass(frozen=True)
 class Heard:
     """``waves`` float32 [B, N] at the codec's rate and the level rule; loudness before, LUFS;
-    ``mel`` uint8 [B, M, T] where it was asked for."""
+    ``mel`` uint8 [B, M, T] where it was asked for. A GPU's waves are a tensor there."""
 
-    waves: np.ndarray
+    waves: Any
     records: list[Record]
     loudness_lufs: list[float]
     mel: np.ndarray | None
@@ -65,6 +64,16 @@ def _resample(wave: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     return np.pad(resampled, (0, max(0, n - len(resampled))))[:n]
 
 
+def read_batches(
+    folder: Folder, renders: RendersIndex, part: Part, batch: int
+) -> Iterator[tuple[np.ndarray, list[Record]]]:
+    """(float32 [B, N] as rendered, records) of a part, in order."""
+    clips = iter_clips(folder, renders, part.split, part.first, part.n)
+    while found := list(islice(clips, batch)):
+        waves, records = zip(*found, strict=True)
+        yield np.stack(waves), list(records)
+
+
 def hear(
     folder: Folder,
     renders: RendersIndex,
@@ -73,13 +82,11 @@ def hear(
     each: Callable[..., Any] = map,
 ) -> Iterator[Heard]:
     """Batches of a part, in order. ``each``: ``map``, or that of a pool of threads."""
-    clips = iter_clips(folder, renders, part.split, part.first, part.n)
-    while found := list(islice(clips, batch)):
-        waves, records = zip(*found, strict=True)
+    for waves, records in read_batches(folder, renders, part, batch):
         done = list(each(functools.partial(_heard, renders.spec.sample_rate_hz, part), waves))
         yield Heard(
             np.stack([wave for wave, _, _ in done]),
-            list(records),
+            records,
             [loud for _, loud, _ in done],
             np.stack([mel for _, _, mel in done if mel is not None]) if part.mel else None,
         )
@@ -100,10 +107,10 @@ class Ahead:
         self._pool = ThreadPoolExecutor(self._n_threads, "level")
         self._reader = ThreadPoolExecutor(1, "read")
         self._key: Hashable = None
-        self._work: Future[list[Heard]] | None = None
+        self._work: Future[list[Any]] | None = None
         self._lock = threading.Lock()
 
-    def take(self, key: Hashable, work: Callable[..., list[Heard]]) -> list[Heard]:
+    def take(self, key: Hashable, work: Callable[..., list[Any]]) -> list[Any]:
         """What ``work(map)`` gives, whether it was begun before or not."""
         with self._lock:
             begun, self._work = self._work, None
@@ -114,6 +121,6 @@ class Ahead:
             begun.cancel()
         return work(self._pool.map)
 
-    def begin(self, key: Hashable, work: Callable[..., list[Heard]]) -> None:
+    def begin(self, key: Hashable, work: Callable[..., list[Any]]) -> None:
         with self._lock:
             self._key, self._work = key, self._reader.submit(work, self._pool.map)

@@ -39,6 +39,12 @@ def _meter(sample_rate_hz: int) -> Any:
     return pyloudnorm.Meter(sample_rate_hz, block_size=BLOCK_S)
 
 
+def k_weighting(sample_rate_hz: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(b, a) of the filters that the loudness is measured through, pass-band gain included."""
+    filters = _meter(sample_rate_hz)._filters.values()
+    return [(each.passband_gain * each.b, each.a) for each in filters]
+
+
 def normalise(
     wave: np.ndarray, sample_rate_hz: int, rule: LevelRule = LEVEL_RULE
 ) -> tuple[np.ndarray, float]:

@@ -48,12 +48,12 @@ def mel_power(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarra
     window = np.hanning(info.n_fft + 1)[:-1].astype(np.float32)
     spectrum = scipy.fft.rfft(frames[:n_frames] * window, axis=1) * np.float32(2 / window.sum())
     power = spectrum.real**2 + spectrum.imag**2
-    bands: np.ndarray = power @ _filters(sample_rate_hz, info)
+    bands: np.ndarray = power @ mel_filters(sample_rate_hz, info)
     return bands
 
 
 @functools.lru_cache(maxsize=4)
-def _filters(sample_rate_hz: int, info: MelInfo) -> np.ndarray:
+def mel_filters(sample_rate_hz: int, info: MelInfo) -> np.ndarray:
     """float32 [n_fft // 2 + 1, M]: triangles equally spaced in mel (O'Shaughnessy 1987), peak 1."""
     top, bottom = (2595 * np.log10(1 + f / 700) for f in (info.f_max_hz, info.f_min_hz))
     corners = 700 * (10 ** (np.linspace(bottom, top, info.n_mels + 2) / 2595) - 1)

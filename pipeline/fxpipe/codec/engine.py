@@ -11,6 +11,7 @@ import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from fxpipe.codec.tiled import TiledEncoder
 from fxpipe.errors import CodecError
 from fxtrain.contract import CodecInfo
 
-Forward = Callable[[np.ndarray, int], Tensor]
+Forward = Callable[[Any, int], Tensor]
 """float32 [B, N] and what N is padded to, whole hops -> codes [B, K, T]."""
 
 
@@ -80,13 +81,15 @@ class DacCodec:
     def n_frames(self, n_samples: int) -> int:
         return self.info.n_frames(n_samples)
 
-    def encode(self, audio: np.ndarray) -> np.ndarray:
+    def encode(self, audio: np.ndarray | Tensor) -> np.ndarray:
         """float32 [B, N] at ``info.sample_rate_hz`` -> uint16 [B, K, T]; padded on the right.
 
         One clip per forward on a CPU (larger batches are slower there), a fixed batch on a GPU.
-        Raises CodecError on other shapes, dtypes, or samples that are not finite.
+        A tensor must lie on the codec's own GPU. Raises CodecError on other shapes, dtypes, or
+        samples that are not finite.
         """
-        if audio.ndim != 2 or audio.dtype != np.float32 or audio.shape[1] == 0:
+        is_float = audio.dtype in (np.float32, torch.float32)
+        if audio.ndim != 2 or not is_float or audio.shape[1] == 0:
             raise CodecError(
                 f"codec {self.info.name}: audio is {audio.dtype} {list(audio.shape)}, "
                 "expected float32 [B, N]"

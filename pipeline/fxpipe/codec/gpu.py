@@ -72,7 +72,7 @@ class GpuForward:
             return 0
         return int(torch.cuda.max_memory_reserved(self._device))
 
-    def __call__(self, audio: np.ndarray, n_padded: int) -> Tensor:
+    def __call__(self, audio: np.ndarray | Tensor, n_padded: int) -> Tensor:
         if not self._sized:
             self.batch = self._batch_that_fits(n_padded)
             self._sized = True
@@ -89,7 +89,7 @@ class GpuForward:
                     self._halve()
         return torch.cat(done)
 
-    def _run(self, audio: np.ndarray, n_padded: int) -> list[Tensor]:
+    def _run(self, audio: np.ndarray | Tensor, n_padded: int) -> list[Tensor]:
         """All of ``audio`` in batches of one size; what is finished survives running out."""
         pending: list[tuple[Tensor, int]] = []
         feeder = _Feeder(self._device, self.batch, n_padded, getattr(self, "_copies", None))
@@ -155,9 +155,9 @@ class GpuForward:
         return torch.cuda.device(self._device) if cuda else contextlib.nullcontext()
 
 
-def finite(audio: np.ndarray) -> np.ndarray:
-    """The same audio. Raises CodecError where a sample is no number."""
-    if not np.isfinite(audio).all():
+def finite(audio: Any) -> Any:
+    """The same array or tensor. Raises CodecError where a sample is no number."""
+    if not (audio.isfinite() if isinstance(audio, Tensor) else np.isfinite(audio)).all():
         raise CodecError("audio holds NaN or infinite samples; check the render that made it")
     return audio
 
@@ -187,8 +187,12 @@ class _Feeder:
         self._hosts = [torch.zeros(batch, n_samples, pin_memory=cuda) for _ in range(2)]
         self._copied: list[Any] = [None, None]
 
-    def put(self, clips: np.ndarray) -> Tensor:
+    def put(self, clips: np.ndarray | Tensor) -> Tensor:
         """Clips on the device, filled up with silence; the current stream waits for the copy."""
+        if isinstance(clips, Tensor):
+            room = self._hosts[0].new_zeros(self._hosts[0].shape, device=self._device)
+            room[: len(clips), : clips.shape[1]] = finite(clips)
+            return room
         host, turn = self._hosts[self._turn], self._turn
         self._turn = 1 - turn
         if self._copied[turn] is not None:

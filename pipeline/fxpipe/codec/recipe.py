@@ -60,7 +60,9 @@ def config_for(device: str, *, seed: int = 0, n_steps: int | None = None) -> Tra
     """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 48 s."""
     config = TrainConfig(seed=seed)
     if device.startswith("cuda"):
-        config = replace(config, n_steps=6_000, free_steps=600, fit_batches=48, warmup_steps=200)
+        config = replace(
+            config, n_steps=6_000, free_steps=600, fit_batches=48, warmup_steps=200, compile=True
+        )
     return config if n_steps is None else replace(config, n_steps=n_steps)
 
 
@@ -82,17 +84,17 @@ def train_on_renders(
 
     ``most_clips`` are held on the device, 0.18 MB each. Raises CodecError.
     """
-    clips = levelled_clips(renders, "train", most_clips, SAMPLE_RATE_HZ)
-    unheard = levelled_clips(renders, "test", n_held_out, SAMPLE_RATE_HZ)
+    clips = levelled_clips(renders, "train", most_clips, SAMPLE_RATE_HZ, device)
+    unheard = levelled_clips(renders, "test", n_held_out, SAMPLE_RATE_HZ, device)
     log(f"{len(clips)} clips to learn from, {len(unheard)} held out")
     batches = RenderedCrops(
-        clips, batch_size=batch_size, crop_samples=crop_samples, seed=config.seed, device=device
+        clips, batch_size=batch_size, crop_samples=crop_samples, seed=config.seed
     )
     return train_codec(
         batches,
         run_dir,
         config,
-        held_out=unheard.astype(np.float32) / 32768,
+        held_out=(unheard.float() / 32768).cpu().numpy(),
         minutes=minutes,
         device=device,
         log=log,

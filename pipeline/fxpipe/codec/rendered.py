@@ -6,77 +6,73 @@ Shapes: B batch, N audio sample.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fxpipe.errors import CodecError
-from fxpipe.hearing import Part, hear
+from fxpipe.hearing import Part, read_batches
+from fxpipe.hearing_gpu import GpuEars
 from fxpipe.renders import read_renders_index
-from fxtrain.contract import Folder, open_folder
+from fxtrain.contract import open_folder
 
-N_THREADS = 16
 READ_AT_ONCE = 256
 
 
 def levelled_clips(
-    folders: Sequence[str], split: str, at_most: int, sample_rate_hz: int
-) -> np.ndarray:
-    """int16 [B, N] of a split at the level rule, as many of each folder; N whole 512-sample hops.
+    folders: Sequence[str],
+    split: str,
+    at_most: int,
+    sample_rate_hz: int,
+    device: str,
+    *,
+    hop_samples: int = 512,
+) -> Tensor:
+    """int16 [B, N] on the device: clips of a split at the level rule, as many of each folder; N
+    padded to whole hops.
 
     Raises CodecError where clips are of different lengths or there are none.
     """
-    found: list[np.ndarray] = []
-    with ThreadPoolExecutor(N_THREADS, "level") as pool:
-        for number, uri in enumerate(folders):
-            folder = open_folder(uri)
-            renders = read_renders_index(folder)
-            counts = renders.counts.get(split)
-            left = (at_most - sum(map(len, found))) // (len(folders) - number)
-            n = min(left, counts.n_samples if counts else 0)
-            part = Part(renders.identity, split, 0, n, sample_rate_hz)
-            found += _levelled(folder, part, pool)
-    if not found or len({waves.shape[1] for waves in found}) > 1:
+    ears = GpuEars(sample_rate_hz, None, torch.device(device))
+    found: list[Tensor] = []
+    for number, uri in enumerate(folders):
+        folder = open_folder(uri)
+        renders = read_renders_index(folder)
+        counts = renders.counts.get(split)
+        left = (at_most - sum(map(len, found))) // (len(folders) - number)
+        part = Part(
+            renders.identity, split, 0, min(left, counts.n_samples if counts else 0), sample_rate_hz
+        )
+        for waves, _ in read_batches(folder, renders, part, READ_AT_ONCE) if part.n else ():
+            levelled = (ears(waves)[0].clamp(-1, 1) * 32767).round().to(torch.int16)
+            found.append(torch.nn.functional.pad(levelled, (0, -waves.shape[1] % hop_samples)))
+    if not found or len({clips.shape[1] for clips in found}) > 1:
         raise CodecError(
             f"{', '.join(folders)}: expected {split} clips of one length, found "
-            f"{sorted({waves.shape[1] for waves in found}) or 'none'}; render them alike"
+            f"{sorted({clips.shape[1] for clips in found}) or 'none'}; render them alike"
         )
-    return np.concatenate(found)
-
-
-def _levelled(folder: Folder, part: Part, pool: ThreadPoolExecutor) -> list[np.ndarray]:
-    renders = read_renders_index(folder)
-    heard = hear(folder, renders, part, READ_AT_ONCE, pool.map) if part.n else iter(())
-    return [
-        np.pad(
-            np.round(np.clip(each.waves, -1, 1) * 32767).astype(np.int16),
-            ((0, 0), (0, -each.waves.shape[1] % 512)),
-        )
-        for each in heard
-    ]
+    return torch.cat(found)
 
 
 class RenderedCrops:
-    """``clips`` int16 [M, N] -> float32 [B, crop] on ``device``, each with a gain drawn in dB.
+    """``clips`` int16 [M, N] -> float32 [B, crop] where they lie, each with a gain drawn in dB.
 
     All draws come from (seed, step), so that a run that is resumed goes on alike.
     """
 
     def __init__(
         self,
-        clips: np.ndarray,
+        clips: Tensor,
         *,
         batch_size: int,
         crop_samples: int,
         seed: int,
-        device: str,
         gain_db: float = 6.0,
     ) -> None:
-        self._clips = torch.from_numpy(clips).to(device)
+        self._clips, self._device = clips, clips.device
         self._batch_size, self._crop = batch_size, crop_samples
-        self._seed, self._device, self._gain_db = seed, device, gain_db
+        self._seed, self._gain_db = seed, gain_db
 
     def __call__(self, step: int) -> Iterator[Tensor]:
         n_clips, n_samples = self._clips.shape

@@ -235,7 +235,8 @@ class _Run:
         with torch.no_grad():
             for batch in batches:
                 with self._autocast():
-                    latents = self.encoder(self.on_device(batch)[:, None])
+                    # not the compiled one: it would be compiled again, for evaluation
+                    latents = self.model.get_submodule("encoder")(self.on_device(batch)[:, None])
                 found.append(latents.float().transpose(1, 2).flatten(0, 1))
         quantizer = self.model.get_submodule("quantizer")
         fit_quantizer(quantizer, torch.cat(found), self.draws)

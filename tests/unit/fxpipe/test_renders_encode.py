@@ -244,8 +244,8 @@ def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
     assert jobs[0]["next"] == {key: jobs[1][key] for key in ("split", "first", "n")}
     assert "next" not in jobs[-1]
     for job in jobs:
-        ahead = list(en._heard(job, renders, 24_000, gpu=True))
-        plain = list(en._heard(job, renders, 24_000, gpu=False))
+        ahead = list(en._heard(job, renders, 24_000, None, "cuda:0"))
+        plain = list(en._heard(job, renders, 24_000, None, "cpu"))
         np.testing.assert_array_equal(
             np.concatenate([heard.waves for heard in ahead]),
             np.concatenate([heard.waves for heard in plain]),

@@ -1,0 +1,96 @@
+"""The level rule and log-mel frames of whole batches on a GPU: what `level` and `mel` do a clip.
+
+A core levels 150 to 250 clips a second, a GPU encodes thousands. Equal to the CPU's to a
+hundred-thousandth of a decibel; mel bytes differ where a value lies on the edge between two.
+Shapes: B batch, N audio sample, M mel band, T frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fxpipe.level import BLOCK_S, LEVEL_RULE, k_weighting
+from fxpipe.mel import mel_filters
+from fxtrain.contract import MelInfo
+
+CHUNK = 32
+"""Clips at once: 0.1 GB for two seconds each."""
+ABSOLUTE_LUFS, RELATIVE_LU, OFFSET_LUFS = -70.0, -10.0, -0.691
+"""Gates and constant of ITU-R BS.1770-4, annex 1."""
+
+
+class GpuEars:
+    """float32 [B, N] on the host -> levelled on the device, loudness before, mel on the host."""
+
+    def __init__(self, sample_rate_hz: int, mel: MelInfo | None, device: torch.device) -> None:
+        self._rate, self._mel, self._device = sample_rate_hz, mel, device
+        if mel is not None:
+            self._window = _on(np.hanning(mel.n_fft + 1)[:-1].astype(np.float32), device)
+            self._filters = _on(mel_filters(sample_rate_hz, mel), device)
+
+    @torch.inference_mode()
+    def __call__(self, waves: np.ndarray) -> tuple[Tensor, list[float], np.ndarray | None]:
+        """Clips of at least 0.4 s. Silence stays silence, at -inf LUFS."""
+        levelled, before, frames = [], [], []
+        for first in range(0, len(waves), CHUNK):
+            raw = torch.from_numpy(waves[first : first + CHUNK]).to(self._device)
+            loud = self._loudness_lufs(raw)
+            gain = 10 ** ((LEVEL_RULE.target_lufs - loud) / 20)
+            gain = torch.minimum(gain, LEVEL_RULE.peak_limit / raw.abs().amax(1).double())
+            gain = torch.where(loud.isfinite(), gain, 1.0)
+            levelled.append(raw * gain.float()[:, None])
+            before.append(loud)
+            if self._mel is not None:
+                frames.append(self._log_mel(levelled[-1], self._mel))
+        mel = torch.cat(frames).cpu().numpy() if frames else None
+        return torch.cat(levelled), torch.cat(before).tolist(), mel
+
+    def _loudness_lufs(self, waves: Tensor) -> Tensor:
+        """float64 [B], integrated and gated as pyloudnorm does it."""
+        n_samples = waves.shape[1]
+        n_fft = 1 << (n_samples + self._rate // 4).bit_length()  # room for the filters to ring out
+        turn = torch.linspace(0, torch.pi, n_fft // 2 + 1, device=waves.device, dtype=torch.float64)
+        spectrum = torch.fft.rfft(waves.double(), n_fft)
+        for b, a in k_weighting(self._rate):
+            spectrum *= _response(b, turn) / _response(a, turn)
+        heard = torch.fft.irfft(spectrum, n_fft)[:, :n_samples].float().double().square()
+        sums = torch.nn.functional.pad(heard.cumsum(1), (1, 0))
+        n_blocks = round((n_samples / self._rate - BLOCK_S) / (BLOCK_S * 0.25)) + 1
+        begin = [int(BLOCK_S * (j * 0.25) * self._rate) for j in range(n_blocks)]
+        end = [min(n_samples, int(BLOCK_S * (j * 0.25 + 1) * self._rate)) for j in range(n_blocks)]
+        power = (sums[:, end] - sums[:, begin]) / (BLOCK_S * self._rate)
+        block_lufs = OFFSET_LUFS + 10 * power.log10()
+        gate = block_lufs >= ABSOLUTE_LUFS
+        relative = _mean_lufs(power, gate) + RELATIVE_LU
+        return _mean_lufs(power, gate & (block_lufs > relative[:, None]))
+
+    def _log_mel(self, waves: Tensor, info: MelInfo) -> Tensor:
+        n_samples = waves.shape[1]
+        n_frames = -(-n_samples // info.hop_samples)
+        before = (info.n_fft - info.hop_samples) // 2
+        after = n_frames * info.hop_samples + info.n_fft - n_samples - before
+        padded = torch.nn.functional.pad(waves, (before, after))
+        frames = padded.unfold(1, info.n_fft, info.hop_samples)[:, :n_frames]
+        spectrum = torch.fft.rfft(frames * self._window) * (2 / self._window.sum())
+        power = torch.view_as_real(spectrum).square().sum(-1)
+        bands = (power @ self._filters).transpose(1, 2)
+        decibels = 10 * bands.clamp_min(1e-12).log10()
+        return ((decibels - info.floor_db) / info.step_db).round().clamp(0, 255).to(torch.uint8)
+
+
+def _response(coefficients: np.ndarray, turn: Tensor) -> Tensor:
+    """c0 + c1 z^-1 + c2 z^-2 ... on the unit circle."""
+    powers = [c * torch.polar(torch.ones_like(turn), -k * turn) for k, c in enumerate(coefficients)]
+    return torch.stack(powers).sum(0)
+
+
+def _mean_lufs(power: Tensor, chosen: Tensor) -> Tensor:
+    """Loudness of the mean power of the chosen blocks; -inf where there are none."""
+    mean = (power * chosen).sum(1) / chosen.sum(1).clamp_min(1)
+    return OFFSET_LUFS + 10 * mean.log10()
+
+
+def _on(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device)

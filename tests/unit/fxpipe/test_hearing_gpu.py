@@ -1,0 +1,49 @@
+"""Batches levelled as a GPU does it, here on a CPU, against one clip at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fxpipe.hearing_gpu import GpuEars
+from fxpipe.level import normalise
+from fxpipe.mel import log_mel, mel_info
+from fxtrain.contract import CodecInfo
+
+RATE_HZ = 44_100
+MEL = mel_info(CodecInfo("t", "0" * 64, RATE_HZ, 512, 9, 1024, 8, "fp32", "none"))
+
+
+def clips(n: int, n_samples: int) -> np.ndarray:
+    """Decaying, gated, loud and quiet noises and tones."""
+    rng = np.random.default_rng(3)
+    time_s = np.arange(n_samples) / RATE_HZ
+    waves = rng.normal(size=(n, n_samples)) * np.exp(-time_s * rng.uniform(0, 6, (n, 1)))
+    waves += np.sin(2 * np.pi * rng.uniform(40, 4000, (n, 1)) * time_s)
+    waves *= 10 ** (rng.uniform(-60, 0, (n, 1)) / 20)
+    waves[1, n_samples // 3 :] = 0
+    return waves.astype(np.float32)
+
+
+@pytest.mark.parametrize("n_samples", [88_200, 30_001])
+def test_same_as_clip_by_clip(n_samples: int) -> None:
+    waves = clips(35, n_samples)  # more than one chunk
+    levelled, before, mel = GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+    assert mel is not None and mel.dtype == np.uint8
+    for wave, ours, lufs, frames in zip(waves, levelled.numpy(), before, mel, strict=True):
+        expected, loud = normalise(wave, RATE_HZ)
+        assert lufs == pytest.approx(loud, abs=1e-4)
+        assert np.abs(ours - expected).max() < 2e-5
+        steps = frames.astype(int) - log_mel(expected, RATE_HZ, MEL)
+        assert np.abs(steps).max() <= 1
+        assert (steps != 0).mean() < 1e-3
+
+
+def test_silence_stays_silence() -> None:
+    levelled, before, mel = GpuEars(RATE_HZ, None, torch.device("cpu"))(
+        np.zeros((2, 44_100), np.float32)
+    )
+    assert before == [-np.inf, -np.inf]
+    assert not levelled.any()
+    assert mel is None

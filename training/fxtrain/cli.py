@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fxtrain.export.verbs import export
+from fxtrain.listen.commands import listen
 
 if TYPE_CHECKING:
     from fxtrain.config import Config
@@ -319,6 +320,8 @@ def predict(
 
 
 cli.add_command(export)
+cli.add_command(listen)
+
 
 if __name__ == "__main__":
     main()

@@ -35,7 +35,6 @@ def test_only_names_of_this_machine_are_answered(client: TestClient) -> None:
 
 def test_a_port_that_is_taken_is_said() -> None:
     with bind("127.0.0.1", 0) as first:
-        first.listen()
         port = first.getsockname()[1]
         assert url_of(first) == f"http://127.0.0.1:{port}/"
         with pytest.raises(FxError, match=f"port {port} on 127.0.0.1 is taken") as error:

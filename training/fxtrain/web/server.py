@@ -5,6 +5,7 @@ Starlette and uvicorn are loaded here, so import this module inside the command 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -98,12 +99,13 @@ def is_loopback(host: str) -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one."""
+    """A socket that takes connections from now on; port 0 takes a free one."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(128)
     except socket.gaierror:
         raise UsageError(f"--host {host}: no such host; 127.0.0.1 is this machine alone") from None
     except OSError as error:
@@ -120,7 +122,8 @@ def bind(host: str, port: int) -> socket.socket:
 def run_app(app: Starlette, listener: socket.socket) -> None:
     """Serve until Ctrl-C, then let answers under way finish."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def url_of(listener: socket.socket) -> str:

@@ -15,6 +15,8 @@ export async function fetchSound(context, url) {
 }
 
 export class LockStep {
+  #glides = new Map(); // AudioParam -> its last ramp
+
   /** `context` may be an OfflineAudioContext. `gain` is the page's volume, 0 to 1. */
   constructor(context, buffers, { gain = 1, ramp = RAMP_S } = {}) {
     const lengths = new Set(buffers.map((buffer) => buffer.length));
@@ -105,13 +107,15 @@ export class LockStep {
     this.master.disconnect();
   }
 
+  /** To `value` within the ramp, from wherever the gain is at that time. The value is computed
+      here: a ramp without an event right before it would begin at the last event, however old. */
   #glide(param, value, at) {
-    // cancelAndHoldAtTime is not in every browser; the value of now is, where `at` is now.
-    if (param.cancelAndHoldAtTime) param.cancelAndHoldAtTime(at);
-    else {
-      param.cancelScheduledValues(at);
-      param.setValueAtTime(param.value, at);
-    }
+    const last = this.#glides.get(param) ?? { from: param.value, to: param.value, at: 0, end: 0 };
+    const done = last.end > last.at ? Math.min(1, Math.max(0, (at - last.at) / (last.end - last.at))) : 1;
+    const from = last.from + done * (last.to - last.from);
+    param.cancelScheduledValues(at);
+    param.setValueAtTime(from, at);
     param.linearRampToValueAtTime(value, at + this.ramp);
+    this.#glides.set(param, { from, to: value, at, end: at + this.ramp });
   }
 }

@@ -1,0 +1,247 @@
+"""A listening test taken in a real Chromium, by clicks and keys, from welcome to thanks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.browser import chromium, complaints, needs_chromium, requested, resize, served
+from fixtures.studies import small_study
+from fxtrain.listen.store import Store
+from fxtrain.listen.study import ANSWERS_NAME, Study
+
+pytestmark = needs_chromium
+SHOTS = os.environ.get("FXTRAIN_SHOTS", "")
+"""A folder for screenshots, to be looked at."""
+
+WAIT_S = 20
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+class Listener:
+    """Hands on the page."""
+
+    def __init__(self, driver: Any, address: str) -> None:
+        self.driver = driver
+        resize(driver, 1200, 900)
+        driver.get(address)
+
+    def find(self, css: str) -> Any:
+        """The element, once it is there and enabled."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        def ready(driver: Any) -> Any:
+            found = driver.find_elements("css selector", css)
+            return found[0] if found and found[0].is_enabled() else None
+
+        return WebDriverWait(self.driver, WAIT_S, 0.05).until(ready, css)
+
+    def press(self, css: str) -> None:
+        """As a finger would: what lies under another element cannot be pressed."""
+        self.find(css).click()
+
+    def text(self) -> str:
+        return str(self.driver.find_element("css selector", "body").text)
+
+    def shot(self, name: str) -> None:
+        if not SHOTS:
+            return
+        for width, height in ((1200, 900), (360, 740)):
+            resize(self.driver, width, height)
+            full = self.driver.execute_script("return document.documentElement.scrollHeight")
+            resize(self.driver, width, max(height, full))
+            self.driver.save_screenshot(f"{SHOTS}/{name}-{width}.png")
+        resize(self.driver, 1200, 900)
+
+    def fits(self, width: int = 360) -> bool:
+        """Nothing sticks out to the side at this width."""
+        resize(self.driver, width, 740)
+        wide = self.driver.execute_script("return document.documentElement.scrollWidth")
+        resize(self.driver, 1200, 900)
+        return bool(wide <= width)
+
+    def begin(self) -> None:
+        self.press("label[for=device-headphones]")
+        self.press("#start")
+        self.press("#play")
+        self.press("#next")
+
+    def slots(self) -> list[str]:
+        self.find(".sound")
+        buttons = self.driver.find_elements("css selector", ".sound")
+        return [b.get_attribute("id").removeprefix("hear-") for b in buttons]
+
+    def trial_number(self) -> str:
+        return str(self.driver.find_element("css selector", "#count").text)
+
+    def next_trial(self) -> None:
+        """Press Next and wait until the page has moved on."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        before = self.trial_number()
+        self.press("#next")
+        WebDriverWait(self.driver, WAIT_S, 0.05).until(lambda _: self.trial_number() != before)
+
+    def set_slider(self, css: str, value: int) -> None:
+        self.driver.execute_script(
+            "arguments[0].value = arguments[1];"
+            "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+            self.find(css),
+            value,
+        )
+
+
+def answers(folder: Path, study: Study) -> list[Any]:
+    (session,) = Store(folder / ANSWERS_NAME, study).sessions()
+    return [asked.answer for asked in session.trials]
+
+
+def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> None:
+    study = small_study(tmp_path, "abx", n_items=2, trials=2, repeats=1, catches=1)
+    with served("fxtrain", "listen", "serve", tmp_path) as (address, process):
+        requested(driver)
+        page = Listener(driver, address)
+        assert "How do you listen?" in page.find("fieldset").text
+        page.shot("abx-welcome")
+        page.press("#start")
+        assert "Say how you listen" in page.find("#status").text
+        page.press("label[for=device-headphones]")
+        page.press("#start")
+        page.find("#volume")
+        page.shot("abx-volume")
+        page.press("#next")
+
+        assert page.slots() == ["a", "b", "x"]
+        assert "practice" in page.find("h1").text
+        assert not driver.find_element("css selector", "#next").is_enabled()
+        body = driver.find_element("css selector", "body")
+        for key in "abx":
+            body.send_keys(key)
+        pressed = driver.find_elements("css selector", ".sound[aria-pressed=true]")
+        assert [b.text for b in pressed] == ["X"]
+        assert not driver.find_element("css selector", "#next").is_enabled()
+        page.press("label[for=pick-a]")
+        page.shot("abx-trial")
+        assert page.fits()
+        page.next_trial()
+        assert page.find("#feedback").text.startswith(("Right.", "Not this time."))
+
+        driver.get(address)  # a break: the page is closed and opened again
+        assert "Welcome back" in page.find("h1").text
+        page.press("#start")
+        page.press("#next")
+        for _ in range(3):
+            assert page.slots() == ["a", "b", "x"]
+            for slot in page.slots():
+                page.press(f"#hear-{slot}")
+            page.press("label[for=pick-b]")
+            if page.trial_number() == "Trial 4 of 4":
+                page.press("#next")
+            else:
+                page.next_trial()
+        assert "kept" in page.find("#done").text
+        page.shot("abx-done")
+        urls = requested(driver)
+        assert [url for url in urls if not url.startswith((address, "data:"))] == []
+        assert not any(sound in url for url in urls for sound in study.sounds)
+        assert complaints(driver) == []
+        assert process.stderr is not None
+        process.send_signal(2)
+        assert "1 sessions finished" in process.stderr.read()
+    assert answers(tmp_path, study) == [{"choice": "a"}] + [{"choice": "b"}] * 3
+
+
+def test_mushra_by_mouse(driver: Any, tmp_path: Path) -> None:
+    study = small_study(tmp_path, "mushra", n_items=1, trials=1, standard="bs1534")
+    driver.delete_all_cookies()
+    with served("fxtrain", "listen", "serve", tmp_path) as (address, _):
+        page = Listener(driver, address)
+        driver.delete_all_cookies()
+        driver.get(address)
+        page.begin()
+        for trial in range(2):
+            slots = page.slots()
+            assert slots == ["reference", *map(str, range(1, 8))]
+            assert not driver.find_element("css selector", "#rate-1").is_enabled()
+            for slot in slots:
+                page.press(f"#hear-{slot}")
+            for slot in slots[1:]:
+                page.set_slider(f"#rate-{slot}", 10 * int(slot) + trial)
+            page.shot(f"mushra-{trial}")
+            assert page.fits()
+            if trial:
+                page.press("#next")
+            else:
+                page.next_trial()
+        page.find("#done")
+        assert complaints(driver) == []
+    expected = {"ratings": {str(i): 10 * i + 1 for i in range(1, 8)}}
+    assert answers(tmp_path, study)[1] == expected
+
+
+def test_pairwise_by_mouse(driver: Any, tmp_path: Path) -> None:
+    study = small_study(tmp_path, "pairwise", n_items=1, trials=1)
+    with served("fxtrain", "listen", "serve", tmp_path) as (address, _):
+        page = Listener(driver, address)
+        driver.delete_all_cookies()
+        driver.get(address)
+        page.begin()
+        for number in range(3):
+            assert page.slots() == ["reference", "a", "b"]
+            for slot in page.slots():
+                page.press(f"#hear-{slot}")
+            page.press("label[for=pick-a]")
+            page.shot("pairwise")
+            page.press("#next") if number == 2 else page.next_trial()
+        page.find("#done")
+        assert complaints(driver) == []
+    assert answers(tmp_path, study) == [{"choice": "a"}] * 3
+
+
+SWITCH = """
+const done = arguments[arguments.length - 1];
+import('/shared/lockstep.js').then(async ({ LockStep }) => {
+  const rate = 44100, n = rate;
+  const context = new OfflineAudioContext(1, 2 * n, rate);
+  const ramp = (sign) => {
+    const buffer = new AudioBuffer({ length: n, sampleRate: rate });
+    const data = buffer.getChannelData(0);
+    for (let i = 0; i < n; i++) data[i] = sign * (0.25 + 0.25 * i / n);
+    return buffer;
+  };
+  const step = new LockStep(context, [ramp(1), ramp(-1)]);
+  step.play(0);
+  const at = 64 * 128 / rate;  // a switch is heard from the next block on: take its first sample
+  step.switchTo(1, at);
+  const out = Array.from((await context.startRendering()).getChannelData(0));
+  let largest = 0;
+  for (let i = 1; i < n; i++) largest = Math.max(largest, Math.abs(out[i] - out[i - 1]));
+  done(JSON.stringify({ before: out[4000], switched: 64 * 128, ramp: Math.round(0.005 * rate),
+    largest, first: out[8192], last: out[8192 + 221], after: out[20000], looped: out[n + 20000] }));
+}).catch((error) => done(JSON.stringify({ error: String(error) })));
+"""
+
+
+def test_switching_has_no_click_and_no_slip(driver: Any, tmp_path: Path) -> None:
+    small_study(tmp_path, "abx", n_items=1, trials=1, repeats=1, catches=0)
+    with served("fxtrain", "listen", "serve", tmp_path) as (address, _):
+        driver.get(address)
+        found = json.loads(driver.execute_async_script(SWITCH))
+    sound = lambda i: 0.25 + 0.25 * i / 44_100  # noqa: E731
+    assert found["before"] == pytest.approx(sound(4000), abs=1e-4)
+    assert found["after"] == pytest.approx(-sound(20_000), abs=1e-4)
+    assert found["looped"] == pytest.approx(found["after"], abs=1e-6)
+    assert found["first"] == pytest.approx(sound(8192), abs=0.01)
+    assert found["last"] == pytest.approx(-sound(8192 + 221), abs=0.01)
+    # From one to the other in 5 ms: no sample moves further than a straight line would.
+    assert found["largest"] < 1.2 * 2 * 0.5 / found["ramp"]

@@ -1,0 +1,140 @@
+"""What was found, in sentences: the conclusion first, and what a study of this size could find."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from fxtrain.listen.analysis.abx import AbxResult
+from fxtrain.listen.analysis.ratings import POINTS, RatingResult
+from fxtrain.listen.analysis.screening import Verdict
+from fxtrain.listen.analysis.stats import Share
+from fxtrain.listen.analysis.votes import RATE, VoteResult
+from fxtrain.listen.study import PREDICTED, REFERENCE, Study
+
+Result = AbxResult | RatingResult | VoteResult
+
+
+def sentences(
+    study: Study, result: Result, verdicts: Sequence[Verdict], n_open: int, alpha: float
+) -> list[str]:
+    """Who listened, what was found, how much could have been found."""
+    n_out = sum(bool(verdict.why) for verdict in verdicts)
+    who = f"{_n(len(verdicts), 'listener')} answered"
+    who += f", {n_out} set aside by the screening" if n_out else ", none set aside"
+    if n_open:
+        who += f"; {_n(n_open, 'session')} unfinished, counted as far as they went"
+    lines = [f"{who}."]
+    if isinstance(result, AbxResult):
+        lines += _abx(result, alpha)
+    elif isinstance(result, RatingResult):
+        lines += _ratings(result, alpha)
+    else:
+        lines += _votes(result, alpha)
+    return lines
+
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def share_text(found: Share, alpha: float) -> str:
+    return (
+        f"{found.right} of {found.n} right ({found.value:.0%}, {1 - alpha:.0%} interval "
+        f"{found.low:.0%} to {found.high:.0%})"
+    )
+
+
+def _n(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _abx(result: AbxResult, alpha: float) -> Iterator[str]:
+    if not result.items:
+        yield "No answer that counts is left."
+        return
+    heard = [item for item in result.items if item.heard(alpha)]
+    pooled = result.pooled
+    yield f"Over all items {share_text(pooled, alpha)}, {p_text(pooled.p)} against guessing."
+    yield (
+        f"{len(heard)} of {len(result.items)} orders are heard (exact binomial, Holm over the "
+        f"items): {', '.join(str(item.item + 1) for item in heard) or 'none'}."
+    )
+    if result.threshold is not None and result.pooled.p <= alpha:
+        t = result.threshold
+        yield (
+            f"Three in four answers are right from {t.at_db:.2g} dB of log-mel on (interval "
+            f"{t.low_db:.2g} to {t.high_db:.2g} dB)."
+        )
+    quiet = [item for item in result.items if not item.heard(alpha)]
+    if quiet:
+        n = min(item.share.n for item in quiet)
+        found = max(item.findable for item in quiet)
+        could = (
+            f"a hit rate of {found:.0%} or more would have been found in four studies of five"
+            if math.isfinite(found)
+            else "no hit rate would have been found: ask more people"
+        )
+        yield (
+            f"Where no difference was shown, that proves no equality: with {n} trials an item, "
+            f"{could}."
+        )
+
+
+def _ratings(result: RatingResult, alpha: float) -> Iterator[str]:
+    if not result.n_kept:
+        yield "No listener is left after the screening; nothing can be said."
+        return
+    f = result.friedman
+    verdict = "differ" if f.p <= alpha else "are not shown to differ"
+    yield (
+        f"The conditions {verdict} (Friedman over {', '.join(result.friedman_over)}: chi2 = "
+        f"{f.chi2:.1f}, {p_text(f.p)}; agreement of listeners W = {f.agreement:.2f})."
+    )
+    for found in result.comparisons:
+        if PREDICTED in (found.first, found.second):
+            yield _difference(found.first, found.second, found.difference, found.p_holm, alpha)
+    if math.isfinite(result.findable):
+        needed = f"{result.needed} listeners" if result.needed else "thousands of listeners"
+        yield (
+            f"With {_n(result.n_kept, 'listener')} whose differences scatter by "
+            f"{result.scatter:.1f} points, {result.findable:.1f} points are found in four studies "
+            f"of five; {POINTS:g} points take {needed}."
+        )
+
+
+def _difference(first: str, second: str, difference: float, p: float, alpha: float) -> str:
+    other = second if first == PREDICTED else first
+    ahead = difference if first == PREDICTED else -difference
+    name = f"hidden {other}" if other == REFERENCE else other
+    if p > alpha:
+        return f"Predicted and {name}: no difference shown ({ahead:+.1f} points, {p_text(p)})."
+    side = "nearer" if ahead > 0 else "further"
+    return f"Predicted is {side} than {name}: {ahead:+.1f} points ({p_text(p)} after Holm)."
+
+
+def _votes(result: VoteResult, alpha: float) -> Iterator[str]:
+    if not result.n_kept:
+        yield "No listener is left after the screening; nothing can be said."
+        return
+    ranked = sorted(result.strengths, key=lambda s: -s.value)
+    yield f"From nearest to furthest: {', '.join(s.name for s in ranked)} (Bradley-Terry)."
+    for pair in result.pairs:
+        if PREDICTED not in (pair.first, pair.second):
+            continue
+        other = pair.second if pair.first == PREDICTED else pair.first
+        votes = pair.votes_first if pair.first == PREDICTED else pair.votes - pair.votes_first
+        name = f"hidden {other}" if other == REFERENCE else other
+        shown = "" if pair.p_holm <= alpha else ": no difference shown"
+        yield (
+            f"Predicted against {name}: {votes} of {pair.votes} votes, {p_text(pair.p_holm)} after "
+            f"Holm{shown}."
+        )
+    if math.isfinite(result.findable):
+        could = f"{result.findable:.0%} or more on one side would have been found"
+    else:
+        could = "no majority would have been found: ask more people"
+    yield (
+        f"With {_n(result.n_kept, 'listener')}, {could} in four studies of five; {RATE:.0%} take "
+        f"{result.needed} listeners."
+    )

@@ -1,0 +1,353 @@
+/* The listener's page: welcome, volume, then one trial after another. The server decides what comes
+   next; here are only sounds, buttons and the answer that is being given. No library. */
+
+import { LockStep, fetchSound, openContext } from "/shared/lockstep.js";
+
+const BANDS = ["bad", "poor", "fair", "good", "excellent"];
+const main = document.getElementById("main");
+const status = document.getElementById("status");
+
+let context = null; // opened by the first press of a button: browsers want a gesture
+let player = null;
+let volume = 0.5;
+
+// ---- small tools ---------------------------------------------------------------------------
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function show(...nodes) {
+  main.replaceChildren(...nodes);
+  say("");
+  main.focus();
+  window.scrollTo(0, 0);
+}
+
+function say(text) {
+  status.textContent = text;
+}
+
+async function ask(path, data) {
+  const request = data === undefined ? {} : {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(data),
+  };
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", ...request });
+  } catch {
+    throw new Error("The server does not answer. Your answers so far are kept; try again.");
+  }
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error ?? `${path}: ${answer.status}`);
+  return found;
+}
+
+function loading(text) {
+  if (player) player.close();
+  player = null;
+  show(make("p", {}, text));
+}
+
+async function open(rate, urls) {
+  context ??= openContext(rate);
+  if (context.state === "suspended") await context.resume();
+  const buffers = await Promise.all(urls.map((url) => fetchSound(context, url)));
+  player = new LockStep(context, buffers, { gain: volume });
+  window.fxlisten = { player, context }; // for whoever looks from outside: tests, a console
+  return player;
+}
+
+// ---- pages ---------------------------------------------------------------------------------
+
+function header(state) {
+  document.getElementById("title").textContent = state.study.title;
+  document.title = state.study.title;
+  const box = document.getElementById("progress");
+  box.hidden = !state.session;
+  if (!state.session) return;
+  const { done, total } = state.session;
+  const text = done < total ? `Trial ${done + 1} of ${total}` : `${total} of ${total}`;
+  document.getElementById("count").textContent = text;
+  const bar = document.getElementById("bar");
+  bar.max = total;
+  bar.value = done;
+}
+
+function welcome(state) {
+  header(state);
+  const resumes = state.session !== null;
+  const goOn = () => attempt(async () => setVolume(await ask("/api/start", {})));
+  show(
+    make("h1", {}, resumes ? "Welcome back" : "Thank you for listening"),
+    make("p", {}, `You will hear short pieces of electric guitar. The question is always the same: ${state.study.question}`),
+    make("p", {}, "Take a quiet room, good headphones if you have them, and your time. You may pause: this browser remembers where you were."),
+    make("p", { class: "soft" }, "Kept are your answers, how often you played each sound, how long a trial took, and how you listen. Nothing about you: no name, no address, no time of day. A cookie with a random word lets you go on after a break."),
+    ...(resumes ? [] : [devices()]),
+    make("button", { class: "go", id: "start", onclick: resumes ? goOn : () => begin({}) }, resumes ? "Go on" : "Start"),
+  );
+}
+
+async function setVolume(state) {
+  header(state);
+  if (state.trial === null) return done(state);
+  loading("Loading …");
+  const sound = await open(state.study.sample_rate_hz, ["/sound/volume"]);
+  const play = make("button", { id: "play", "aria-pressed": "false", onclick: () => {
+    sound.playing ? sound.pause() : sound.play();
+    play.setAttribute("aria-pressed", String(sound.playing));
+    play.textContent = sound.playing ? "Stop" : "Play";
+  } }, "Play");
+  const slider = make("input", { type: "range", id: "volume", min: 0, max: 100, value: volume * 100,
+    oninput: () => {
+      volume = slider.value / 100;
+      sound.setVolume(volume);
+    } });
+  show(
+    make("h1", {}, "Set the volume"),
+    make("p", {}, "Play the guitar and set a level that is comfortable and clear. Then leave it: all sounds of the test are equally loud, and the level is locked from here on."),
+    make("div", { class: "transport" }, play),
+    make("p", {}, make("label", { for: "volume" }, "Volume"), slider),
+    make("button", { class: "go", id: "next", onclick: () => attempt(() => trial(state)) }, "The volume is right"),
+  );
+}
+
+function choice(name, options, onpick = () => {}) {
+  return make("div", { class: "choice" }, ...options.map(([value, text]) => make("span", {},
+    make("input", { type: "radio", name, id: `${name}-${value}`, value, onchange: onpick }),
+    make("label", { for: `${name}-${value}` }, text))));
+}
+
+const nameOf = (slot) => (slot === "reference" ? "Reference" : slot.toUpperCase());
+
+async function trial(state, feedback = null) {
+  header(state);
+  if (state.trial === null) return done(state);
+  loading("Loading the sounds …");
+  const { number, slots, training } = state.trial;
+  const { kind } = state.study;
+  const sounds = await open(state.study.sample_rate_hz, slots.map((slot) => `/sound/${number}/${slot}`));
+  const began = performance.now();
+  const plays = Object.fromEntries(slots.map((slot) => [slot, 0]));
+  const ratings = {};
+  let picked = null;
+  let sending = false;
+
+  const buttons = Object.fromEntries(slots.map((slot) => [slot, make("button", {
+    class: "sound", id: `hear-${slot}`, "aria-pressed": "false",
+    "aria-label": `Hear ${nameOf(slot)}`, onclick: () => hear(slot),
+  }, nameOf(slot))]));
+  const fill = make("div");
+  const pause = make("button", { id: "pause", onclick: () => toggle() }, "Pause");
+  pause.disabled = true;
+  const next = make("button", { class: "go", id: "next", onclick: () => attempt(send) }, "Next");
+
+  function hear(slot) {
+    sounds.switchTo(slots.indexOf(slot));
+    if (!sounds.playing) sounds.play();
+    plays[slot] += 1;
+    buttons[slot].classList.add("heard");
+    buttons[slot].setAttribute("aria-label", `Hear ${nameOf(slot)} again`);
+    if (kind === "mushra" && slot !== "reference") row(slot).disabled = false;
+    refresh();
+  }
+
+  function toggle() {
+    if (sounds.playing) sounds.pause();
+    else if (Object.values(plays).some(Boolean)) sounds.play();
+    refresh();
+  }
+
+  function refresh() {
+    for (const [i, slot] of slots.entries()) {
+      buttons[slot].setAttribute("aria-pressed", String(sounds.playing && sounds.heard === i));
+    }
+    pause.textContent = sounds.playing ? "Pause" : "Play";
+    pause.disabled = !Object.values(plays).some(Boolean);
+    next.disabled = sending || missing() !== null;
+  }
+
+  /** What still has to be done before Next, or null. */
+  function missing() {
+    const unheard = slots.filter((slot) => plays[slot] === 0).map(nameOf);
+    if (unheard.length) return `Listen to ${unheard.join(", ")} first.`;
+    if (kind === "mushra" && Object.keys(ratings).length < slots.length - 1) return "Rate every sound.";
+    if (kind !== "mushra" && picked === null) return "Choose A or B.";
+    return null;
+  }
+
+  async function send() {
+    sending = true;
+    refresh();
+    try {
+      const after = await ask("/api/answer", {
+        trial: number,
+        answer: kind === "mushra" ? { ratings } : { choice: picked },
+        plays,
+        rt_ms: Math.round(performance.now() - began),
+        context_rate_hz: context.sampleRate,
+      });
+      await trial(after, after.feedback ?? null);
+    } finally {
+      sending = false;
+      refresh();
+    }
+  }
+
+  // One row of the MUSHRA scale. A slider counts as set once it was touched.
+  const rows = {};
+  function row(slot) {
+    if (rows[slot]) return rows[slot].slider;
+    const out = make("output", { for: `rate-${slot}` }, "–");
+    const rated = () => {
+      ratings[slot] = Number(slider.value);
+      out.textContent = slider.value;
+      slider.setAttribute("aria-valuetext", `${slider.value}, ${BANDS[Math.min(4, Math.floor(slider.value / 20))]}`);
+      refresh();
+    };
+    const slider = make("input", { type: "range", id: `rate-${slot}`, min: 0, max: 100, value: 50,
+      "aria-label": `How near is ${nameOf(slot)} to the reference`, "aria-valuetext": "not rated",
+      oninput: rated, onpointerup: rated, onkeyup: (event) => {
+        if (event.key === "Enter" || event.key === " ") rated();
+      } });
+    slider.disabled = true;
+    rows[slot] = { slider, node: make("div", { class: "scale" }, buttons[slot], slider, out) };
+    return slider;
+  }
+
+  const body = [];
+  if (kind === "mushra") {
+    for (const slot of slots.slice(1)) row(slot);
+    body.push(
+      make("div", { class: "sounds" }, buttons.reference),
+      make("fieldset", {}, make("legend", {}, "Your ratings"),
+        make("div", { class: "scale head", "aria-hidden": "true" }, make("span"),
+          make("div", { class: "bands" }, ...BANDS.map((band) => make("span", {}, band))), make("span")),
+        ...slots.slice(1).map((slot) => rows[slot].node)),
+    );
+  } else {
+    const text = kind === "abx" ? ["X is A", "X is B"] : ["A is nearer", "B is nearer"];
+    body.push(
+      make("div", { class: "sounds" }, ...slots.map((slot) => buttons[slot])),
+      make("fieldset", {}, make("legend", {}, "Your answer"),
+        choice("pick", [["a", text[0]], ["b", text[1]]], (event) => {
+          picked = event.target.value;
+          refresh();
+        })),
+    );
+  }
+  const hint = {
+    abx: "A and B may sound alike. If you cannot tell, guess: a guess is an answer.",
+    pairwise: "Compare with the reference as often as you like. If you cannot tell, guess.",
+    mushra: "One of the numbered sounds is the reference itself: rate it 100. A slider can be moved once its sound was heard.",
+  }[kind];
+  show(
+    make("h1", {}, training ? "For practice, it does not count" : state.study.question),
+    ...(feedback === null ? [] : [make("p", { class: "note", id: "feedback" },
+      make("span", { class: feedback ? "good" : "bad" }, feedback ? "Right." : "Not this time."),
+      " That was the practice trial. From here on nothing is said about your answers.")]),
+    make("p", { class: "soft" }, hint),
+    ...body,
+    make("div", { class: "transport" }, pause,
+      make("div", { class: "where", "aria-hidden": "true" }, fill)),
+    region(sounds),
+    make("p", { class: "soft keys" }, "Keys: ",
+      ...keysOf(slots).flatMap(([key]) => [make("kbd", {}, key), " "]), "hear a sound, ",
+      make("kbd", {}, "space"), " pause"),
+    make("p", {}, next),
+  );
+  document.onkeydown = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = event.target instanceof HTMLElement ? event.target.tagName : "";
+    const slot = keysOf(slots).find(([key]) => key === event.key.toLowerCase())?.[1];
+    if (slot) hear(slot);
+    else if (event.key === " " && target !== "BUTTON" && target !== "INPUT") {
+      event.preventDefault();
+      toggle();
+    }
+  };
+  (function draw() {
+    if (player !== sounds) return;
+    fill.style.width = `${(100 * sounds.position()) / sounds.duration}%`;
+    requestAnimationFrame(draw);
+  })();
+  refresh();
+}
+
+function keysOf(slots) {
+  return slots.map((slot) => [slot === "reference" ? "r" : slot, slot]);
+}
+
+/** Loop a part of the sounds: two sliders, half a second apart at least. */
+function region(sounds) {
+  const moved = () => {
+    sounds.setRegion(Number(from.value), Number(to.value));
+    from.value = sounds.region[0];
+    to.value = sounds.region[1];
+    for (const [input, out] of [[from, fromOut], [to, toOut]]) out.textContent = `${Number(input.value).toFixed(1)} s`;
+  };
+  const end = sounds.duration.toFixed(1);
+  const slider = (id, value) => make("input", { type: "range", id, min: 0, max: sounds.duration, step: 0.1, value, onchange: moved });
+  const from = slider("loop-from", 0);
+  const to = slider("loop-to", sounds.duration);
+  const fromOut = make("output", { for: "loop-from" }, "0.0 s");
+  const toOut = make("output", { for: "loop-to" }, `${end} s`);
+  return make("details", {}, make("summary", {}, "Loop a part"),
+    make("div", { class: "region" },
+      make("label", { for: "loop-from" }, "from"), from, fromOut,
+      make("label", { for: "loop-to" }, "to"), to, toOut));
+}
+
+function done(state) {
+  header(state);
+  loading("");
+  document.onkeydown = null;
+  show(
+    make("h1", {}, "That was all. Thank you!"),
+    make("p", { id: "done" }, "Your answers are kept. You may close this page."),
+    make("p", { class: "soft" }, "Is somebody else going to listen at this computer?"),
+    make("button", { id: "again", onclick: () => another() }, "Start for another listener"),
+  );
+}
+
+function another() {
+  show(
+    make("h1", {}, "Another listener"),
+    devices(),
+    make("button", { class: "go", id: "start", onclick: () => begin({ new: true }) }, "Start"),
+  );
+}
+
+function devices() {
+  return make("fieldset", {}, make("legend", {}, "How do you listen?"),
+    choice("device", [["headphones", "Headphones"], ["loudspeakers", "Loudspeakers"]]));
+}
+
+function begin(how) {
+  const device = document.querySelector("input[name=device]:checked")?.value;
+  if (!device) return say("Say how you listen: over headphones or loudspeakers.");
+  return attempt(async () => setVolume(await ask("/api/start", { device, ...how })));
+}
+
+async function attempt(work) {
+  try {
+    await work();
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+attempt(async () => {
+  const state = await ask("/api/state");
+  if (state.session && state.trial === null) done(state);
+  else welcome(state);
+});

@@ -312,7 +312,7 @@ def fit_and_score(work: Work, run: Run) -> None:
         if not scores.is_file():
             said = work.call(
                 "fxtrain",
-                f"evaluate {folder} {work.out / 'shards' / part} --split {split} --json "
+                f"evaluate {folder} {work.out / 'shards' / part} --split {split} --json --no-html "
                 f"--device {work.options.device}",
                 threads=2,
             )

@@ -57,7 +57,7 @@ def train_embedded(
 
 
 def config_for(device: str, *, seed: int = 0, n_steps: int | None = None) -> TrainConfig:
-    """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 48 s."""
+    """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 24 s."""
     config = TrainConfig(seed=seed)
     if device.startswith("cuda"):
         config = replace(
@@ -73,7 +73,7 @@ def train_on_renders(
     device: str,
     config: TrainConfig,
     minutes: float = 9.0,
-    batch_size: int = 64,
+    batch_size: int = 32,
     crop_samples: int = 32_768,
     most_clips: int = 24_000,
     n_held_out: int = 64,

@@ -96,7 +96,8 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         [candidates(h, card.vocabulary, commutes, temperature) for h in found]
         for temperature in (card.decode.temperature, 1.0)
     )
-    with_classes = index.recipe.get("spec", {}).get("classes", False)
+    specs = [shard.index.recipe.get("spec") for shard in dataset.shards_of(split)]
+    with_classes = any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs)
     classes = classes_of(truth, commutes, dataset.load(split).records if with_classes else None)
     return Answers(split, truth, heard, untuned, classes)
 

@@ -180,3 +180,24 @@ def test_without_the_pipeline_it_says_which_extra(
     with pytest.raises(MissingExtraError, match="pipeline"):
         sounds.remake(0)
     assert json.dumps(sounds.record(0))  # records need no ears
+
+
+def test_joined_data_sets_keep_their_own_records_and_recipes(tmp_path: Path) -> None:
+    for seed, name in enumerate(("one", "two")):
+        make_shards(tmp_path / name, seed=seed, n_train=4, n_valid=2, n_test=30)
+    both = open_shards([tmp_path / "one", tmp_path / "two"])
+    asked: list[object] = []
+
+    class Asked(ToyFrontend):
+        def remake(self, record, recipe, renders=None):  # type: ignore[no-untyped-def]
+            asked.append(recipe["seed"])
+            return super().remake(record, recipe)
+
+    sounds = Sounds(both, "test")
+    sounds.__dict__["frontend"] = Asked()
+    whole = both.load("test").records
+    for position in (59, 0, 30, 29):
+        assert sounds.record(position) == whole[position]
+        assert sounds.chain(position).names == tuple(p["name"] for p in whole[position]["chain"])
+        sounds.remake(position)
+    assert asked == [1, 0, 1, 0]

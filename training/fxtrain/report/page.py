@@ -164,8 +164,15 @@ def _by_length(evaluation: Evaluation, name: str) -> Iterator[tuple[str, dict[st
 
 
 def confusion_grids(answers: Answers, pedals: Sequence[str]) -> list[Grid]:
-    """Shares of a row, by position and over all of them; a row or column "none" has no pedal."""
-    counts = confusion_by_position(answers.truth, answers.predicted, pedals)
+    """Shares of a row, by position and over all of them; a row or column "none" has no pedal.
+
+    An answer that sounds like the truth counts as the truth: only what can be heard is a mistake.
+    """
+    said = [
+        alike.names if alike.holds(p) else p
+        for alike, p in zip(answers.classes, answers.predicted, strict=True)
+    ]
+    counts = confusion_by_position(answers.truth, said, pedals)
     names = [*pedals, "none"]
     named = {"all positions": counts.sum(0)}
     named |= {f"position {i}": table for i, table in enumerate(counts, start=1)}

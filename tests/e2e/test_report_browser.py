@@ -1,0 +1,88 @@
+"""The page of an evaluation in a real Chromium: complete by itself, at both widths and themes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fixtures.browser import chromium, complaints, needs_chromium, requested, resize
+from fixtures.frontends import ToyFrontend
+from fixtures.shards import make_shards
+from fxpipe.frontend import open_frontend
+from fxtrain.checkpoint import card_of, load_run, new_model, save_model
+from fxtrain.config import ModelConfig
+from fxtrain.data import open_shards
+from fxtrain.evaluate import answer, by_ear, judge
+from fxtrain.models import resolve_model
+from fxtrain.report import write_page
+from fxtrain.sounds import Sounds
+
+PEDALS = ("compressor", "wah", "overdrive", "distortion", "fuzz", "phaser", "chorus", "tremolo")
+PEDALS = (*PEDALS, "delay", "reverb")
+
+HEAR_ALL = """
+const done = arguments[0];
+Promise.all([...document.querySelectorAll("audio")].map((player) => new Promise((tell) => {
+  player.onloadedmetadata = () => tell(player.duration);
+  player.onerror = () => tell(-1);
+  player.preload = "auto";
+  player.load();
+}))).then(done);
+"""
+PLAY_TWO = """
+const done = arguments[0];
+const [one, two] = document.querySelectorAll("audio");
+one.loop = two.loop = true;
+one.play().then(() => two.play()).then(() => done([one.paused, two.paused]), String);
+"""
+
+
+class Sounding(ToyFrontend):
+    """Toy pedals, true FLAC: half a second for each sound."""
+
+    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> bytes:
+        return open_frontend().flac(np.resize(wave, 4_000), sample_rate_hz)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page")
+    make_shards(path / "shards", n_train=8, n_valid=4, n_test=60, pedals=PEDALS, max_chain_length=5)
+    dataset = open_shards(path / "shards")
+    config = ModelConfig(kind="gru", d_model=32, n_heads=2)
+    torch.manual_seed(0)
+    card = card_of(dataset.index, resolve_model(config, n_codebooks=4, has_mel=False), {})
+    save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
+    run = load_run(path / "run")
+    answers = answer(run, dataset)
+    sounds = Sounds(dataset, "test")
+    sounds.__dict__["frontend"] = Sounding()
+    evaluation = by_ear(answers, judge(run, dataset, answers), sounds, 4, 0, lambda text: None)
+    return write_page(run, dataset, answers, evaluation, sounds)
+
+
+@needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_stands_alone_and_fits(page: Path, dark: bool) -> None:
+    with chromium(dark=dark) as driver:
+        for width in (360, 390, 1280):
+            resize(driver, width, 900)
+            driver.get(page.as_uri())
+            wide = driver.execute_script("return document.documentElement.scrollWidth")
+            assert wide <= width, f"{wide} px wide on a screen of {width}"
+        ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, ground.strip("rgb()").split(","))) < 3 * 128) == dark
+        durations = driver.execute_async_script(HEAR_ALL)
+        assert durations
+        assert all(duration == pytest.approx(0.5, abs=0.05) for duration in durations)
+        assert driver.execute_async_script(PLAY_TWO) == [True, False]
+        panels = driver.find_elements("css selector", ".panel")
+        assert [panel.is_displayed() for panel in panels].count(True) == 1
+        driver.find_element("css selector", "#position-1").send_keys("\ue014")  # arrow right
+        assert [panel.is_displayed() for panel in panels].index(True) == 1
+        asked = [url for url in requested(driver) if not url.startswith("data:")]
+        assert set(asked) == {page.as_uri()}
+        assert complaints(driver) == []

@@ -39,6 +39,45 @@ one.loop = two.loop = true;
 one.play().then(() => two.play()).then(() => done([one.paused, two.paused]), String);
 """
 
+PALE = """
+const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+const rgba = (colour) => {
+  paint.clearRect(0, 0, 1, 1);
+  paint.fillStyle = colour;
+  paint.fillRect(0, 0, 1, 1);
+  return [...paint.getImageData(0, 0, 1, 1).data];
+};
+const linear = (c) => c <= 10 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const behind = (element) => {
+  const colour = rgba(getComputedStyle(element).backgroundColor);
+  return colour[3] === 255 ? colour : behind(element.parentElement);
+};
+const found = [];
+const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (words.nextNode()) {
+  const element = words.currentNode.parentElement;
+  const text = words.currentNode.textContent.trim();
+  if (!text || element.tagName === "SCRIPT") continue;
+  const style = getComputedStyle(element);
+  const ink = rgba(element.closest("svg") ? style.fill : style.color);
+  const [more, less] = [light(ink), light(behind(element))].sort((a, b) => b - a);
+  if ((more + 0.05) / (less + 0.05) < 4.5) found.push(`${element.className}: ${text}`);
+}
+return found;
+"""
+"""Text with less contrast than 4.5 to 1 (WCAG 2.2, success criterion 1.4.3)."""
+
+SHADES = """
+document.querySelectorAll(".heat tbody td").forEach((cell, i) => {
+  const share = i % 101;
+  cell.className = (share >= 74 ? " p74" : "") + (share >= 85 ? " p85" : "");
+  cell.style.setProperty("--share", `${share}%`);
+  cell.textContent = share;
+});
+"""
+"""Every share there can be, as the template would write it."""
+
 
 class Sounding(ToyFrontend):
     """Toy pedals, true FLAC: half a second for each sound."""
@@ -75,6 +114,9 @@ def test_the_page_stands_alone_and_fits(page: Path, dark: bool) -> None:
             assert wide <= width, f"{wide} px wide on a screen of {width}"
         ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, ground.strip("rgb()").split(","))) < 3 * 128) == dark
+        assert driver.execute_script(PALE) == []
+        driver.execute_script(SHADES)
+        assert driver.execute_script(PALE) == []
         durations = driver.execute_async_script(HEAR_ALL)
         assert durations
         assert all(duration == pytest.approx(0.5, abs=0.05) for duration in durations)

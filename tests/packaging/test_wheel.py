@@ -32,6 +32,9 @@ def test_both_packages_are_there_and_typed(members):
         "fxpipe/codec/embedded/encoder.safetensors",
         "fxpipe/data_manifests/idmt.json",
         "fxtrain/export/chain.schema.json",
+        "fxtrain/report/page.html",
+        "fxtrain/report/page.css",
+        "fxtrain/report/page.js",
     ):
         assert name in members
 

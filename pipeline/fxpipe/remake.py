@@ -23,6 +23,7 @@ from fxpipe.renders import read_renders_index
 from fxpipe.sources import SOURCES, assign_splits, open_source
 from fxtrain.contract import (
     SPLITS,
+    FxError,
     Record,
     RemadeClip,
     from_dict,
@@ -44,6 +45,8 @@ def remake(record: Record, recipe: Mapping[str, Any], renders: str | None = None
     """
     need(record, NEEDED, "the sample's shard")
     plan = _plan(json.dumps(recipe, sort_keys=True), renders)
+    if isinstance(plan, FxError):
+        raise plan
     spec, split = plan.spec, record["split"]
     position, attempt = _draws(record)
     draw = draw_clip(spec, plan.seed, split, position, attempt)
@@ -91,9 +94,16 @@ def _as_stored(wave: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _plan(recipe_json: str, renders: str | None) -> Plan:
-    """The plan a sample was made by; the recipe as text, so that it can be remembered."""
-    recipe = json.loads(recipe_json)
+def _plan(recipe_json: str, renders: str | None) -> Plan | FxError:
+    """The plan a sample was made by, or why there is none: looking for it may take a minute, so
+    either is remembered. The recipe comes as text for that."""
+    try:
+        return _find_plan(json.loads(recipe_json), renders)
+    except FxError as error:
+        return error
+
+
+def _find_plan(recipe: Mapping[str, Any], renders: str | None) -> Plan:
     if not isinstance(recipe.get("spec"), dict) or not isinstance(recipe.get("source"), str):
         raise RenderError("the shards' recipe says nothing of how their clips were rendered")
     if renders is not None:

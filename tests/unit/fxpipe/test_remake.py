@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -73,8 +74,10 @@ def test_a_data_set_is_found_where_it_is_kept(make, tmp_path, monkeypatch):
     frontend = open_frontend()
     for wave, record in clips:
         np.testing.assert_array_equal(frontend.remake(record, recipe).wet, wave)
-    with pytest.raises(SourceError, match="not what was rendered"):
-        frontend.remake(clips[0][1], recipe | {"source_digest": "0" * 64})
+    monkeypatch.setattr("fxpipe.remake.open_source", Mock(side_effect=[open_source("egfxset")]))
+    for _, record in clips:  # looked for once
+        with pytest.raises(SourceError, match="not what was rendered"):
+            frontend.remake(record, recipe | {"source_digest": "0" * 64})
 
 
 def test_another_clip_than_the_one_encoded_is_refused(make):

@@ -154,6 +154,7 @@ def test_evaluate_prints_a_table_or_json(
     page = (trained / "evaluation.html").read_text()
     assert "Not to be heard here" in page  # nothing says how these clips were rendered
     assert "<polyline" in page
+    assert "On validation, at the end: exact" in page
 
 
 def test_what_cannot_be_rerendered_leaves_the_evaluation(

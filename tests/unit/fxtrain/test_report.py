@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -21,11 +22,11 @@ from fxtrain.contract import MissingExtraError, OrderClass
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.decode import Candidate
 from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, evaluation_dict, judge
-from fxtrain.metrics import HEADLINES
+from fxtrain.metrics import HEADLINES, Score
 from fxtrain.models import resolve_model
 from fxtrain.report import page
 from fxtrain.report.clips import data_uri, pick
-from fxtrain.report.curves import read_curves
+from fxtrain.report.curves import Training, read_training
 from fxtrain.report.drawing import line_chart, number, strip
 from fxtrain.sounds import Sounds
 
@@ -304,7 +305,7 @@ def test_worst_and_best_are_what_they_are_called() -> None:
 def test_curves_are_read_from_the_log(tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    assert read_curves(tmp_path) is None
+    assert read_training(tmp_path) == Training((), (), None, {})
     writer = SummaryWriter(str(tmp_path / "tensorboard"))
     for epoch in range(3):
         writer.add_scalar("epoch", epoch, 10 * epoch + 9)
@@ -312,10 +313,12 @@ def test_curves_are_read_from_the_log(tmp_path: Path) -> None:
         writer.add_scalar("train/loss", 3.5 - epoch, 10 * epoch + 9)
         writer.add_scalar("valid/set", 0.25 * epoch, 10 * epoch + 9)
     writer.close()
-    (tmp_path / "metrics.json").write_text('{"best_epoch": 2}')
-    found = read_curves(tmp_path)
-    assert found is not None
+    exact = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    valid = {"exact": exact, "set": {"value": None, "low": None, "high": None, "n": 0}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"best_epoch": 2, "valid": valid}))
+    found = read_training(tmp_path)
     assert found.best_epoch == 2
+    assert found.valid == {"exact": Score(**exact)}
     training, validation = found.losses
     assert validation.epochs == (1.0, 2.0, 3.0)
     assert validation.values == (3.0, 2.0, 1.0)
@@ -326,9 +329,8 @@ def test_curves_are_read_from_the_log(tmp_path: Path) -> None:
     assert drawn.count("<polyline") == 2
     assert drawn.count('class="best"') == 1
     (tmp_path / "metrics.json").write_text("{half")
-    again = read_curves(tmp_path)
-    assert again is not None
-    assert again.best_epoch is None
+    again = read_training(tmp_path)
+    assert (again.losses, again.best_epoch, again.valid) == (found.losses, None, {})
 
 
 @pytest.mark.parametrize("values", [[1.0], [2.0, 2.0], [math.nan, 1.0], [-3e-7, 4e-7], [1e6, 0.0]])

@@ -1,14 +1,18 @@
-"""Training curves of a run, read from its TensorBoard log. The only tensorboard import here."""
+"""How a run was trained: curves from its TensorBoard log, the end from metrics.json.
+
+The only tensorboard import of the report.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fxtrain.checkpoint import METRICS_NAME
-from fxtrain.contract import ContractError, read_json
+from fxtrain.contract import ContractError, from_dict, read_json
+from fxtrain.metrics import Score
 
 LOG_FOLDER = "tensorboard"
 LOSSES = {"train/loss": "training", "valid/loss": "validation"}
@@ -18,6 +22,9 @@ SCORES = {
     "valid/f1": "F1 of the pedals",
 }
 """Tag -> what it is called."""
+
+VALID = ("exact", "exact_class", "set", "f1_micro")
+"""Scores of metrics.json that are shown."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +37,33 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Curves:
+class Training:
+    """What is known; a model that was only copied may have neither log nor metrics.
+
+    ``valid``: the scores on validation at the end, a name of ``fxtrain.metrics`` each.
+    """
+
     losses: tuple[Curve, ...]
     scores: tuple[Curve, ...]
     best_epoch: int | None
+    valid: dict[str, Score]
 
 
-def read_curves(run: Path) -> Curves | None:
-    """None where the run has no log, or one without a curve, as a model that was only copied."""
+def read_training(run: Path) -> Training:
     scalars = read_scalars(run / LOG_FOLDER)
     losses, scores = (
         tuple(curve for tag, name in tags.items() if (curve := _curve(tag, name, scalars)))
         for tags in (LOSSES, SCORES)
     )
-    if not losses and not scores:
-        return None
-    return Curves(losses, scores, _best_epoch(run))
+    metrics = _metrics(run / METRICS_NAME)
+    best = metrics.get("best_epoch")
+    found = metrics.get("valid")
+    valid = {
+        name: score
+        for name in VALID
+        if isinstance(found, dict) and (score := _score(found.get(name))) is not None
+    }
+    return Training(losses, scores, best if isinstance(best, int) else None, valid)
 
 
 Scalars = dict[str, dict[int, float]]
@@ -77,13 +95,17 @@ def _curve(tag: str, name: str, scalars: Scalars) -> Curve | None:
     return Curve(name, epochs, tuple(value for _, value in found))
 
 
-def _best_epoch(run: Path) -> int | None:
-    file = run / METRICS_NAME
-    if not file.is_file():
-        return None
+def _metrics(file: Path) -> dict[str, Any]:
+    """``metrics.json``; nothing where it is not there or not whole."""
     try:
         found = read_json(file.read_bytes(), str(file))
-    except (ContractError, json.JSONDecodeError, OSError):
+    except (ContractError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _score(found: Any) -> Score | None:
+    try:
+        return from_dict(Score, found, METRICS_NAME)
+    except ContractError:  # null where nothing counted
         return None
-    best = found.get("best_epoch") if isinstance(found, dict) else None
-    return best if isinstance(best, int) else None

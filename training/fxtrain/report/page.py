@@ -25,7 +25,7 @@ from fxtrain.evaluate import Answers, Evaluation
 from fxtrain.metrics import HEADLINES, Score
 from fxtrain.report import drawing
 from fxtrain.report.clips import cards, pick
-from fxtrain.report.curves import read_curves
+from fxtrain.report.curves import read_training
 from fxtrain.rerender import CONDITIONS, DRIES, MEASURES, Rerendered
 from fxtrain.sounds import Sounds
 
@@ -115,7 +115,7 @@ def page(
             confusions=confusion_grids(answers, pedals),
             orders=order_grids(answers, pedals, index.commuting_pairs),
             kinds=KINDS,
-            curves=read_curves(run.path),
+            training=read_training(run.path),
             rerendered=rerender_groups(evaluation.rerender),
             clips=[
                 ("The worst", cards(worst, answers, sounds, vocabulary)),

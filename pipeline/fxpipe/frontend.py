@@ -79,6 +79,20 @@ class PipelineFrontend:
             raise SourceError(f"{os.fspath(path)}: holds no usable samples; record it again")
         return audio, sample_rate_hz
 
+    def decode(self, data: bytes) -> tuple[np.ndarray, int]:
+        import soundfile
+
+        from fxpipe.sources.scan import read_mono
+
+        try:
+            audio, sample_rate_hz, _ = read_mono(data)
+        except (soundfile.SoundFileError, ValueError) as error:
+            reason = str(error).split(": ")[-1]
+            raise SourceError(f"this cannot be read as audio ({reason})") from None
+        if len(audio) == 0 or not np.isfinite(audio).all():
+            raise SourceError("this holds no usable samples; record it again")
+        return audio, sample_rate_hz
+
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
         """Windows of the training length with half overlap; silent ones are left out."""
         hearing, codec = self._hearing, self._codec

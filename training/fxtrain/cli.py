@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fxtrain.app.verbs import serve
 from fxtrain.export.verbs import export
 from fxtrain.listen.commands import listen
 
@@ -321,7 +322,7 @@ def predict(
 
 cli.add_command(export)
 cli.add_command(listen)
-
+cli.add_command(serve)
 
 if __name__ == "__main__":
     main()

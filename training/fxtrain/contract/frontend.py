@@ -84,6 +84,9 @@ class Frontend(Protocol):
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         """(mono float32 [N], sample rate in Hz) of an audio file."""
 
+    def decode(self, data: bytes) -> tuple[np.ndarray, int]:
+        """The same of a file's bytes, which an FxError refuses without a name."""
+
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
         """Tokens of every sounding window of ``wave`` [N]."""
 

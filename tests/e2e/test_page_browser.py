@@ -1,0 +1,321 @@
+"""The guitarist's page in a real Chromium: the whole flow by clicks and keys.
+
+FXTRAIN_SHOTS names a folder for screenshots, FXTRAIN_AXE the axe.min.js of npm's axe-core.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.audio import RATE_HZ, riff
+from fixtures.browser import chromium, complaints, needs_chromium, requested, resize
+from fixtures.models import random_run
+from fixtures.page import page_served, wav
+
+pytestmark = needs_chromium
+
+SHOTS, AXE = os.environ.get("FXTRAIN_SHOTS", ""), os.environ.get("FXTRAIN_AXE", "")
+WAIT_S = 30
+SIZES = ((1280, 900), (360, 740))
+FILES = {
+    "svg": "board.svg", "chain": "chain.json", "pedalboard": "board.py", "guitarix": "board.gx",
+    "mod": "board.pedalboard.zip", "sox": "board.sox.sh", "readme": "README.txt",
+}  # fmt: skip
+
+
+class Guitarist:
+    """Hands and eyes on the page."""
+
+    def __init__(self, driver: Any, address: str) -> None:
+        self.driver = driver
+        resize(driver, *SIZES[0])
+        driver.get(address)
+        self.until(lambda: self.text("#status") == "Ready.")
+
+    def until(self, true: Callable[[], Any]) -> Any:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, WAIT_S, 0.05).until(lambda _: true())
+
+    def all(self, css: str) -> list[Any]:
+        found: list[Any] = self.driver.find_elements("css selector", css)
+        return found
+
+    def one(self, css: str) -> Any:
+        return self.driver.find_element("css selector", css)
+
+    def text(self, css: str) -> str:
+        return str(self.one(css).text)
+
+    def press(self, css: str) -> None:
+        """A click that reaches the element, or an error where something lies over it."""
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(css))
+        self.one(css).click()
+
+    @property
+    def board(self) -> list[str]:
+        return [card.get_attribute("data-pedal") for card in self.all(".card")]
+
+    @property
+    def n_renders(self) -> int:
+        return int(self.one("body").get_attribute("data-renders") or 0)
+
+    def rendering(self, act: Callable[[], None]) -> None:
+        """Do something, and wait until the board was heard again."""
+        before = self.n_renders
+        act()
+        self.until(lambda: self.n_renders > before)
+        assert not self.one("#error").is_displayed(), self.text("#error")
+
+    def give(self, path: Path) -> None:
+        self.one("#file").send_keys(str(path))
+        self.until(lambda: self.text("#status").startswith("Heard"))
+
+    def shot(self, name: str) -> None:
+        """Both widths in both themes, the whole page."""
+        if not SHOTS:
+            return
+        for theme in ("light", "dark"):
+            self.theme(theme)
+            for width, height in SIZES:
+                resize(self.driver, width, height)
+                time.sleep(0.2)
+                script = "return document.documentElement.scrollHeight"
+                resize(self.driver, width, self.driver.execute_script(script))
+                time.sleep(0.2)
+                self.driver.save_screenshot(f"{SHOTS}/page-{name}-{width}-{theme}.png")
+        self.theme("light")
+        resize(self.driver, *SIZES[0])
+
+    def theme(self, name: str) -> None:
+        feature = {"name": "prefers-color-scheme", "value": name}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    run = random_run(tmp_path_factory.mktemp("page") / "run")
+    with page_served(run) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    microphone = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with chromium(more=microphone) as found:
+        yield found
+
+
+@pytest.fixture
+def page(driver: Any, address: str, tmp_path: Path) -> Iterator[Guitarist]:
+    found = Guitarist(driver, address)
+    (tmp_path / "a lick.wav").write_bytes(wav(riff(2 * RATE_HZ)))
+    found.give(tmp_path / "a lick.wav")
+    yield found
+    assert complaints(driver) == []
+    own = (address, "data:", f"blob:{address}")
+    assert [url for url in requested(driver) if not url.startswith(own)] == []
+
+
+def test_what_was_heard_is_shown(page: Guitarist) -> None:
+    assert page.text("#sentence").startswith(" → ".join(page.board))
+    assert "sure" in page.text("#sentence")
+    assert "textbook" in page.text("#textbook")
+    assert len(page.all("#alternatives li")) == 3
+    assert "the places of their knobs were not" in page.text("#basis")
+    painted = """
+      const canvas = document.querySelector("#wave > div").shadowRoot.querySelector("canvas");
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return pixels.some((value) => value > 0);
+    """
+    page.until(lambda: page.driver.execute_script(painted))
+    page.shot("heard")
+
+
+def test_another_answer_goes_on_the_board(page: Guitarist) -> None:
+    button = page.all("#alternatives button")[2]
+    wanted = button.text.split(" → ")
+    page.rendering(button.click)
+    assert page.board == wanted
+    page.rendering(lambda: page.press("#reset"))
+    assert page.text("#sentence").startswith(" → ".join(page.board))
+
+
+def test_pedals_move_by_button_and_keep_the_focus(page: Guitarist) -> None:
+    before = page.board
+    page.rendering(lambda: page.press(".card:first-child .later"))
+    assert page.board == [before[1], before[0], *before[2:]]
+    label = page.driver.switch_to.active_element.get_attribute("aria-label")
+    assert label.startswith(f"Move {before[0]}")
+    assert f"{before[0]} is now pedal 2" in page.text("#status")
+
+
+def test_pedals_are_dragged(page: Guitarist) -> None:
+    from selenium.webdriver import ActionChains
+
+    before = page.board
+    head, target = page.one(".card:first-child header"), page.one(".card:nth-child(2)")
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", target)
+
+    def drag() -> None:
+        ActionChains(page.driver).click_and_hold(head).move_to_element(target).release().perform()
+
+    page.rendering(drag)
+    assert page.board == [before[1], before[0], *before[2:]]
+
+
+def test_knobs_turn_by_key_and_by_hand(page: Guitarist) -> None:
+    from selenium.webdriver import ActionChains, Keys
+
+    knob = page.one(".card:first-child .knob input")
+    first = knob.get_attribute("aria-valuetext")
+    page.rendering(lambda: knob.send_keys(Keys.ARROW_UP * 3))
+    second = knob.get_attribute("aria-valuetext")
+    assert second != first
+    assert page.text("#basis") == "settings as given"
+
+    def turn() -> None:
+        ActionChains(page.driver).click_and_hold(knob).move_by_offset(0, 60).release().perform()
+
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", knob)
+    page.rendering(turn)
+    assert knob.get_attribute("aria-valuetext") not in (first, second)
+    assert page.text(".card:first-child .knob output") == knob.get_attribute("aria-valuetext")
+
+
+def test_bypass_add_remove_and_swap(page: Guitarist) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    page.rendering(lambda: page.press(".card:first-child [aria-pressed]"))
+    assert page.one(".card:first-child [aria-pressed]").get_attribute("aria-pressed") == "true"
+    assert "bypassed" in page.text(".card:first-child .sure")
+    while page.board:
+        page.press(".card:first-child .remove")
+    before = page.n_renders
+    for name in ("fuzz", "delay", "reverb"):
+        Select(page.one("#add")).select_by_value(name)
+        page.press("#add-button")
+    page.until(lambda: page.n_renders > before and page.text("#swaps"))
+    assert page.board == ["fuzz", "delay", "reverb"]
+    assert "delay and reverb could be swapped, nobody would hear it" in page.text("#swaps")
+    assert "swaps" in page.one(".card:nth-child(3)").get_attribute("class")
+    page.shot("board")
+    page.rendering(lambda: page.press("#swaps button"))
+    assert page.board == ["fuzz", "reverb", "delay"]
+
+
+def test_a_and_b_play_in_lock_step_at_one_loudness(page: Guitarist) -> None:
+    page.press("#play")
+    page.until(lambda: int(page.one("#seek").get_attribute("value")) > 10)
+    page.press("#hear-b")
+    assert page.one("#hear-b").get_attribute("aria-pressed") == "true"
+    page.rendering(lambda: page.press(".card:first-child [aria-pressed]"))
+    assert page.text("#play") == "Pause"
+    page.press("#play")
+    assert page.text("#play") == "Play"
+    script = """
+      const done = arguments[arguments.length - 1];
+      import("/page/player.js").then(({ matched }) => {
+        const make = (n, gain) => {
+          const buffer = new AudioBuffer({ length: n, sampleRate: 44100 });
+          buffer.copyToChannel(new Float32Array(n).fill(gain), 0);
+          return buffer;
+        };
+        const [a, b] = matched({ sampleRate: 44100 },
+          { buffer: make(1000, 0.5), lufs: -16 }, { buffer: make(500, 0.25), lufs: -22 });
+        done([a.length, b.length, a.getChannelData(0)[0], b.getChannelData(0)[0]]);
+      });
+    """
+    n_a, n_b, a, b = page.driver.execute_async_script(script)
+    assert (n_a, n_b, b) == (1000, 1000, 0.25)
+    assert a == pytest.approx(0.5 * 10 ** (-6 / 20), abs=1e-5)
+
+
+def test_your_own_dry_recording_is_played(page: Guitarist, tmp_path: Path) -> None:
+    (tmp_path / "dry.wav").write_bytes(wav(riff(RATE_HZ)))
+    page.rendering(lambda: page.one("#dry-file").send_keys(str(tmp_path / "dry.wav")))
+    chosen = page.driver.execute_script(
+        "return document.getElementById('dry').selectedOptions[0].text"
+    )
+    assert chosen == "yours: dry.wav"
+
+
+def test_every_file_is_saved(page: Guitarist, tmp_path: Path) -> None:
+    where = {"behavior": "allow", "downloadPath": str(tmp_path / "saved")}
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+    page.rendering(lambda: page.press(".card:first-child [aria-pressed]"))
+    for format_name, file in FILES.items():
+        page.press(f"[data-format={format_name}]")
+        page.until(lambda file=file: (tmp_path / "saved" / file).exists())
+        assert page.text("#status") == f"Saved {file}."
+    saved = json.loads((tmp_path / "saved/chain.json").read_bytes())
+    assert [pedal["name"] for pedal in saved["pedals"]] == page.board
+    assert saved["pedals"][0]["bypassed"]
+    assert saved["title"] == "a lick.wav"
+
+
+def test_the_microphone_is_heard(page: Guitarist) -> None:
+    page.press("#record")
+    page.until(lambda: page.text("#status") == "Recording …")
+    time.sleep(1.2)  # as long as the recording is to be
+    page.press("#record")
+    page.until(lambda: page.text("#status").startswith("Heard"))
+    assert page.text("#record") == "Record"
+
+
+def test_what_cannot_be_heard_is_said_on_the_page(page: Guitarist, tmp_path: Path) -> None:
+    (tmp_path / "notes.wav").write_bytes(b"not a sound")
+    page.one("#file").send_keys(str(tmp_path / "notes.wav"))
+    page.until(lambda: page.one("#error").is_displayed())
+    assert "cannot be read as audio" in page.text("#error")
+    assert page.one("#error").get_attribute("role") == "alert"
+    complaints(page.driver)  # the browser itself notes every answer that is an error
+
+
+def test_nothing_is_wider_than_the_screen(page: Guitarist) -> None:
+    for width in (1280, 768, 360):
+        resize(page.driver, width, 740)
+        fits = "return document.documentElement.scrollWidth <= innerWidth"
+        assert page.driver.execute_script(fits), width
+
+
+def test_axe_finds_nothing(page: Guitarist) -> None:
+    if not AXE:
+        pytest.skip("axe-core is npm's: name its axe.min.js in FXTRAIN_AXE")
+    page.driver.execute_script(Path(AXE).read_text(encoding="utf-8"))
+    for theme in ("light", "dark"):
+        page.theme(theme)
+        for size in SIZES:
+            resize(page.driver, *size)
+            script = "axe.run().then(arguments[arguments.length - 1])"
+            found = page.driver.execute_async_script(script)
+            wrong = [
+                (theme, size, rule["id"], node["target"], node["failureSummary"])
+                for rule in found["violations"]
+                for node in rule["nodes"]
+            ]
+            assert wrong == []
+            assert len(found["passes"]) > 20
+    page.theme("light")
+    complaints(page.driver)  # axe sets styles of its own, which the page's policy forbids
+
+
+def test_all_can_be_reached_by_the_tab_key(page: Guitarist) -> None:
+    from selenium.webdriver import ActionChains, Keys
+
+    count = "return document.querySelectorAll('button:enabled, input, select, a[href]').length"
+    n = page.driver.execute_script(count)
+    page.driver.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+    reached = set()
+    for _ in range(n + 2):
+        ActionChains(page.driver).send_keys(Keys.TAB).perform()
+        element = page.driver.switch_to.active_element
+        reached.add(element.id)
+    assert len(reached) >= n

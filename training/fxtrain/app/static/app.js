@@ -1,0 +1,280 @@
+/* The page: what happens when. Sound is in player.js, the cards in board.js. */
+
+import { BoardView } from "./board.js";
+import { Player } from "./player.js";
+import { Recorder, asWav } from "./sound.js";
+
+const RENDER_AFTER_MS = 250;
+const FILES = [
+  ["svg", "The drawing (SVG)"], ["chain", "chain.json"], ["pedalboard", "pedalboard script"],
+  ["guitarix", "Guitarix bank"], ["mod", "MOD pedalboard (experimental)"], ["sox", "SoX command"],
+  ["readme", "README"],
+];
+
+const at = (id) => document.getElementById(id);
+const status = at("status");
+let facts = null; // pedals, phrases and limits, as the server says
+let clip = null; // what was heard last
+let view = null;
+let answered = 0; // renders asked for; only the last one's answer counts
+const player = new Player(at("wave"), (seconds, duration) => {
+  at("seek").value = Math.round((1000 * seconds) / duration);
+  at("seek").setAttribute("aria-valuetext", `${seconds.toFixed(1)} of ${duration.toFixed(1)} seconds`);
+});
+
+function say(text) { status.textContent = text; }
+
+function fail(error) {
+  at("error").textContent = error.message;
+  at("error").hidden = false;
+  say("");
+}
+
+function ease() { at("error").hidden = true; }
+
+async function ask(path, body, type = "application/json") {
+  const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } })
+    .catch(() => { throw new Error("The program behind this page does not answer; is it still running?"); });
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({ error: `The answer was ${answer.status}.` }));
+  throw Object.assign(new Error(told.error), { status: answer.status });
+}
+
+/** A file to `path`; what the server cannot read, this browser may. */
+async function send(path, blob, name) {
+  if (blob.size > facts.limits.n_bytes) {
+    throw new Error(`Larger than ${Math.round(facts.limits.n_bytes / 2 ** 20)} MB; give a shorter clip.`);
+  }
+  const url = `${path}?name=${encodeURIComponent(name)}`;
+  try {
+    return await (await ask(url, blob, "application/octet-stream")).json();
+  } catch (error) {
+    if (error.status !== 422 || !/cannot be read/.test(error.message)) throw error;
+    const wav = await asWav(blob).catch(() => { throw error; });
+    return (await ask(url, wav, "application/octet-stream")).json();
+  }
+}
+
+async function busily(text, act) {
+  ease();
+  say(text);
+  document.body.setAttribute("aria-busy", "true");
+  try { await act(); } catch (error) { fail(error); } finally { document.body.removeAttribute("aria-busy"); }
+}
+
+function listen(blob, name) {
+  return busily("Listening …", async () => shown(await send("/api/clip", blob, name)));
+}
+
+async function shown(found) {
+  clip = found;
+  at("result").hidden = false;
+  at("sentence").textContent = found.board.sentence;
+  at("textbook").textContent = textbook(found.board);
+  alternatives(found.board);
+  view.show(found.board.pedals);
+  told(found.board);
+  hear(0);
+  playing(false);
+  await player.setClip(found.sound, found.rate_hz);
+  await render();
+  say(`Heard: ${found.board.sentence}`);
+}
+
+/** The textbook's order beside it, and where they differ. */
+function textbook(board) {
+  const names = board.pedals.map((pedal) => pedal.name);
+  if (names.length < 2) return "";
+  if (names.join() === board.textbook.join()) return "A textbook would have them in the same order.";
+  const turned = [];
+  board.textbook.forEach((first, i) => board.textbook.slice(i + 1).forEach((second) => {
+    if (names.indexOf(first) > names.indexOf(second)) turned.push(`${first} before ${second}`);
+  }));
+  return `A textbook would have ${board.textbook.join(" → ")}: ${turned.join(", ")}.`;
+}
+
+function alternatives(board) {
+  at("alternatives").replaceChildren(...board.alternatives.map((other, i) => {
+    const item = document.createElement("li");
+    const sure = document.createElement("span");
+    sure.className = "sure";
+    sure.textContent = `${Math.round(100 * other.probability)} %`;
+    const take = document.createElement("button");
+    take.type = "button";
+    const text = other.pedals.length ? other.pedals.join(" → ") : "no pedals";
+    take.textContent = text;
+    take.setAttribute("aria-label", `Put number ${i + 1} on the board: ${text}`);
+    take.addEventListener("click", () => {
+      const known = new Map(board.pedals.map((pedal) => [pedal.name, pedal]));
+      view.show(other.pedals.map((name) => known.get(name)
+        ?? { name, settings: { ...view.kinds.get(name).settings }, bypassed: false }));
+      say(`On the board: ${text}.`);
+      changed();
+    });
+    item.append(sure, take);
+    return item;
+  }));
+}
+
+/** What the board says of itself: settings, and pairs that could be swapped. */
+function told(board) {
+  at("basis").textContent = board.remarks[0];
+  view.showSwaps(board.swaps);
+  at("swaps").replaceChildren(...board.swaps.map(([first, second]) => {
+    const item = document.createElement("li");
+    const text = document.createElement("span");
+    text.textContent = `⇄ ${first} and ${second} could be swapped, nobody would hear it.`;
+    item.append(text);
+    const names = view.pedals.map((pedal) => pedal.name);
+    const [i, j] = [names.indexOf(first), names.indexOf(second)];
+    if (Math.abs(i - j) === 1) {
+      const swap = document.createElement("button");
+      swap.type = "button";
+      swap.textContent = "Swap them and listen";
+      swap.setAttribute("aria-label", `Swap ${first} and ${second} and listen`);
+      swap.addEventListener("click", () => view.move(i, j));
+      item.append(swap);
+    }
+    return item;
+  }));
+}
+
+let waiting = 0;
+function changed() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => render().catch(fail), RENDER_AFTER_MS);
+}
+
+function asked(more) {
+  const pedals = view.pedals.map(({ name, settings, bypassed }) => ({ name, settings, bypassed }));
+  return JSON.stringify({ clip: clip.id, pedals, ...more });
+}
+
+async function render() {
+  const number = ++answered;
+  document.body.dataset.rendering = "yes";
+  const found = await (await ask("/api/render", asked({ dry: at("dry").value }))).json();
+  if (number !== answered) return;
+  told(found.board);
+  await player.setBoard(found.sound);
+  document.body.dataset.rendering = "no";
+  document.body.dataset.renders = number;
+}
+
+async function save(format) {
+  const answer = await ask(`/api/export/${format}`, asked({}));
+  const notes = JSON.parse(answer.headers.get("X-Notes"));
+  const [, name] = /filename="(.*)"/.exec(answer.headers.get("Content-Disposition"));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  say(`Saved ${name}.`);
+  at("notes").replaceChildren(...notes.map((note) => {
+    const item = document.createElement("li");
+    item.textContent = note;
+    return item;
+  }));
+}
+
+function hear(i) {
+  player.hear(i);
+  at("hear-a").setAttribute("aria-pressed", String(i === 0));
+  at("hear-b").setAttribute("aria-pressed", String(i === 1));
+}
+
+function playing(on) {
+  at("play").textContent = on ? "Pause" : "Play";
+  at("play").setAttribute("aria-pressed", String(on));
+}
+
+function fill(select, rows) {
+  select.replaceChildren(...rows.map(([value, text]) => new Option(text, value)));
+}
+
+function wire() {
+  at("file").addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    if (file) listen(file, file.name);
+    target.value = "";
+  });
+  const drop = at("drop");
+  for (const kind of ["dragenter", "dragover"]) {
+    drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  }
+  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    const [file] = event.dataTransfer.files;
+    if (file) listen(file, file.name);
+  });
+  at("example").addEventListener("click", () => busily("Playing the built-in guitar …", async () => {
+    await shown(await (await ask("/api/example", "{}")).json());
+  }));
+  let recorder = null;
+  at("record").addEventListener("click", () => busily("", async () => {
+    const button = at("record");
+    if (recorder) {
+      const now = recorder;
+      recorder = null;
+      button.textContent = "Record";
+      button.setAttribute("aria-pressed", "false");
+      await listen(await now.stop(), "recording");
+      return;
+    }
+    const next = new Recorder();
+    await next.start().catch(() => { throw new Error("No microphone or input may be used here."); });
+    recorder = next;
+    button.textContent = "Stop recording";
+    button.setAttribute("aria-pressed", "true");
+    say("Recording …");
+  }));
+  at("play").addEventListener("click", async () => playing(await player.toggle()));
+  at("hear-a").addEventListener("click", () => hear(0));
+  at("hear-b").addEventListener("click", () => hear(1));
+  at("volume").addEventListener("input", ({ target }) => player.setVolume(target.value / 100));
+  at("seek").addEventListener("input", ({ target }) => player.seek(target.value / 1000));
+  at("dry").addEventListener("change", changed);
+  at("dry-file").addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    target.value = "";
+    if (file) {
+      busily("Reading your dry recording …", async () => {
+        const dry = await send("/api/dry", file, file.name);
+        at("dry").add(new Option(`yours: ${dry.title}`, dry.id, true, true));
+        await render();
+        say(`The board plays ${dry.title}.`);
+      });
+    }
+  });
+  at("add-button").addEventListener("click", () => view.add(at("add").value));
+  at("reset").addEventListener("click", () => { view.show(clip.board.pedals); changed(); });
+  at("exports").replaceChildren(...FILES.map(([format, text]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = text;
+    button.dataset.format = format;
+    button.addEventListener("click", () => save(format).catch(fail));
+    return button;
+  }));
+}
+
+async function begin() {
+  for (const button of document.querySelectorAll("#drop button")) button.disabled = true;
+  at("file").disabled = true;
+  wire();
+  const answer = await fetch("/api/start");
+  facts = await answer.json();
+  if (!answer.ok) throw new Error(facts.error);
+  view = new BoardView(at("board"), new Map(facts.pedals.map((pedal) => [pedal.name, pedal])), changed, say);
+  fill(at("add"), facts.pedals.map(({ name }) => [name, name]));
+  fill(at("dry"), facts.phrases.map((name, i) => [name, `built-in guitar ${i + 1}`]));
+  at("limits").textContent = `Up to ${facts.limits.seconds} seconds and `
+    + `${Math.round(facts.limits.n_bytes / 2 ** 20)} MB.`;
+  for (const button of document.querySelectorAll("#drop button")) button.disabled = false;
+  at("file").disabled = false;
+  say("Ready.");
+}
+
+begin().catch(fail);

@@ -1,0 +1,39 @@
+"""``fxtrain serve``. Parse, call, print; heavy imports inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--run", type=click.Path(path_type=Path), help="Run directory [as predict's].")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--max-mb", type=click.IntRange(1), default=50, show_default=True, help="A file.")
+@click.option("--max-s", type=click.IntRange(3), default=120, show_default=True, help="A clip.")
+def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_s: int) -> None:
+    """Open the guitarist's page on this machine: drop a clip, see its board, hear it.
+
+    Nothing leaves the machine, and nothing is kept when it ends (Ctrl-C).
+    """
+    from fxtrain.app.ears import open_ears
+    from fxtrain.app.finding import model_folder
+    from fxtrain.app.limits import Limits
+    from fxtrain.app.server import page_app
+    from fxtrain.app.work import Work
+    from fxtrain.web.server import bind, is_loopback, run_app, url_of
+
+    folder = model_folder(run)
+    listener = bind(host, port)
+    click.echo(f"{url_of(listener)}  (Ctrl-C ends it; model: {folder})", err=True)
+    if not is_loopback(host):
+        click.echo(f"warning: everyone who reaches {host} can use this page", err=True)
+    work = Work(lambda: open_ears(folder, device))
+    hosts = [] if is_loopback(host) else ["*"]
+    try:
+        run_app(page_app(work, Limits(max_mb * 2**20, max_s), hosts), listener)
+    finally:
+        work.close()

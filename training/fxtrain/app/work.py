@@ -1,0 +1,53 @@
+"""Everything slow, one thing after another on one thread: the model, renders, exports.
+
+The model is loaded there too, as the first thing, so that the page is up before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from fxtrain.app.limits import RefusedError
+from fxtrain.contract import FxError
+
+if TYPE_CHECKING:
+    from fxtrain.app.ears import Ears
+
+T = TypeVar("T")
+
+
+class Work:
+    def __init__(self, load: Callable[[], Ears]) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="work")
+        self._ears: Future[Ears] = self._thread.submit(load)
+        self._waiting, self._lock = 0, threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        return self._ears.done()
+
+    async def do(self, task: Callable[[Ears], T], most_waiting: int) -> T:
+        """Run ``task`` with the ears when its turn comes; refused where too many wait already."""
+        with self._lock:
+            if self._waiting >= most_waiting:
+                raise RefusedError(503, "Too much at once; wait a moment, then try again.")
+            self._waiting += 1
+
+        def turn() -> T:
+            try:
+                return task(self._ears.result())
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+
+        try:
+            return await asyncio.wrap_future(self._thread.submit(turn))
+        except FxError as error:
+            raise RefusedError(422, str(error)) from None
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)

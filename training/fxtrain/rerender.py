@@ -42,7 +42,7 @@ MEASURES = {
     "si_sdr_db": ("SI-SDR, dB", True),
     "mr_stft": ("MR-STFT", False),
     "mel_stft": ("mel STFT", False),
-    "loudness_db": ("loudness difference, dB", False),
+    "loudness_db": ("loudness off, dB", False),
 }
 """Name -> (what it is called, whether more is nearer)."""
 
@@ -113,12 +113,12 @@ def rerender(
         n=len(found),
         n_ordered=sum(ordered),
         skipped=len(drawn) - len(found),
-        rows=tuple(_rows(groups, np.random.default_rng(seed))),
+        rows=tuple(_rows(groups, seed)),
     )
 
 
 def _rows(
-    groups: Sequence[tuple[bool, list[dict[tuple[str, str], Nearness]]]], rng: np.random.Generator
+    groups: Sequence[tuple[bool, list[dict[tuple[str, str], Nearness]]]], seed: int
 ) -> list[Row]:
     rows = []
     for ordered, clips in groups:
@@ -126,14 +126,14 @@ def _rows(
             if condition == "worst_order" and not ordered:
                 continue
             values = [dataclasses.asdict(clip[dry, condition]) for clip in clips]
-            means = {name: _mean([value[name] for value in values], rng) for name in MEASURES}
+            means = {name: _mean([value[name] for value in values], seed) for name in MEASURES}
             rows.append(Row(condition, dry, ordered, len(clips), means))
     return rows
 
 
-def _mean(values: Sequence[float], rng: np.random.Generator) -> Score:
-    """The mean with its 95 % interval (bootstrap over clips)."""
-    column = np.array(values)[:, None]
+def _mean(values: Sequence[float], seed: int) -> Score:
+    """The mean with its 95 % interval: a bootstrap over clips, the same draws for every row."""
+    column, rng = np.array(values)[:, None], np.random.default_rng(seed)
     low, high = interval(resample_sums(column, N_RESAMPLES, rng)[:, 0] / len(values))
     return Score(float(column.mean()), low, high, len(values))
 
@@ -227,9 +227,9 @@ def rerender_lines(found: Rerendered) -> list[str]:
         if key != (row.ordered, row.dry):
             key = (row.ordered, row.dry)
             clips = f"{row.n} clips" + (" of two or more pedals" if row.ordered else "")
-            columns = " ".join(f"{label:>23}" for label, _ in MEASURES.values())
+            columns = " ".join(f"{label:>22}" for label, _ in MEASURES.values())
             lines += ["", f"put on {DRIES[row.dry]}, {clips}", f"{'':<40} {columns}"]
-        cells = " ".join(f"{_cell(row.scores[name]):>23}" for name in MEASURES)
+        cells = " ".join(f"{_cell(row.scores[name]):>22}" for name in MEASURES)
         lines.append(f"{CONDITIONS[row.condition]:<40} {cells}")
     lines.append("")
     lines.append("SI-SDR: more is nearer, 60 dB where equal. The other three: less is nearer.")

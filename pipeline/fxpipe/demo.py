@@ -49,7 +49,10 @@ def run_demo(output: Path, n_chains: int) -> None:
     for name, what in (
         ("renders/", "wet clips with their records"),
         ("shards/", "codec tokens and labels"),
-        ("runs/demo/", "the trained model, scores and a TensorBoard log"),
+        (
+            "runs/demo/",
+            "the trained model, its scores (open evaluation.html) and a TensorBoard log",
+        ),
         ("wet.wav", "the clip above, to listen to"),
     ):
         click.echo(f"  {name:<11}{what}")

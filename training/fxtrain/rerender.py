@@ -89,11 +89,12 @@ def rerender(
     """Measure ``n_clips`` clips of the split, drawn by ``seed``; all where there are fewer."""
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(truth))[:n_clips].tolist()
-    sounds.read(drawn)
+    others = rng.integers(0, len(truth), (len(drawn), 2 * N_TRIES))
+    sounds.read([*drawn, *others.ravel().tolist()])
     found: list[dict[tuple[str, str], Nearness]] = []
     lengths: list[int] = []
-    for number, position in enumerate(drawn, start=1):
-        measured = _one_clip(position, predicted[position], sounds, len(truth), rng)
+    for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
+        measured = _one_clip(position, predicted[position], sounds, near, rng)
         if measured is not None:
             found.append(measured)
             lengths.append(len(truth[position]))
@@ -101,7 +102,8 @@ def rerender(
             say(f"put {number} of {len(drawn)} predicted chains on dry guitar")
     if not found:
         raise FxError(
-            f"none of {len(drawn)} clips can be measured: all are quieter than {QUIET_LUFS:g} LUFS"
+            f"none of {len(drawn)} clips can be measured: each has to be louder than "
+            f"{QUIET_LUFS:g} LUFS, on its dry guitar and on another group's; give a larger split"
         )
     ordered = [n > 1 for n in lengths]
     groups = [(False, found)]
@@ -142,15 +144,17 @@ def _one_clip(
     position: int,
     said: Names,
     sounds: Sounds,
-    n_all: int,
+    others: Sequence[int],
     rng: np.random.Generator,
 ) -> dict[tuple[str, str], Nearness] | None:
-    """Every condition on both dry clips; None where the truth is too quiet on either."""
+    """Every condition on both dry clips; None where the truth is too quiet on either.
+
+    ``others``: positions of other clips, for a random chain and other dry guitar.
+    """
     clip = sounds.remake(position)
-    others = rng.integers(0, n_all, 4 * N_TRIES).tolist()
     random_chain = sounds.chain(next((p for p in others if p != position), position))
     group = sounds.record(position).get("group")
-    strangers = [p for p in others[1:] if sounds.record(p).get("group") != group]
+    strangers = [p for p in others if sounds.record(p).get("group") != group]
     other = next(
         (
             heard

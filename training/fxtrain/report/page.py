@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from fxtrain.checkpoint import PAGE_NAME, Run
 from fxtrain.confusions import confusion_by_position, pair_orders
-from fxtrain.contract import LocalFolder, arrow
+from fxtrain.contract import Commutes, LocalFolder, arrow
 from fxtrain.data import ShardDataset
 from fxtrain.evaluate import Answers, Evaluation
 from fxtrain.metrics import HEADLINES, Score
@@ -196,7 +196,7 @@ def _confused(row: np.ndarray, true: str, names: Sequence[str]) -> Iterator[Cell
         yield Cell(share, text, f"{true} heard as {said}: {n} of {total}", "same" * (true == said))
 
 
-def order_grids(answers: Answers, pedals: Sequence[str], commutes: Any) -> list[Grid]:
+def order_grids(answers: Answers, pedals: Sequence[str], commutes: Commutes) -> list[Grid]:
     """(heard, ceiling): rows stand before columns in the truth; a mark where the pair commutes."""
     found = pair_orders(answers.classes, answers.predicted, pedals)
     heard, ceiling = [], []
@@ -212,15 +212,11 @@ def order_grids(answers: Answers, pedals: Sequence[str], commutes: Any) -> list[
                 Cell(share, _percent(share), f"{before}heard so on {right} of {n} clips", mark)
             )
             rows[1].append(
-                Cell(best, _percent(best), f"{before}at best {number(best)} of {n_true}", mark)
+                Cell(best, _percent(best), f"{before}at best {_percent(best)} % of {n_true}", mark)
             )
         heard.append((a, tuple(rows[0])))
         ceiling.append((a, tuple(rows[1])))
     return [Grid("heard", tuple(heard)), Grid("ceiling", tuple(ceiling))]
-
-
-def number(value: float) -> str:
-    return drawing.number(value, 2)
 
 
 def _percent(share: float) -> str:

@@ -163,7 +163,7 @@ def test_only_a_neighbour_swap_has_a_pair() -> None:
 def test_swaps_are_spread_over_the_band_in_doubt() -> None:
     bench = Bench()
     chains = random_chains(PEDALS, np.random.default_rng(0))
-    specs = doubtful_swaps(bench, dries(bench, clip_s=0.5), chains, 3, (0.25, 4.0))
+    specs = doubtful_swaps(bench, dries(bench, clip_s=0.5).under(chains), 3, (0.25, 4.0))
     far = []
     for spec in specs:
         a, b = (
@@ -176,9 +176,9 @@ def test_swaps_are_spread_over_the_band_in_doubt() -> None:
     assert 0.25 <= far[0] < 1 < far[-1] <= 4
     few = list(itertools.islice(chains, 5))
     with pytest.raises(FxError, match=r"only \d of 20 swaps lie between 0\.25 and 4 dB.*--band"):
-        doubtful_swaps(bench, dries(bench, clip_s=0.5), few, 20)
+        doubtful_swaps(bench, dries(bench, clip_s=0.5).under(few), 20)
     with pytest.raises(UsageError, match="0 < low < high"):
-        doubtful_swaps(bench, dries(bench), chains, 2, (4.0, 0.25))
+        doubtful_swaps(bench, dries(bench).under(chains), 2, (4.0, 0.25))
 
 
 def test_the_worst_order_is_the_furthest_of_all() -> None:

@@ -12,9 +12,10 @@ from fxtrain.listen.analysis import analyse, stats
 from fxtrain.listen.analysis.abx import AbxResult, item_results
 from fxtrain.listen.analysis.answers import rows_of
 from fxtrain.listen.analysis.ratings import RatingResult
-from fxtrain.listen.analysis.screening import screen
+from fxtrain.listen.analysis.screening import Verdict, screen
 from fxtrain.listen.analysis.stats import critical, friedman, holm, share, sign_test, signed_rank
 from fxtrain.listen.analysis.votes import VoteResult
+from fxtrain.listen.analysis.words import sentences
 from fxtrain.listen.study import MID_ANCHOR, PREDICTED, REFERENCE, Study
 
 ALPHA = 0.05
@@ -113,19 +114,34 @@ def test_ratings_find_what_was_put_in() -> None:
 
 
 def test_ratings_find_nothing_where_nothing_is() -> None:
-    """All conditions sound alike, the hidden reference too, and are rated with noise."""
+    """All conditions but the reference sound alike, and are rated with noise."""
     test = study("mushra", n_items=4, trials=4)
-    alike = dict.fromkeys(NEARNESS, 80.0)
+    alike = {name: 97.0 if name == REFERENCE else 60.0 for name in NEARNESS}
     any_pair = omnibus = 0
     n = 150
     for seed in range(n):
         rows = heard_rows(test, panel(15, seed, nearness=alike, noise=14.0), seed)
-        found = analyse(test, rows, kept_of(test, rows))
+        kept = kept_of(test, rows)
+        assert len(kept) >= 13
+        found = analyse(test, rows, kept)
         assert isinstance(found, RatingResult)
-        any_pair += any(c.p_holm <= ALPHA for c in found.comparisons)
+        any_pair += any(
+            c.p_holm <= ALPHA for c in found.comparisons if REFERENCE not in (c.first, c.second)
+        )
         omnibus += found.friedman.p <= ALPHA
     assert any_pair <= most_false(n)
     assert omnibus <= most_false(n)
+
+
+def test_a_panel_too_small_to_find_anything_is_told_so() -> None:
+    test = study("mushra", trials=8)
+    rows = heard_rows(test, panel(6, 0), 1)
+    found = analyse(test, rows, set(range(6)))
+    assert isinstance(found, RatingResult)
+    assert np.isnan(found.findable)
+    assert min(c.p_holm for c in found.comparisons) > ALPHA
+    said = sentences(test, found, [Verdict(i, "") for i in range(6)], 0, ALPHA)
+    assert "ask more people" in said[-1]
 
 
 def test_screening_on_the_reference_would_find_what_it_chose() -> None:

@@ -41,6 +41,7 @@ def listen() -> None:
 @click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True
 )
+@click.option("--renders", help="What the shards were encoded from [renders/ beside them].")
 @click.option("--also-right", is_flag=True, help="Ask about clips that RUN got right, too.")
 @click.option("--dry", "dry_files", type=STUDY, multiple=True, help="Dry guitar [built-in].")
 @click.option("--pool", help="Pedals that chains are drawn from, with commas [all].")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fxtrain.contract import Chain, Frontend, FxError, PedalEntry, UsageError
-from fxtrain.listen.dries import Dries, Dry
+from fxtrain.listen.dries import Dry, play, sounds
 from fxtrain.listen.items import ItemSpec, drawn, swap
 from fxtrain.listen.study import DRY, SWAPPED
 
@@ -29,6 +29,9 @@ CLEAR_DB = 6.0
 """What nobody misses: catch trials lie at least this far apart."""
 
 CATCH_DRAWS = 200
+
+Played = Iterable[tuple[Dry, Chain]]
+"""Chains, each with the recording it is put on."""
 
 
 def random_chain(pedals: Sequence[PedalEntry], length: int, rng: np.random.Generator) -> Chain:
@@ -56,14 +59,9 @@ def worst_order(frontend: Frontend, dry: Dry, reference: Chain) -> Chain:
         rng = np.random.default_rng(n)
         orders = [tuple(reversed(range(n)))]
         orders += [tuple(rng.permutation(n).tolist()) for _ in range(ORDERS_TRIED - 1)]
-    truth = frontend.render(dry.wave, dry.sample_rate_hz, reference)
+    truth, rate = play(frontend, dry, reference), dry.sample_rate_hz
     chains = [Chain(tuple(reference.pedals[i] for i in order)) for order in orders]
-    far = [
-        frontend.distance_db(
-            truth, frontend.render(dry.wave, dry.sample_rate_hz, chain), dry.sample_rate_hz
-        )
-        for chain in chains
-    ]
+    far = [frontend.distance_db(truth, play(frontend, dry, chain), rate) for chain in chains]
     return chains[int(np.argmax(far))]
 
 
@@ -75,31 +73,25 @@ class Swap:
     distance_db: float
 
 
-def swaps(frontend: Frontend, dries: Dries, chains: Iterable[Chain]) -> Iterator[Swap]:
-    """Every neighbour swap of every chain, each chain on the next recording."""
-    for chain in chains:
-        dry = dries.take()
-        truth = frontend.render(dry.wave, dry.sample_rate_hz, chain)
-        if not _sounds(frontend, truth, dry):
+def swaps(frontend: Frontend, played: Played) -> Iterator[Swap]:
+    """Every neighbour swap of every chain on its recording."""
+    for dry, chain in played:
+        truth = play(frontend, dry, chain)
+        if not sounds(frontend, truth, dry):
             continue
         for i in range(len(chain.pedals) - 1):
             other = swap(chain, i)
-            wave = frontend.render(dry.wave, dry.sample_rate_hz, other)
-            if chain.pedals[i] == chain.pedals[i + 1] or not _sounds(frontend, wave, dry):
+            wave = play(frontend, dry, other)
+            if chain.pedals[i] == chain.pedals[i + 1] or not sounds(frontend, wave, dry):
                 continue
             pair = (chain.names[i], chain.names[i + 1])
             spec = ItemSpec(f"{chain}, {pair[0]} and {pair[1]}", dry, chain, {SWAPPED: other}, pair)
             yield Swap(spec, frontend.distance_db(truth, wave, dry.sample_rate_hz))
 
 
-def _sounds(frontend: Frontend, wave: np.ndarray, dry: Dry) -> bool:
-    return math.isfinite(frontend.loudness_lufs(wave, dry.sample_rate_hz))
-
-
 def doubtful_swaps(
     frontend: Frontend,
-    dries: Dries,
-    chains: Iterable[Chain],
+    played: Played,
     n: int,
     band_db: tuple[float, float] = BAND_DB,
 ) -> list[ItemSpec]:
@@ -116,7 +108,7 @@ def doubtful_swaps(
     steps: dict[int, Swap] = {}
     spare: list[Swap] = []
     most = DRAWS_AN_ITEM * n
-    for number, found in enumerate(itertools.islice(swaps(frontend, dries, chains), most)):
+    for number, found in enumerate(itertools.islice(swaps(frontend, played), most)):
         if not low <= found.distance_db <= high:
             continue
         step = min(n - 1, int(n * math.log(found.distance_db / low) / math.log(high / low)))
@@ -137,17 +129,16 @@ def doubtful_swaps(
     return [found.spec for found in sorted(taken, key=lambda found: found.distance_db)]
 
 
-def clear_differences(
-    frontend: Frontend, dries: Dries, chains: Iterable[Chain], n: int
-) -> list[ItemSpec]:
+def clear_differences(frontend: Frontend, played: Played, n: int) -> list[ItemSpec]:
     """Chains against no chain, far enough apart that whoever listens hears it."""
     found: list[ItemSpec] = []
-    for chain in itertools.islice(chains, CATCH_DRAWS):
-        dry = dries.take()
-        wet = frontend.render(dry.wave, dry.sample_rate_hz, chain)
-        if not _sounds(frontend, wet, dry):
+    if n == 0:
+        return found
+    for dry, chain in itertools.islice(played, CATCH_DRAWS):
+        wet, plain = play(frontend, dry, chain), play(frontend, dry, Chain(()))
+        if not sounds(frontend, wet, dry):
             continue
-        if frontend.distance_db(dry.wave, wet, dry.sample_rate_hz) >= CLEAR_DB:
+        if frontend.distance_db(plain, wet, dry.sample_rate_hz) >= CLEAR_DB:
             found.append(ItemSpec(f"{chain} or nothing", dry, chain, {DRY: Chain(())}, catch=True))
             if len(found) == n:
                 return found

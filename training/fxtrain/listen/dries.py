@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fxtrain.contract import Frontend, UsageError
+from fxtrain.contract import Chain, Frontend, RemadeClip, UsageError
 from fxtrain.listen.sound import fade, loudest_part
 
 PEAK_DBFS = -9.0
@@ -17,11 +18,32 @@ PEAK_DBFS = -9.0
 
 @dataclass(frozen=True, eq=False)
 class Dry:
-    """A dry recording, float32 [N], and where it came from."""
+    """A dry recording, float32 [run-in + N], and where it came from. The run-in plays into the
+    chain and is not heard."""
 
     wave: np.ndarray
     sample_rate_hz: int
     label: str
+    n_run_in: int = 0
+
+    @property
+    def n_samples(self) -> int:
+        """What is heard."""
+        return len(self.wave) - self.n_run_in
+
+
+def own_dry(clip: RemadeClip, label: str) -> Dry:
+    """The recording that a sample was rendered from, at the level it was played in."""
+    return Dry(clip.dry, clip.sample_rate_hz, f"the clip's own, {label}", clip.n_run_in)
+
+
+def play(frontend: Frontend, dry: Dry, chain: Chain) -> np.ndarray:
+    """float32 [N]: the recording through the chain, as it comes out."""
+    return frontend.render(dry.wave, dry.sample_rate_hz, chain)[dry.n_run_in :]
+
+
+def sounds(frontend: Frontend, wave: np.ndarray, dry: Dry) -> bool:
+    return math.isfinite(frontend.loudness_lufs(wave, dry.sample_rate_hz))
 
 
 class Dries:
@@ -49,6 +71,10 @@ class Dries:
         if self._read and rate != self._rate_hz:
             return self._read[number % len(self._read)]
         return self._cut(wave, rate, f"built-in guitar, phrase {phrase}")
+
+    def under(self, chains: Iterable[Chain]) -> Iterator[tuple[Dry, Chain]]:
+        """Each chain on the next recording."""
+        return ((self.take(), chain) for chain in chains)
 
     def read(self, path: Path) -> Dry:
         wave, rate = self._frontend.read(path)

@@ -16,6 +16,7 @@ import numpy as np
 from fxtrain.contract import Chain, FileEntry, Frontend, FxError, PedalEntry, UsageError
 from fxtrain.listen.draw import random_chain, worst_order
 from fxtrain.listen.dries import Dry
+from fxtrain.listen.dries import play as play_chain
 from fxtrain.listen.items import ItemSpec
 from fxtrain.listen.sound import (
     TARGET_LUFS,
@@ -115,11 +116,12 @@ def make_study(
     """Render everything, match it, write it. ``pedals`` is what random chains are drawn from."""
     rng = np.random.default_rng([plan.seed, 1])
     specs, training = list(specs), list(training)
+    _check_lengths([*specs, *training])
     if plan.kind != "abx":
         specs = [with_anchors(frontend, spec, pedals, rng) for spec in specs]
         training = [with_anchors(frontend, spec, pedals, rng) for spec in training]
     rendered = [play(frontend, spec, plan) for spec in (*specs, *training)]
-    rate, n_samples = specs[0].dry.sample_rate_hz, len(specs[0].dry.wave)
+    rate, n_samples = specs[0].dry.sample_rate_hz, specs[0].dry.n_samples
     matched = match_levels(frontend, rendered, rate)
 
     names = iter(_opaque_names(plan.seed, sum(map(len, rendered))))
@@ -166,6 +168,17 @@ def make_study(
     return study
 
 
+def _check_lengths(specs: Sequence[ItemSpec]) -> None:
+    """A test is heard at one rate and one length."""
+    forms = {(spec.dry.n_samples, spec.dry.sample_rate_hz): spec.dry.label for spec in specs}
+    if len(forms) > 1:
+        said = ", ".join(f"{label}: {n} samples at {rate} Hz" for (n, rate), label in forms.items())
+        raise UsageError(f"recordings of different lengths or rates in one test ({said})")
+    ((n, rate),) = forms
+    if n > LONGEST_S * rate:
+        raise UsageError(f"clips of {n / rate:g} s; {LONGEST_S:g} s are the most people can hold")
+
+
 def with_anchors(
     frontend: Frontend, spec: ItemSpec, pedals: Sequence[PedalEntry], rng: np.random.Generator
 ) -> ItemSpec:
@@ -202,9 +215,9 @@ def play(frontend: Frontend, spec: ItemSpec, plan: Plan) -> dict[str, Wet]:
 
 
 def _render(frontend: Frontend, dry: Dry, chain: Chain) -> np.ndarray:
-    wave = frontend.render(dry.wave, dry.sample_rate_hz, chain)
-    if len(wave) != len(dry.wave):
-        raise FxError(f"{chain}: {len(wave)} samples came out for {len(dry.wave)} that went in")
+    wave = play_chain(frontend, dry, chain)
+    if len(wave) != dry.n_samples:
+        raise FxError(f"{chain}: {len(wave)} samples came out for {dry.n_samples} that went in")
     return fade(wave, dry.sample_rate_hz)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from fxtrain.contract import (
     unknown_name,
 )
 from fxtrain.listen.draw import clear_differences, doubtful_swaps, random_chains
-from fxtrain.listen.dries import Dries
-from fxtrain.listen.items import by_name, read_items
+from fxtrain.listen.dries import Dries, Dry
+from fxtrain.listen.items import ItemSpec, by_name, read_items
 from fxtrain.listen.make import DEFAULTS, Plan, check_free, make_study, training_of
 from fxtrain.listen.session import plan_session
 from fxtrain.listen.study import KINDS, Study
@@ -35,6 +36,7 @@ def make_from_options(
     run: Path | None,
     shards: Sequence[str],
     split: str,
+    renders: str | None,
     also_right: bool,
     dry_files: Sequence[Path],
     pool: str | None,
@@ -64,26 +66,39 @@ def make_from_options(
     if items_file is not None:
         specs = read_items(items_file, by_name(frontend.pedals()), kind, dries)
         recipe["items"] = items_file.name
-    elif kind == "abx":
-        chains = _abx_chains(pedals, shards, split, seed, band)
-        specs = doubtful_swaps(frontend, dries, chains, plan.n_items, band)
-        recipe |= {"band_db": list(band), "shards": [Path(uri).name for uri in shards]}
+    elif not shards:
+        chains = random_chains(pedals, np.random.default_rng([seed, 0]))
+        specs = doubtful_swaps(frontend, dries.under(chains), plan.n_items, band)
+        recipe["band_db"] = list(band)
     else:
-        assert run is not None
-        from fxtrain.listen.predicted import predicted_items
+        from fxtrain.data import open_shards
+        from fxtrain.listen.predicted import Clips, doubtful_first, predicted_items
+        from fxtrain.sounds import Sounds
 
-        looked = predicted_items(
-            run, shards, split, plan.n_items,
-            seed=seed, also_right=also_right, pedals=by_name(frontend.pedals()), dries=dries,
-        )  # fmt: skip
-        specs = looked.specs
-        recipe |= {
-            "run": run.name, "split": split, "also_right": also_right,
-            "looked_at": looked.n_looked_at, "right": looked.n_right,
-        }  # fmt: skip
+        dataset = open_shards(shards)
+        sounds = Sounds(dataset, split, renders)
+        clips = Clips(sounds, frontend, dries, given=bool(dry_files))
+        recipe |= {"shards": [Path(uri).name for uri in shards], "split": split}
+        if run is None:
+            rng = np.random.default_rng([seed, 0])
+            played = doubtful_first(dataset, split, clips, rng, band)
+            specs = doubtful_swaps(frontend, played, plan.n_items, band)
+            recipe["band_db"] = list(band)
+        else:
+            looked = predicted_items(
+                run, dataset, split, plan.n_items, clips, seed=seed, also_right=also_right
+            )
+            specs = looked.specs
+            recipe |= {
+                "run": run.name, "also_right": also_right,
+                "looked_at": looked.n_looked_at, "right": looked.n_right,
+            }  # fmt: skip
+        recipe["dry"] = clips.dry_words or recipe["dry"]
+        recipe["shareable"] = dataset.index.shareable or not clips.n_own
     if kind == "abx":
         easy = random_chains(pedals, np.random.default_rng([seed, 6]))
-        clear = clear_differences(frontend, dries, easy, plan.catches + 1)
+        shelf = _like(specs, dries)
+        clear = clear_differences(frontend, shelf(easy), plan.catches + 1)
         specs, training = [*specs, *clear[1:]], clear[:1]
     else:
         training = training_of(specs)
@@ -117,20 +132,14 @@ def _pool(frontend: Frontend, pool: str | None) -> tuple[PedalEntry, ...]:
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
-def _abx_chains(
-    pedals: Sequence[PedalEntry],
-    shards: Sequence[str],
-    split: str,
-    seed: int,
-    band: tuple[float, float],
-) -> Iterator[Chain]:
-    rng = np.random.default_rng([seed, 0])
-    if not shards:
-        return random_chains(pedals, rng)
-    from fxtrain.data import open_shards
-    from fxtrain.listen.predicted import doubtful_first
-
-    return doubtful_first(open_shards(shards), split, rng, band)
+def _like(
+    specs: Sequence[ItemSpec], dries: Dries
+) -> Callable[[Iterable[Chain]], Iterable[tuple[Dry, Chain]]]:
+    """Chains on recordings as long as those of ``specs``: the next ones, or theirs again."""
+    own = [spec.dry for spec in specs]
+    if own[0].n_run_in:
+        return lambda chains: zip(itertools.cycle(own), chains, strict=False)
+    return dries.under
 
 
 def study_lines(study: Study) -> list[str]:
@@ -146,6 +155,8 @@ def study_lines(study: Study) -> list[str]:
     ]
     if study.caught:
         lines.append(f"catch    {len(study.caught)} of the trials tell who listens")
+    if study.recipe.get("shareable") is False:
+        lines.append("licence  the recordings may not be passed on, so neither may this test")
     if study.kind == "abx":
         far = [next(iter(study.items[i].distance_db.values())) for i in study.asked]
         lines.append(f"distance {min(far):.2f} to {max(far):.2f} dB of log-mel between A and B")

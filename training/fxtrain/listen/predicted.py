@@ -1,33 +1,26 @@
-"""Items from a run and the shards it is scored on: true chains, and what the model named.
+"""Items from shards, and from a run that is scored on them: true chains, and what the model named.
 
-Settings are not part of a prediction: a pedal that is on the true chain keeps its true settings,
-any other stands in the middle. So the test asks about pedals and their order alone.
+Knobs are no part of a prediction. So the predicted board is heard twice: with the true knobs where
+the pedal is really there, which asks about pedals and their order alone, and with typical knobs, as
+every export has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fxtrain.contract import (
-    Block,
-    Chain,
-    Features,
-    FxError,
-    Pedal,
-    PedalEntry,
-    UsageError,
-    arrow,
-    normal_form,
-)
-from fxtrain.data import ShardDataset, open_shards
-from fxtrain.listen.dries import Dries
-from fxtrain.listen.items import ItemSpec, dressed
-from fxtrain.listen.study import PREDICTED
+from fxtrain.contract import Chain, Features, Frontend, FxError
+from fxtrain.data import ShardDataset
+from fxtrain.listen.dries import Dries, Dry, own_dry
+from fxtrain.listen.items import ItemSpec
+from fxtrain.listen.study import PREDICTED, PREDICTED_TYPICAL
+from fxtrain.metrics import classes_of
+from fxtrain.rerender import with_knobs_of
+from fxtrain.sounds import Sounds
 
 MOST_LOOKED_AT = 2000
 
@@ -41,77 +34,107 @@ class Looked:
     n_right: int
 
 
+class Clips:
+    """The samples of a split, each with its chain and a dry recording: its own where that can be
+    made again, else the next of ``dries``. ``given``: take those of ``dries`` in any case.
+    """
+
+    def __init__(self, sounds: Sounds, frontend: Frontend, dries: Dries, *, given: bool) -> None:
+        self.sounds = sounds
+        self.sounds.frontend = frontend
+        self._dries = dries
+        self._own = not given
+        self.n_own = 0
+        self.why = ""
+
+    def take(self, position: int) -> tuple[Dry, Chain]:
+        chain = self.sounds.chain(position)
+        if self._own:
+            try:
+                clip = self.sounds.remake(position)
+            except FxError as error:
+                if self.n_own:
+                    raise
+                self._own, self.why = False, str(error)
+            else:
+                self.n_own += 1
+                return own_dry(clip, str(self.sounds.record(position)["id"])), chain
+        return self._dries.take(), chain
+
+    @property
+    def dry_words(self) -> str:
+        """Where the recordings came from, for the recipe; empty where they were given."""
+        if self.n_own:
+            return "the clips' own"
+        return f"not the clips' own ({self.why})" if self.why else ""
+
+
 def doubtful_first(
-    dataset: ShardDataset, split: str, rng: np.random.Generator, band_db: tuple[float, float]
-) -> Iterator[Chain]:
+    dataset: ShardDataset,
+    split: str,
+    clips: Clips,
+    rng: np.random.Generator,
+    band_db: tuple[float, float],
+) -> Iterator[tuple[Dry, Chain]]:
     """Chains of which a swap was measured within the band when they were rendered
     (``fxpipe render --classes``); where nothing was measured, any chain that has an order."""
-    block = dataset.load(split)
     low, high = band_db
-    for row in rng.permutation(len(block)):
-        chain = chain_of(block, int(row))
-        measured = block.records[int(row)].get("swap_db")
+    rows = rng.permutation(dataset.n_samples(split))[:MOST_LOOKED_AT].tolist()
+    clips.sounds.read(rows)
+    for row in rows:
+        measured = clips.sounds.record(row).get("swap_db")
         doubtful = measured is None or any(low <= swap <= high for swap in measured)
-        if len(chain.pedals) > 1 and doubtful:
-            yield chain
-
-
-def chain_of(block: Block, row: int) -> Chain:
-    pedals: Sequence[Mapping[str, Any]] = block.records[row]["chain"]
-    return Chain(tuple(Pedal(p["name"], dict(p["settings"])) for p in pedals))
+        if len(clips.sounds.chain(row).pedals) > 1 and doubtful:
+            yield clips.take(row)
 
 
 def predicted_items(
     run: Path,
-    shards: Sequence[str],
+    dataset: ShardDataset,
     split: str,
     n: int,
+    clips: Clips,
     *,
     seed: int,
     also_right: bool,
-    pedals: Mapping[str, PedalEntry],
-    dries: Dries,
 ) -> Looked:
     """``n`` clips with their true chain and what the model named.
 
     Clips that the model got right, up to orders that sound alike, are passed over unless
-    ``also_right``: what is near about them is known. Chains of one pedal are passed over, for they
-    have no worst order.
+    ``also_right``: how near they are is known. Chains of one pedal are passed over, for they have
+    no worst order.
     """
     from fxtrain.checkpoint import check_data, load_run
     from fxtrain.predict import predict_features
 
-    dataset = open_shards(shards)
     loaded = load_run(run)
     check_data(loaded.card, dataset.index, dataset.folder.uri)
-    commutes = dataset.index.commuting_pairs
     block = dataset.load(split)
-    rows = np.random.default_rng(seed).permutation(len(block))[:MOST_LOOKED_AT]
+    rows = np.random.default_rng(seed).permutation(len(block))[:MOST_LOOKED_AT].tolist()
+    frontend = clips.sounds.frontend
+    clips.sounds.read(rows)
     specs: list[ItemSpec] = []
     n_looked_at = n_right = 0
-    for row in map(int, rows):
-        chain = chain_of(block, row)
-        if len(chain.pedals) < 2:
+    for row in rows:
+        true = clips.sounds.chain(row)
+        if len(true.pedals) < 2:
             continue
         mel = None if block.mel is None else block.mel[row : row + 1]
         found = predict_features(loaded, Features(block.codes[row : row + 1], mel, (0.0,)))
+        record = clips.sounds.record(row)
+        (alike,) = classes_of([true.names], dataset.index.commuting_pairs, [record])
         n_looked_at += 1
-        right = normal_form(found.names, commutes) == normal_form(chain.names, commutes)
-        n_right += right
-        if right and not also_right:
+        n_right += alike.holds(found.names)
+        if alike.holds(found.names) and not also_right:
             continue
-        known = [pedal for pedal in chain.names if pedal not in pedals]
-        if known:
-            raise UsageError(f"{arrow(chain.names)}: pedal {known[0]!r} cannot be rendered here")
-        answer = dressed(found.names, chain, pedals, "prediction")
-        name = str(block.records[row].get("id", f"{split} {row}"))
-        specs.append(ItemSpec(name, dries.take(), chain, {PREDICTED: answer}))
+        dry, _ = clips.take(row)
+        typical = frontend.example(found.names)
+        answer = {PREDICTED: with_knobs_of(typical, true), PREDICTED_TYPICAL: typical}
+        specs.append(ItemSpec(str(record["id"]), dry, true, answer))
         if len(specs) == n:
-            break
-    if len(specs) < n:
-        wrong = "" if also_right else " that the model gets wrong"
-        raise FxError(
-            f"only {len(specs)} of {n} clips of split {split!r} have two pedals or more{wrong}; "
-            f"ask for fewer with --items{'' if also_right else ', or take --also-right'}"
-        )
-    return Looked(specs, n_looked_at, n_right)
+            return Looked(specs, n_looked_at, n_right)
+    wrong = "" if also_right else " that the model gets wrong"
+    raise FxError(
+        f"only {len(specs)} of {n} clips of split {split!r} have two pedals or more{wrong}; ask "
+        f"for fewer with --n-items{'' if also_right else ', or take --also-right'}"
+    )

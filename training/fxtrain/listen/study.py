@@ -49,6 +49,7 @@ STANDARDS = ("", "bs1534")
 REFERENCE = "reference"
 SWAPPED = "swapped"
 PREDICTED = "predicted"
+PREDICTED_TYPICAL = "predicted (typical knobs)"
 DRY = "dry"
 WORST_ORDER = "worst order"
 RANDOM_CHAIN = "random chain"
@@ -58,7 +59,9 @@ ANCHOR_HZ = {LOW_ANCHOR: 3500.0, MID_ANCHOR: 7000.0}
 MEANING = {
     REFERENCE: "the true chain; hidden among the conditions",
     SWAPPED: "the same pedals and settings, two neighbours exchanged",
-    PREDICTED: "the pedals that the model named, in its order",
+    PREDICTED: "the pedals that the model named, in its order, with the true knobs where the "
+    "pedal is really there",
+    PREDICTED_TYPICAL: "the same with typical knobs, as every export has it",
     DRY: "no pedal at all",
     WORST_ORDER: "the right pedals and settings, in the order that sounds least like the reference",
     RANDOM_CHAIN: "as many pedals, drawn at random with random settings",

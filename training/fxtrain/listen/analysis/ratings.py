@@ -91,6 +91,7 @@ def analyse_ratings(
     spread = [float(np.std(d, ddof=1)) for d in own if len(d) > 1]
     scatter = float(np.median(spread)) if spread else float("nan")
     strict = alpha / max(1, len(pairs))
+    possible = 2.0 ** (1 - len(panel)) <= strict  # all listeners alike: the smallest p there is
     return RatingResult(
         conditions=tuple(_condition(name, panel[:, i], rng, alpha) for i, name in enumerate(names)),
         friedman=friedman(panel[:, columns]),
@@ -99,7 +100,7 @@ def analyse_ratings(
         n_kept=len(panel),
         n_all=len(everybody),
         scatter=scatter,
-        findable=findable_difference(scatter, len(panel), strict),
+        findable=findable_difference(scatter, len(panel), strict) if possible else float("nan"),
         needed=listeners_needed(POINTS, scatter, strict) if scatter > 0 else None,
         matrix=panel,
     )

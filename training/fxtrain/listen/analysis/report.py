@@ -33,7 +33,10 @@ th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .6rem; overflow-x: auto; }
-figure svg { width: 100%; height: auto; max-width: 44rem; display: block; margin: 0 auto; }
+figure svg { width: 100%; min-width: 28rem; height: auto; max-width: 44rem; display: block;
+  margin: 0 auto; }
+figcaption { color: #5d5852; font-size: .92rem; }
+details { margin: 1rem 0; } summary { cursor: pointer; padding: .4rem 0; }
 strong.yes { color: #1c6b3c; }
 @media (prefers-color-scheme: dark) { strong.yes { color: #7fcf9c; } }
 """
@@ -102,7 +105,7 @@ def _yes(text: str, yes: bool) -> str:
 
 def _figure(svg: str, text: str) -> str:
     label = escape(text, quote=True)
-    caption = f'<figcaption class="soft">{escape(text)}</figcaption>'
+    caption = f"<figcaption>{escape(text)}</figcaption>"
     return f'<figure role="img" aria-label="{label}">{svg}{caption}</figure>'
 
 
@@ -151,15 +154,20 @@ def _abx(result: AbxResult, alpha: float) -> list[str]:
                 "findable",
             ],
             rows,
-            (0, 2, 3, 4),
+            (0, 2, 3, 4, 5, 6, 7, 8),
         ),
         '<p class="soft">findable: the smallest hit rate that as many trials would have found in '
         "four studies of five.</p>",
-        "<h2>By listener</h2>",
-        _table(["listener", "right", "share", "after Holm"], people, (0, 1, 2)),
+        _details(
+            "By listener", _table(["listener", "right", "share", "after Holm"], people, range(4))
+        ),
         "<h2>How many trials</h2>",
         _table(["true hit rate", "trials for power 80 %"], needed, (0, 1)),
     ]
+
+
+def _details(title: str, body: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
 def _rate(value: float) -> str:
@@ -282,9 +290,8 @@ def _items(study: Study) -> str:
         for name, text in MEANING.items()
         if name in used
     )
-    return (
-        f"<h2>What was heard</h2><ul>{meaning}</ul>"
-        f"<details><summary>Every sound</summary>{_table(head, body, (4, 5, 6))}</details>"
+    return f"<h2>What was heard</h2><ul>{meaning}</ul>" + _details(
+        "Every sound", _table(head, body, (4, 5, 6))
     )
 
 

@@ -91,9 +91,12 @@ def _ratings(result: RatingResult, alpha: float) -> Iterator[str]:
         f"The conditions {verdict} (Friedman over {', '.join(result.friedman_over)}: chi2 = "
         f"{f.chi2:.1f}, {p_text(f.p)}; agreement of listeners W = {f.agreement:.2f})."
     )
+    main = focus(tuple(c.name for c in result.conditions))
     for found in result.comparisons:
-        if PREDICTED in (found.first, found.second):
-            yield _difference(found.first, found.second, found.difference, found.p_holm, alpha)
+        if main in (found.first, found.second):
+            ahead = found.difference if found.first == main else -found.difference
+            other = found.second if found.first == main else found.first
+            yield _difference(main, other, ahead, found.p_holm, alpha)
     if math.isfinite(result.findable):
         needed = f"{result.needed} listeners" if result.needed else "thousands of listeners"
         yield (
@@ -101,16 +104,25 @@ def _ratings(result: RatingResult, alpha: float) -> Iterator[str]:
             f"{result.scatter:.1f} points, {result.findable:.1f} points are found in four studies "
             f"of five; {POINTS:g} points take {needed}."
         )
+    else:
+        yield (
+            f"With {_n(result.n_kept, 'listener')} no difference can be shown after Holm's rule "
+            f"over {len(result.comparisons)} pairs, however large: ask more people."
+        )
 
 
-def _difference(first: str, second: str, difference: float, p: float, alpha: float) -> str:
-    other = second if first == PREDICTED else first
-    ahead = difference if first == PREDICTED else -difference
-    name = f"hidden {other}" if other == REFERENCE else other
+def focus(names: Sequence[str]) -> str:
+    """The condition that the sentences are about: the prediction, or the first that was named."""
+    others = [name for name in names if name != REFERENCE]
+    return PREDICTED if PREDICTED in others else others[0]
+
+
+def _difference(main: str, other: str, ahead: float, p: float, alpha: float) -> str:
+    name = f"the hidden {other}" if other == REFERENCE else f"'{other}'"
     if p > alpha:
-        return f"Predicted and {name}: no difference shown ({ahead:+.1f} points, {p_text(p)})."
+        return f"'{main}' and {name}: no difference shown ({ahead:+.1f} points, {p_text(p)})."
     side = "nearer" if ahead > 0 else "further"
-    return f"Predicted is {side} than {name}: {ahead:+.1f} points ({p_text(p)} after Holm)."
+    return f"'{main}' is {side} than {name}: {ahead:+.1f} points ({p_text(p)} after Holm)."
 
 
 def _votes(result: VoteResult, alpha: float) -> Iterator[str]:
@@ -119,15 +131,16 @@ def _votes(result: VoteResult, alpha: float) -> Iterator[str]:
         return
     ranked = sorted(result.strengths, key=lambda s: -s.value)
     yield f"From nearest to furthest: {', '.join(s.name for s in ranked)} (Bradley-Terry)."
+    main = focus(tuple(s.name for s in result.strengths))
     for pair in result.pairs:
-        if PREDICTED not in (pair.first, pair.second):
+        if main not in (pair.first, pair.second):
             continue
-        other = pair.second if pair.first == PREDICTED else pair.first
-        votes = pair.votes_first if pair.first == PREDICTED else pair.votes - pair.votes_first
-        name = f"hidden {other}" if other == REFERENCE else other
+        other = pair.second if pair.first == main else pair.first
+        votes = pair.votes_first if pair.first == main else pair.votes - pair.votes_first
+        name = f"the hidden {other}" if other == REFERENCE else f"'{other}'"
         shown = "" if pair.p_holm <= alpha else ": no difference shown"
         yield (
-            f"Predicted against {name}: {votes} of {pair.votes} votes, {p_text(pair.p_holm)} after "
+            f"'{main}' against {name}: {votes} of {pair.votes} votes, {p_text(pair.p_holm)} after "
             f"Holm{shown}."
         )
     if math.isfinite(result.findable):

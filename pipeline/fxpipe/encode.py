@@ -18,7 +18,7 @@ import numpy as np
 
 from fxpipe.codec import Codec, How, load_codec
 from fxpipe.errors import CodecError
-from fxpipe.hearing import Ahead, Heard, Part, hear, level, read_batches
+from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import log_mel, mel_info
 from fxpipe.renders import RendersIndex, read_renders_index
@@ -91,21 +91,6 @@ def shard_size_for(spec: EncodeSpec, n_samples: int) -> int:
     ):
         size //= 2
     return size
-
-
-def features(
-    waves: Sequence[np.ndarray], sample_rate_hz: int, codec: Codec, mel: MelInfo | None
-) -> tuple[np.ndarray, np.ndarray | None, list[float]]:
-    """What a model hears of windows of one length: (codes, mel or None, loudness before, LUFS).
-
-    The same function serves training data and inference. Resampling, if any, comes first, then
-    the level rule, then codec and mel on the same samples.
-    """
-    rate = codec.info.sample_rate_hz
-    levelled, loudness = zip(*(level(wave, sample_rate_hz, rate) for wave in waves), strict=True)
-    codes = codec.encode(np.stack(levelled))
-    frames = np.stack([log_mel(loud, rate, mel) for loud in levelled]) if mel else None
-    return codes, frames, list(loudness)
 
 
 @functools.lru_cache(maxsize=1)

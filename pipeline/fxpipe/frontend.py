@@ -1,4 +1,7 @@
-"""The frontend fxtrain finds by its entry point: files in, tokens out, chains back to audio."""
+"""The frontend fxtrain finds by its entry point: files in, tokens out, chains back to audio.
+
+Whoever names the pedals on one clip waits for what is imported here: only what hearing takes.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fxpipe.boards import board_files
 from fxpipe.codec import Codec, load_codec
-from fxpipe.config import load_pedals
-from fxpipe.distance import mel_distance_db
-from fxpipe.encode import features
+from fxpipe.ears import features
 from fxpipe.errors import CodecError, SourceError
 from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
-from fxpipe.mel import mel_info
-from fxpipe.pedals import PEDALS
-from fxpipe.render import run_chain
+from fxpipe.windows import sounding_windows
 from fxtrain.contract import (
     BoardFile,
     Chain,
@@ -34,7 +32,6 @@ from fxtrain.contract import (
     unknown_name,
 )
 
-SILENT_WINDOW_DBFS = -60.0
 PEDALS_VARIABLE = "FXPIPE_PEDALS"
 """A TOML file of VST3 pedals (docs/vst3.md); ``fxpipe render --pedals`` reads the same variable."""
 
@@ -45,6 +42,8 @@ def open_frontend(hearing: Hearing | None = None) -> Frontend:
     Without ``hearing`` no codec is loaded: files, pedals and measures only.
     """
     if PEDALS_VARIABLE in os.environ:
+        from fxpipe.config import load_pedals
+
         load_pedals(Path(os.environ[PEDALS_VARIABLE]))
     if hearing is None:
         return PipelineFrontend(None, None)
@@ -55,8 +54,8 @@ def open_frontend(hearing: Hearing | None = None) -> Frontend:
             f"the model was trained with {hearing.codec.weights_sha256[:12]}; fetch those weights, "
             "or train again"
         )
-    if hearing.mel not in (None, mel_info(codec.info)) or hearing.level != LEVEL_RULE:
-        raise CodecError("the model was trained with another mel or level rule; train it again")
+    if hearing.level != LEVEL_RULE:
+        raise CodecError("the model was trained with another level rule; train it again")
     return PipelineFrontend(hearing, codec)
 
 
@@ -99,29 +98,25 @@ class PipelineFrontend:
         if hearing is None or codec is None:
             raise CodecError("this frontend was opened without a codec: open it with a hearing")
         n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
-        padded = np.pad(wave, (0, max(0, n - len(wave))))
-        starts = list(range(0, len(padded) - n + 1, max(1, n // 2)))
-        if starts[-1] + n < len(padded):
-            starts.append(len(padded) - n)
-        windows = {start: padded[start : start + n] for start in starts}
-        sounding = {start: window for start, window in windows.items() if _sounds(window)}
-        if not sounding:
-            raise SourceError(
-                f"nothing sounds: no window is louder than {SILENT_WINDOW_DBFS:g} dBFS; "
-                "give a clip with guitar in it"
-            )
-        codes, mel, _ = features(
-            list(sounding.values()),
-            sample_rate_hz,
-            codec,
-            hearing.mel,
+        windows = sounding_windows(wave, sample_rate_hz, n)
+        codes, mel, _ = features(windows.waves, sample_rate_hz, codec, hearing.mel)
+        return Features(
+            codes,
+            mel,
+            tuple(start / sample_rate_hz for start in windows.starts),
+            length_s=len(wave) / sample_rate_hz,
+            n_silent=windows.n_silent,
+            n_passed_over=windows.n_passed_over,
         )
-        return Features(codes, mel, tuple(start / sample_rate_hz for start in sounding))
 
     def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:
+        from fxpipe.render import run_chain
+
         return run_chain(dry.astype(np.float32), chain, sample_rate_hz)[0]
 
     def pedals(self) -> tuple[PedalEntry, ...]:
+        from fxpipe.pedals import PEDALS
+
         return tuple(spec.entry(name) for name, spec in PEDALS.items())
 
     def dry(self, seed: int, duration_s: float) -> tuple[np.ndarray, int]:
@@ -134,6 +129,8 @@ class PipelineFrontend:
         return loudness_lufs(wave, sample_rate_hz)
 
     def distance_db(self, one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> float:
+        from fxpipe.distance import mel_distance_db
+
         return mel_distance_db(one, other, sample_rate_hz)
 
     def nearness(self, true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearness:
@@ -157,6 +154,8 @@ class PipelineFrontend:
         return file.getvalue()
 
     def example(self, names: Sequence[str]) -> Chain:
+        from fxpipe.pedals import PEDALS
+
         for name in names:
             if name not in PEDALS:
                 raise UsageError(unknown_name("pedal", name, PEDALS))
@@ -165,8 +164,6 @@ class PipelineFrontend:
     def board_files(
         self, chain: Chain, title: str, remarks: Sequence[str]
     ) -> tuple[BoardFile, ...]:
+        from fxpipe.boards import board_files
+
         return board_files(chain, title, remarks)
-
-
-def _sounds(window: np.ndarray) -> bool:
-    return float(np.sqrt(np.mean(np.square(window)))) > 10 ** (SILENT_WINDOW_DBFS / 20)

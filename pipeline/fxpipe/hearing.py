@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fxpipe.level import normalise
+from fxpipe.ears import level
 from fxpipe.mel import log_mel
 from fxpipe.renders import RendersIndex, iter_clips
 from fxtrain.contract import Folder, MelInfo, Record
@@ -47,21 +47,6 @@ class Part:
     n: int
     sample_rate_hz: int
     mel: MelInfo | None = None
-
-
-def level(wave: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, float]:
-    """(resampled and at the level rule, loudness before)."""
-    return normalise(_resample(wave, from_hz, to_hz), to_hz)
-
-
-def _resample(wave: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    if from_hz == to_hz:
-        return wave
-    import soxr
-
-    resampled: np.ndarray = soxr.resample(wave, from_hz, to_hz, quality="HQ")
-    n = round(len(wave) * to_hz / from_hz)
-    return np.pad(resampled, (0, max(0, n - len(resampled))))[:n]
 
 
 def read_batches(

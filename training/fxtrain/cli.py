@@ -272,6 +272,8 @@ def evaluate(
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and file.")
+@click.option("--csv", "as_csv", is_flag=True, help="A table for spreadsheets, one row a file.")
+@click.option("--anyway", is_flag=True, help="Guess also where it is no guitar.")
 @click.option(
     "--export", "target", type=click.Path(path_type=Path), metavar="DIR",
     help="Each board as files for other programs, in a folder of its own below DIR.",
@@ -282,12 +284,18 @@ def predict(
     n_best: int,
     device: str,
     as_json: bool,
+    as_csv: bool,
+    anyway: bool,
     target: Path | None,
 ) -> int:
     """Name the pedals on each of CLIPS, in order.
 
     A file that cannot be heard is named on stderr and the others go on; the exit code is then 1.
     """
+    from fxtrain.contract import UsageError
+
+    if as_json and as_csv:
+        raise UsageError("--json and --csv are two formats: give one of them")
     from fxtrain import predict as hearing
     from fxtrain.checkpoint import load_run
     from fxtrain.contract import open_frontend
@@ -295,6 +303,7 @@ def predict(
     from fxtrain.errors import UnreadableFileError
     from fxtrain.export.files import Exports
     from fxtrain.runs import newest_run
+    from fxtrain.telling import csv_header, csv_row, prediction_lines
 
     exports = Exports(target, clips)
     path = run
@@ -303,6 +312,8 @@ def predict(
         log(f"model: {path}")
     loaded = load_run(path, resolve_device(device))
     frontend = open_frontend(loaded.card.hearing)
+    if as_csv:
+        click.echo(csv_header())
     n_failed = 0
     for clip in clips:
         try:
@@ -311,12 +322,15 @@ def predict(
             log(f"fxtrain: error: {error}")
             n_failed += 1
             continue
-        exports.write(found, clip, loaded, frontend)
-        if as_json:
+        if found.guitar is not False or anyway:
+            exports.write(found, clip, loaded, frontend)
+        if as_csv:
+            click.echo(csv_row(found, clip))
+        elif as_json:
             data = hearing.prediction_dict(found, clip, loaded, n_best)
             click.echo(json.dumps(data, ensure_ascii=False))
         else:
-            click.echo("\n".join(hearing.prediction_lines(found, clip, n_best)))
+            click.echo("\n".join(prediction_lines(found, clip, n_best, anyway=anyway)))
     return 1 if n_failed else 0
 
 

@@ -5,8 +5,9 @@ Shapes: W window, K codebook, T frame, M mel band.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from fxtrain.checkpoint import Run
-from fxtrain.contract import Features, Frontend, FxError, arrow, fixed_pairs, free_pairs
+from fxtrain.contract import Features, Frontend, FxError, fixed_pairs, free_pairs
 from fxtrain.decode import (
     Candidate,
     candidates,
@@ -32,23 +33,47 @@ WINDOWS_AT_ONCE = 32
 UNSURE = 0.75
 """An order less probable than this is called unsure."""
 
+COIN = 0.6
+"""Below this, chances of an order and its reverse are too even to name one."""
+
 
 @dataclass(frozen=True)
 class PairOrder:
-    """``first`` stands before ``second`` in the answer; ``audible``: whether that can be heard."""
+    """``first`` stands before ``second`` in the answer; ``audible``: whether that can be heard.
+
+    direct: the same probability as the set-and-precedence head alone has it, which never saw a
+    chain; ``probability`` is read off the best chains.
+    """
 
     first: str
     second: str
     probability: float
     audible: bool
+    direct: float = 0.5
+
+    @property
+    def verdict(self) -> str:
+        """``inaudible``: no ear can tell. ``open``: this clip does not tell. ``unsure``, ``sure``.
+
+        A pair is open where chains and head disagree, or both are close to a coin.
+        """
+        if not self.audible:
+            return "inaudible"
+        if (self.probability + self.direct) / 2 < COIN:
+            return "open"
+        return "sure" if self.probability >= UNSURE else "unsure"
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What was heard. ``candidates`` are chains by probability, the first is the answer.
 
-    presence: probability of each pedal of the answer. textbook: the same pedals as a textbook
-    board would have them. starts_s: where the windows begin that were heard.
+    presence: probability of each pedal of the answer; ``heard``: of every pedal the model knows.
+    textbook: the same pedals as a textbook board would have them.
+    starts_s: where the windows begin that were heard, of a recording of ``length_s``; ``n_silent``
+    and ``n_passed_over`` others were not, nor ``n_strange`` that sound like no guitar.
+    guitar: False where the recording does not sound like a guitar, so that all else is a guess;
+    None where nobody looked. ``strangeness`` is what that was decided by, above 0 for no guitar.
     """
 
     candidates: tuple[Candidate, ...]
@@ -56,10 +81,28 @@ class Prediction:
     pairs: tuple[PairOrder, ...]
     textbook: tuple[str, ...]
     starts_s: tuple[float, ...]
+    heard: dict[str, float] = field(default_factory=dict)
+    length_s: float = 0.0
+    n_silent: int = 0
+    n_passed_over: int = 0
+    n_strange: int = 0
+    guitar: bool | None = None
+    strangeness: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         return self.candidates[0].names
+
+    @property
+    def turned(self) -> tuple[tuple[str, str], ...]:
+        """(first, second) of the answer that a textbook board has the other way round, where that
+        can be heard."""
+        place = {name: i for i, name in enumerate(self.textbook)}
+        return tuple(
+            (pair.first, pair.second)
+            for pair in self.pairs
+            if pair.audible and place.get(pair.first, 0) > place.get(pair.second, 0)
+        )
 
 
 @torch.inference_mode()
@@ -67,20 +110,28 @@ def predict_features(run: Run, features: Features) -> Prediction:
     """All windows of one recording, scored together."""
     if not len(features.codes):
         raise UnreadableFileError("nothing sounds in it: no window is loud enough to be heard")
+    strangeness, kept = familiar_windows(features)
+    features = dataclasses.replace(
+        features,
+        codes=features.codes[kept],
+        mel=None if features.mel is None else features.mel[kept],
+        starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
+    )
     card = run.card
     memory, heard = listen(run, features)
     correlation = card.decode.window_correlation
+    together = joint_head(heard, correlation)
     hypotheses = n_best(
-        joint_scorer(run.model, memory, correlation),
-        joint_head(heard, correlation),
-        card.rules,
-        card.decode,
+        joint_scorer(run.model, memory, correlation), together, card.rules, card.decode
     )[0]
     commutes = card.commuting_pairs
     found = candidates(hypotheses, card.vocabulary, commutes, card.decode.temperature)
     names = found[0].names
+    head = together.precedence[0].sigmoid()
+    place = card.vocabulary.names.index
     audible = [
-        PairOrder(a, b, precedence(found, a, b), True) for a, b in fixed_pairs(names, commutes)
+        PairOrder(a, b, precedence(found, a, b), True, float(head[place(a), place(b)]))
+        for a, b in fixed_pairs(names, commutes)
     ]
     inaudible = [PairOrder(a, b, 0.5, False) for a, b in free_pairs(names, commutes)]
     there = presence(found)
@@ -88,9 +139,30 @@ def predict_features(run: Run, features: Features) -> Prediction:
         candidates=found,
         presence={name: there[name] for name in dict.fromkeys(names)},
         pairs=(*audible, *inaudible),
-        textbook=tuple(sorted(names, key=card.vocabulary.names.index)),
+        textbook=tuple(sorted(names, key=place)),
         starts_s=features.starts_s,
+        heard={name: min(1.0, there.get(name, 0.0)) for name in card.vocabulary.names},
+        length_s=features.length_s,
+        n_silent=features.n_silent,
+        n_passed_over=features.n_passed_over,
+        n_strange=int((~kept).sum()),
+        guitar=None if strangeness is None else strangeness <= 0,
+        strangeness=strangeness,
     )
+
+
+def familiar_windows(features: Features) -> tuple[float | None, np.ndarray]:
+    """(strangeness of the whole, which windows to hear [W]).
+
+    The whole is as strange as its middle window. Where it is a guitar, strange windows (somebody
+    counts in) are left out; where it is none, all are heard, for whoever wants the guess.
+    """
+    every = np.ones(len(features.codes), bool)
+    if features.strangeness is None:
+        return None, every
+    each = np.array(features.strangeness)
+    whole = float(np.median(each))
+    return whole, each <= 0 if whole <= 0 else every
 
 
 def listen(run: Run, features: Features) -> tuple[Memory, SetOrder]:
@@ -121,15 +193,21 @@ def predict_file(run: Run, frontend: Frontend, path: str | os.PathLike[str]) -> 
 
 
 def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) -> dict[str, Any]:
-    """One JSON object a file."""
+    """One JSON object a file. Of what is no guitar there is no ``chain``, only a ``guess``."""
+    strange = prediction.guitar is False
+    names = list(prediction.names)
     return {
         "file": file,
         "model": str(run.path),
-        "chain": list(prediction.names),
+        "guitar": prediction.guitar,
+        "strangeness": _rounded(prediction.strangeness),
+        "chain": None if strange else names,
+        "guess": names if strange else None,
         "probability": round(prediction.candidates[0].probability, 4),
         "pedals": [
             {"name": name, "probability": round(p, 4)} for name, p in prediction.presence.items()
         ],
+        "presence": {name: round(p, 4) for name, p in prediction.heard.items()},
         "alternatives": [
             {
                 "chain": list(candidate.names),
@@ -143,39 +221,24 @@ def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) ->
                 "first": pair.first,
                 "second": pair.second,
                 "probability": round(pair.probability, 4),
+                "direct": round(pair.direct, 4),
                 "audible": pair.audible,
+                "verdict": pair.verdict,
             }
             for pair in prediction.pairs
         ],
         "textbook": list(prediction.textbook),
+        "turned": [list(pair) for pair in prediction.turned],
+        "length_s": round(prediction.length_s, 3),
         "windows_start_s": [round(start, 3) for start in prediction.starts_s],
+        "windows_left_out": {
+            "silent": prediction.n_silent,
+            "not_guitar": prediction.n_strange,
+            "passed_over": prediction.n_passed_over,
+        },
         "assumptions": list(ASSUMPTIONS),
     }
 
 
-def prediction_lines(prediction: Prediction, file: str, n_best: int) -> list[str]:
-    """A prediction for people."""
-    best = prediction.candidates[0]
-    lines = [f"{file}: {arrow(best.names)}  ({best.probability:.0%} sure)"]
-    if best.names:
-        pedals = ", ".join(f"{name} {p:.0%}" for name, p in prediction.presence.items())
-        lines.append(f"  pedals      {pedals}")
-    for number, candidate in enumerate(prediction.candidates[:n_best], start=1):
-        lines.append(f"  {number}. {candidate.probability:>6.1%}   {arrow(candidate.names)}")
-    unheard = [f"{p.first} / {p.second}" for p in prediction.pairs if not p.audible]
-    if unheard:
-        lines.append(f"  no audible order: {', '.join(unheard)}")
-    unsure = [
-        f"{p.first} before {p.second} {p.probability:.0%}"
-        for p in prediction.pairs
-        if p.audible and p.probability < UNSURE
-    ]
-    if unsure:
-        lines.append(f"  unsure order: {', '.join(unsure)}")
-    if len(best.names) > 1:
-        same = "the same" if prediction.textbook == best.names else arrow(prediction.textbook)
-        lines.append(f"  textbook order: {same}")
-    n_windows = len(prediction.starts_s)
-    windows = f"{n_windows} window{'s' if n_windows != 1 else ''}"
-    lines.append(f"  heard {windows}; assumes {'; '.join(ASSUMPTIONS)}")
-    return lines
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -108,7 +108,7 @@ def import_dac() -> types.ModuleType:
         # torch.jit.script of dac.nn.layers.snake, and whatever audiotools' dependencies deprecate.
         warnings.simplefilter("ignore")
         try:
-            with _torchaudio_or_stub():
+            with _torchaudio_or_stub(), _no_tensorboard():
                 module = importlib.import_module("dac")
         except ImportError as error:
             raise MissingExtraError(
@@ -142,6 +142,23 @@ def _torchaudio_or_stub() -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
+@contextlib.contextmanager
+def _no_tensorboard() -> Iterator[None]:
+    """audiotools names a class of tensorboard in an annotation; importing it takes as long as torch
+    itself, and whatever cloud clients are installed come with it."""
+    name = "torch.utils.tensorboard"
+    if name in sys.modules:
+        yield
+        return
+    stub = types.ModuleType(name)
+    stub.__dict__["SummaryWriter"] = object
+    sys.modules[name] = stub
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
+
+
 def snake(x: Tensor, alpha: Tensor) -> Tensor:
     """x + sin²(αx)/α, α per channel: x [B, C, T], alpha [1, C, 1] (Liu et al., NeurIPS 2020)."""
     inverse = (alpha.float() + 1e-9).reciprocal()
@@ -153,14 +170,18 @@ def snake(x: Tensor, alpha: Tensor) -> Tensor:
     return torch.sin(alpha * x).square_().mul_(inverse).add_(x)
 
 
-def build(architecture: Architecture, *, decoder: bool = False) -> nn.Module:
+def build(architecture: Architecture, *, decoder: bool = False, normed: bool = True) -> nn.Module:
     """dac's own modules on the current default device, random weights, weight norm in place.
 
     Holds ``encoder`` and ``quantizer``, and ``decoder`` where asked: the key names of ``dac.DAC``.
+    ``normed`` False: as :func:`remove_weight_norm` leaves them, and no random weights. On the meta
+    device either takes a second, most of it for torch's compiler to be imported.
     """
     module = import_dac()
     parts: dict[str, nn.Module] = {}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        if not normed:
+            stack.enter_context(_plain_and_empty(module))
         warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
         parts["encoder"] = module.model.dac.Encoder(
             architecture.encoder_dim, list(architecture.encoder_rates), architecture.latent_channels
@@ -179,6 +200,24 @@ def build(architecture: Architecture, *, decoder: bool = False) -> nn.Module:
                 list(architecture.decoder_rates),
             )
     return nn.ModuleDict(parts)
+
+
+@contextlib.contextmanager
+def _plain_and_empty(module: types.ModuleType) -> Iterator[None]:
+    """While inside, dac's layers are made without weight norm, and no layer draws its weights."""
+    layers = module.nn.layers
+    drawn: tuple[Any, ...] = (nn.Conv1d, nn.Embedding)
+    weight_norm = layers.weight_norm
+    resets = [layer.reset_parameters for layer in drawn]
+    layers.weight_norm = lambda layer: layer
+    for layer in drawn:
+        layer.reset_parameters = lambda _: None
+    try:
+        yield
+    finally:
+        layers.weight_norm = weight_norm
+        for layer, reset in zip(drawn, resets, strict=True):
+            layer.reset_parameters = reset
 
 
 def remove_weight_norm(model: nn.Module) -> nn.Module:
@@ -259,11 +298,9 @@ def _read_safetensors(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
 
 def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where: str) -> nn.Module:
     """Encoder and quantiser in fp32, weight norm folded, in eval mode. Raises CodecError."""
+    normed = any(isinstance(key, str) and key.endswith("weight_g") for key in state)
     with torch.device("meta"):
-        model = build(architecture)
-    normed = any(key.endswith("weight_g") for key in state)
-    if not normed:
-        remove_weight_norm(model)
+        model = build(architecture, normed=normed)
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     own = {
         key: value for key, value in state.items()

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class DacCodec:
             )
             self._forward = self.gpu
         else:
-            self._forward = cpu_forward(encoder, quantizer, info.precision, how)
+            self._forward = cpu_forward(encoder, quantizer, info.precision, how, n_threads or 1)
 
     @property
     def arithmetic(self) -> str:
@@ -103,10 +104,13 @@ class DacCodec:
         return codes
 
 
-def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: How) -> Forward:
+def cpu_forward(
+    encoder: nn.Module, quantizer: nn.Module, precision: str, how: How, n_threads: int = 1
+) -> Forward:
     """fp32: tile by tile; ``how.exact``: dac's own layers; bf16: those, compiled, under autocast.
 
-    Whatever the encoder, the quantiser is dac's own, in fp32.
+    Whatever the encoder, the quantiser is dac's own, in fp32. Tile by tile, ``n_threads`` clips are
+    encoded side by side, each in one thread: tiles are too small to be shared.
     """
     latents_of: Callable[[Tensor], Tensor]
     if precision == "bf16":
@@ -122,13 +126,27 @@ def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: H
     else:
         latents_of = TiledEncoder(encoder)
 
+    def codes_of(clip: np.ndarray, n_padded: int, latents_of: Callable[[Tensor], Tensor]) -> Tensor:
+        wave = torch.zeros(n_padded)
+        wave[: len(clip)] = torch.from_numpy(finite(clip))
+        codes: Tensor = quantizer(latents_of(wave)[None])[1]
+        return codes
+
     def forward(audio: np.ndarray, n_padded: int) -> Tensor:
-        codes: list[Tensor] = []
-        for clip in audio:
-            wave = torch.zeros(n_padded)
-            wave[: len(clip)] = torch.from_numpy(finite(clip))
-            codes.append(quantizer(latents_of(wave)[None])[1])
-        return torch.cat(codes)
+        if isinstance(latents_of, TiledEncoder) and min(n_threads, len(audio)) > 1:
+            return side_by_side(audio, n_padded, latents_of)
+        return torch.cat([codes_of(clip, n_padded, latents_of) for clip in audio])
+
+    def side_by_side(audio: np.ndarray, n_padded: int, tiled: TiledEncoder) -> Tensor:
+        def part(number: int) -> list[Tensor]:
+            own = tiled.twin()
+            with torch.inference_mode():
+                return [codes_of(clip, n_padded, own) for clip in audio[number::n_parts]]
+
+        n_parts = min(n_threads, len(audio))
+        with threads(1), ThreadPoolExecutor(n_parts, "encode") as pool:
+            parts = list(pool.map(part, range(n_parts)))
+        return torch.cat([parts[i % n_parts][i // n_parts] for i in range(len(audio))])
 
     return forward
 

@@ -15,6 +15,7 @@ Shapes: N sample (row), C channel (column), P point, J group of rows. Import tor
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,6 +184,12 @@ class TiledEncoder:
         widest = max(unit.filter.dilation for block in self._blocks for unit in block.units)
         self._before = 3 * widest
         self._after = 9 * widest + 6 * max(block.stride for block in self._blocks)
+
+    def twin(self) -> TiledEncoder:
+        """The same encoder with buffers of its own, for another thread."""
+        other = copy.copy(self)
+        other._scratch = Scratch()
+        return other
 
     def __call__(self, wave: Tensor) -> Tensor:
         """float32 [N], N whole hops -> latents [C, T]."""

@@ -54,7 +54,7 @@ def one_clip() -> Iterator[Finding]:
 
     from fxpipe.codec import load_codec
     from fxpipe.config import render_spec
-    from fxpipe.encode import features
+    from fxpipe.ears import features
     from fxpipe.renders import make_plan, render_clip
     from fxpipe.sources import open_source
     from fxtrain.contract import arrow

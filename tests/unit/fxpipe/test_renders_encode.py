@@ -13,7 +13,8 @@ from fixtures.datasets import make_folder
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.codec import load_codec
-from fxpipe.encode import EncodeSpec, chain_of, encode_shard, features, shard_size_for
+from fxpipe.ears import features
+from fxpipe.encode import EncodeSpec, chain_of, encode_shard, shard_size_for
 from fxpipe.errors import CodecError, SourceError
 from fxpipe.frontend import open_frontend
 from fxpipe.mel import mel_info

@@ -24,7 +24,6 @@ from fxtrain.predict import (
     predict_features,
     predict_file,
     prediction_dict,
-    prediction_lines,
 )
 
 
@@ -109,41 +108,98 @@ def test_files_that_cannot_be_heard_are_named(run: Run, tmp_path: Path) -> None:
 
 PREDICTION = Prediction(
     candidates=(
-        Candidate(("delay", "reverb"), 0.7, (("delay", "reverb"), ("reverb", "delay"))),
+        Candidate(("delay", "reverb", "wah"), 0.7, (("delay", "reverb", "wah"),)),
         Candidate(("distortion", "delay"), 0.2, (("distortion", "delay"),)),
         Candidate((), 0.1, ((),)),
     ),
-    presence={"delay": 0.9, "reverb": 0.7},
-    pairs=(PairOrder("delay", "reverb", 0.5, False), PairOrder("delay", "wah", 0.6, True)),
-    textbook=("delay", "reverb"),
+    presence={"delay": 0.9, "reverb": 0.7, "wah": 0.7},
+    pairs=(
+        PairOrder("delay", "wah", 0.96, True, 0.9),
+        PairOrder("reverb", "wah", 0.62, True, 0.7),
+        PairOrder("delay", "reverb", 0.5, False),
+    ),
+    textbook=("wah", "delay", "reverb"),
     starts_s=(0.0, 0.5),
+    heard={"delay": 0.9, "reverb": 0.7, "wah": 0.7, "fuzz": 0.01},
+    length_s=3.0,
+    n_silent=1,
+    guitar=True,
+    strangeness=-2.0,
 )
+STRANGE = dataclasses.replace(PREDICTION, guitar=False, strangeness=3.0)
 
 
 def test_prediction_as_json(run: Run) -> None:
     data = json.loads(json.dumps(prediction_dict(PREDICTION, "clip.wav", run, 2)))
-    assert data["chain"] == ["delay", "reverb"]
-    assert data["pedals"] == [
+    assert data["chain"] == ["delay", "reverb", "wah"]
+    assert data["guess"] is None
+    assert data["guitar"] is True
+    assert data["pedals"][:2] == [
         {"name": "delay", "probability": 0.9},
         {"name": "reverb", "probability": 0.7},
     ]
+    assert data["presence"]["fuzz"] == 0.01
     assert [a["chain"] for a in data["alternatives"]] == [
-        ["delay", "reverb"],
+        ["delay", "reverb", "wah"],
         ["distortion", "delay"],
     ]
-    assert data["alternatives"][0]["orders_that_sound_alike"][1] == ["reverb", "delay"]
-    assert data["pairs"][0] == {
-        "first": "delay", "second": "reverb", "probability": 0.5, "audible": False,
+    assert data["alternatives"][0]["orders_that_sound_alike"] == [["delay", "reverb", "wah"]]
+    assert [pair["verdict"] for pair in data["pairs"]] == ["sure", "unsure", "inaudible"]
+    assert data["pairs"][2] == {
+        "first": "delay", "second": "reverb", "probability": 0.5, "direct": 0.5,
+        "audible": False, "verdict": "inaudible",
     }  # fmt: skip
+    assert data["turned"] == [["delay", "wah"], ["reverb", "wah"]]
     assert data["windows_start_s"] == [0.0, 0.5]
+    assert data["windows_left_out"] == {"silent": 1, "not_guitar": 0, "passed_over": 0}
     assert any("DI" in text for text in data["assumptions"])
 
 
-def test_prediction_for_people() -> None:
-    text = "\n".join(prediction_lines(PREDICTION, "clip.wav", 3))
-    assert text.startswith("clip.wav: delay → reverb  (70% sure)")
-    assert "no audible order: delay / reverb" in text
-    assert "unsure order: delay before wah 60%" in text
-    assert "textbook order: the same" in text
-    assert "(no pedals)" in text
-    assert "heard 2 windows; assumes a guitar recorded directly (DI)" in text
+def test_what_is_no_guitar_has_a_guess_but_no_chain(run: Run) -> None:
+    data = prediction_dict(STRANGE, "talk.wav", run, 2)
+    assert (data["guitar"], data["chain"]) == (False, None)
+    assert data["guess"] == ["delay", "reverb", "wah"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "direct", "audible", "verdict"),
+    [
+        (0.9, 0.9, True, "sure"),
+        (0.7, 0.8, True, "unsure"),
+        (0.55, 0.55, True, "open"),
+        (0.95, 0.1, True, "open"),
+        (0.5, 0.5, False, "inaudible"),
+    ],
+)
+def test_what_is_said_of_a_pair(
+    probability: float, direct: float, audible: bool, verdict: str
+) -> None:
+    assert PairOrder("a", "b", probability, audible, direct).verdict == verdict
+
+
+def test_strange_windows_are_left_out_unless_most_are(run: Run) -> None:
+    features = make_features(5)
+    some = dataclasses.replace(features, strangeness=(-3.0, 2.0, -1.0, -2.0, 4.0))
+    found = predict_features(run, some)
+    assert found.guitar is True
+    assert found.starts_s == (0.0, 1.0, 1.5)
+    assert found.n_strange == 2
+    kept = [0, 2, 3]
+    assert features.mel is not None
+    alone = Features(features.codes[kept], features.mel[kept], (0.0, 1.0, 1.5))
+    assert predict_features(run, alone).candidates == found.candidates
+    most = predict_features(
+        run, dataclasses.replace(features, strangeness=(-3.0, 2.0, 1.0, 2.0, 4.0))
+    )
+    assert most.guitar is False
+    assert most.strangeness == 2.0
+    assert len(most.starts_s) == 5  # all of it, for whoever wants the guess
+    assert predict_features(run, features).guitar is None
+
+
+def test_every_pedal_and_every_pair_has_a_probability(run: Run) -> None:
+    found = predict_features(run, make_features(2))
+    assert list(found.heard) == list(run.card.vocabulary.names)
+    assert {name: found.heard[name] for name in found.presence} == pytest.approx(found.presence)
+    assert all(0 <= pair.direct <= 1 for pair in found.pairs)
+    assert any(pair.direct != 0.5 for pair in found.pairs if pair.audible)

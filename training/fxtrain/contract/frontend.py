@@ -34,11 +34,21 @@ class Hearing:
 
 @dataclass(frozen=True)
 class Features:
-    """Windows of one recording: ``codes`` uint16 [B, K, T], ``mel`` uint8 [B, M, T] or None."""
+    """Windows of one recording: ``codes`` uint16 [B, K, T], ``mel`` uint8 [B, M, T] or None.
+
+    length_s: of the recording. Left out of it: ``n_silent`` windows, and ``n_passed_over`` that
+    sound, because there are enough without them.
+    strangeness: of each window, how little it sounds like a guitar: above 0 it probably is none.
+    None where nobody looked.
+    """
 
     codes: np.ndarray
     mel: np.ndarray | None
     starts_s: tuple[float, ...]
+    length_s: float = 0.0
+    n_silent: int = 0
+    n_passed_over: int = 0
+    strangeness: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""Which parts of a recording are listened to: windows of the training length that sound.
+
+Shapes: N audio sample, W window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fxpipe.errors import SourceError
+
+SHORTEST_S = 0.1
+SILENT_DBFS = -60.0
+RANGE_DB = 40.0
+"""Below the loudest window by this much is the room between phrases: brought to the level rule, its
+hiss would be as loud as the playing."""
+
+MOST = 32
+"""Windows of one recording weigh as W / (1 + (W - 1) / 4) independent ones: 32 of them as 3.7, and
+no number of them as 4. More would only take longer."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """``waves``: their samples [N]; ``starts`` in samples; how many were silent, and how many that
+    sound were passed over in a recording with more than ``MOST``."""
+
+    waves: list[np.ndarray]
+    starts: list[int]
+    n_silent: int
+    n_passed_over: int
+
+
+def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
+    """Windows of ``n`` samples with half overlap, the last one flush with the end.
+
+    A shorter recording is one window, with silence behind it. Of more than ``MOST`` that sound,
+    those are taken that lie evenly over the recording. SourceError where nothing sounds.
+    """
+    if len(wave) < SHORTEST_S * sample_rate_hz:
+        raise SourceError(
+            f"lasts {len(wave) / sample_rate_hz:.3f} s, expected {SHORTEST_S:g} s or more; give a "
+            "second or two of guitar"
+        )
+    padded = np.pad(wave, (0, max(0, n - len(wave))))
+    starts = list(range(0, len(padded) - n + 1, max(1, n // 2)))
+    if starts[-1] + n < len(padded):
+        starts.append(len(padded) - n)
+    levels = np.array([_level_db(padded[start : start + n]) for start in starts])
+    least = max(SILENT_DBFS, levels.max() - RANGE_DB)
+    sounding = [start for start, level in zip(starts, levels, strict=True) if level > least]
+    if not sounding:
+        raise SourceError(
+            f"nothing sounds: no window is louder than {SILENT_DBFS:g} dBFS; "
+            "give a clip with guitar in it"
+        )
+    heard = sounding
+    if len(sounding) > MOST:
+        heard = [sounding[i] for i in np.linspace(0, len(sounding) - 1, MOST).round().astype(int)]
+    return Windows(
+        [padded[start : start + n] for start in heard],
+        heard,
+        n_silent=len(starts) - len(sounding),
+        n_passed_over=len(sounding) - len(heard),
+    )
+
+
+def _level_db(window: np.ndarray) -> float:
+    """RMS in dBFS; a window of nothing is far below all."""
+    return float(10 * np.log10(np.mean(np.square(window, dtype=np.float64)) + 1e-20))

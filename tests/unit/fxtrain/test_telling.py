@@ -1,0 +1,98 @@
+"""What a guitarist reads, and the table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+from fxtrain.decode import Candidate
+from fxtrain.predict import PairOrder, Prediction
+from fxtrain.telling import CSV_COLUMNS, NO_GUITAR, csv_header, csv_row, prediction_lines
+
+PREDICTION = Prediction(
+    candidates=(
+        Candidate(("delay", "reverb", "wah"), 0.7, ()),
+        Candidate(("distortion", "delay"), 0.2, ()),
+        Candidate((), 0.06, ((),)),
+        Candidate(("fuzz",), 0.04, ()),
+    ),
+    presence={"delay": 0.9, "reverb": 0.7, "wah": 0.7},
+    pairs=(
+        PairOrder("delay", "wah", 0.96, True, 0.9),
+        PairOrder("reverb", "wah", 0.62, True, 0.7),
+        PairOrder("delay", "reverb", 0.5, False),
+    ),
+    textbook=("wah", "delay", "reverb"),
+    starts_s=(0.0, 0.5),
+    length_s=3.0,
+    n_silent=1,
+    guitar=True,
+)
+STRANGE = dataclasses.replace(PREDICTION, guitar=False)
+
+
+def test_a_prediction_for_people() -> None:
+    assert prediction_lines(PREDICTION, "clip.wav", 3) == [
+        "clip.wav: delay → reverb → wah  (70% sure)",
+        "  each pedal  delay 90%, reverb 70%, wah 70%",
+        "  or else      20%  distortion → delay",
+        "                6%  (no pedals)",
+        "  order       delay before wah 96%",
+        "              not sure: reverb before wah 62%",
+        "              nobody could hear it: delay and reverb either way round",
+        "  textbook    wah → delay → reverb; wah before delay, wah before reverb",
+        "  heard       2 windows of 3.0 s; left out: 1 silent",
+        "  assumes     a guitar recorded directly (DI), no amplifier or cabinet after the pedals",
+    ]
+
+
+def test_a_single_pedal_has_no_order() -> None:
+    one = dataclasses.replace(
+        PREDICTION,
+        candidates=(Candidate(("fuzz",), 0.9, ()),),
+        presence={"fuzz": 0.95},
+        pairs=(),
+        textbook=("fuzz",),
+    )
+    text = "\n".join(prediction_lines(one, "clip.wav", 3))
+    assert "order" not in text
+    assert "textbook" not in text
+
+
+def test_the_textbook_may_agree_or_differ_unheard() -> None:
+    same = dataclasses.replace(PREDICTION, textbook=("delay", "reverb", "wah"))
+    assert "  textbook    the same" in prediction_lines(same, "a.wav", 1)
+    unheard = dataclasses.replace(PREDICTION, textbook=("reverb", "delay", "wah"))
+    assert "  textbook    reverb → delay → wah; it sounds the same" in prediction_lines(
+        unheard, "a.wav", 1
+    )
+
+
+def test_what_is_no_guitar_is_not_guessed_at_unless_asked() -> None:
+    lines = prediction_lines(STRANGE, "talk.wav", 3)
+    assert lines[0] == f"talk.wav: {NO_GUITAR}"
+    assert not any("delay" in line for line in lines)
+    assert "--anyway" in lines[1]
+    forced = prediction_lines(STRANGE, "talk.wav", 3, anyway=True)
+    assert forced[:2] == [f"talk.wav: {NO_GUITAR}", "  a guess: delay → reverb → wah"]
+    unchecked = dataclasses.replace(PREDICTION, guitar=None)
+    assert "was not checked" in "\n".join(prediction_lines(unchecked, "a.wav", 1))
+
+
+def test_a_row_for_spreadsheets() -> None:
+    table = [csv_header(), csv_row(PREDICTION, "my, clip.wav"), csv_row(STRANGE, "talk.wav")]
+    header, row, strange = csv.reader(table)
+    assert tuple(header) == CSV_COLUMNS
+    found = dict(zip(header, row, strict=True))
+    assert found["file"] == "my, clip.wav"
+    assert (found["guitar"], found["chain"], found["sure"]) == (
+        "yes",
+        "delay > reverb > wah",
+        "0.700",
+    )
+    assert (found["third"], found["third_sure"]) == ("(no pedals)", "0.060")
+    assert found["order_sure"] == "delay > wah"
+    assert found["order_unsure"] == "reverb > wah"
+    assert found["order_not_heard"] == "delay / reverb"
+    refused = dict(zip(header, strange, strict=True))
+    assert (refused["guitar"], refused["chain"], refused["pedals"]) == ("no", "", "")

@@ -1,0 +1,161 @@
+"""A prediction for people and for spreadsheets. Must not import torch.
+
+``prediction_dict`` in ``predict.py`` is the same for programs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from fxtrain.contract import arrow
+
+if TYPE_CHECKING:
+    from fxtrain.predict import PairOrder, Prediction
+
+NO_GUITAR = "this does not sound like a guitar through known pedals"
+ASSUMED = "a guitar recorded directly (DI), no amplifier or cabinet after the pedals"
+LABEL_WIDTH = 12
+CSV_COLUMNS = (
+    "file",
+    "guitar",
+    "chain",
+    "sure",
+    "pedals",
+    "second",
+    "second_sure",
+    "third",
+    "third_sure",
+    "order_sure",
+    "order_unsure",
+    "order_not_heard",
+    "textbook",
+    "length_s",
+    "windows",
+)
+
+
+def prediction_lines(
+    prediction: Prediction, file: str, n_best: int, *, anyway: bool = False
+) -> list[str]:
+    """What a guitarist reads. ``anyway``: the guess too, where it does not sound like a guitar."""
+    if prediction.guitar is False:
+        lines = [f"{file}: {NO_GUITAR}"]
+        if not anyway:
+            return [
+                *lines,
+                *_row("heard", f"{_windows(prediction)}; --anyway guesses all the same"),
+            ]
+        lines.append(f"  a guess: {arrow(prediction.names)}")
+    else:
+        best = prediction.candidates[0]
+        lines = [f"{file}: {arrow(best.names)}  ({best.probability:.0%} sure)"]
+    if prediction.names:
+        pedals = (f"{name} {p:.0%}" for name, p in prediction.presence.items())
+        lines += _row("each pedal", ", ".join(pedals))
+    for number, other in enumerate(prediction.candidates[1:n_best], start=2):
+        lines += _row(
+            "or else" if number == 2 else "", f"{other.probability:4.0%}  {arrow(other.names)}"
+        )
+    lines += _order(prediction.pairs)
+    if len(prediction.names) > 1:
+        lines += _row("textbook", _textbook(prediction))
+    lines += _row("heard", _windows(prediction))
+    return [*lines, *_row("assumes", ASSUMED)]
+
+
+def _row(label: str, text: str) -> list[str]:
+    return [f"  {label:<{LABEL_WIDTH}}{text}"]
+
+
+def _order(pairs: Sequence[PairOrder]) -> Iterator[str]:
+    """What is known of who comes before whom."""
+    told = {
+        verdict: [pair for pair in pairs if pair.verdict == verdict]
+        for verdict in ("sure", "unsure", "open", "inaudible")
+    }
+    label = "order"
+    ahead = [f"{p.first} before {p.second} {p.probability:.0%}" for p in told["sure"]]
+    guess = [f"{p.first} before {p.second} {p.probability:.0%}" for p in told["unsure"]]
+    for text in (
+        ", ".join(ahead),
+        f"not sure: {', '.join(guess)}" if guess else "",
+        f"this clip does not tell: {_either(told['open'])}" if told["open"] else "",
+        f"nobody could hear it: {_either(told['inaudible'])}" if told["inaudible"] else "",
+    ):
+        if text:
+            yield from _row(label, text)
+            label = ""
+
+
+def _either(pairs: Sequence[PairOrder]) -> str:
+    return ", ".join(f"{p.first} and {p.second} either way round" for p in pairs)
+
+
+def _textbook(prediction: Prediction) -> str:
+    if prediction.textbook == prediction.names:
+        return "the same"
+    turned = ", ".join(f"{later} before {first}" for first, later in prediction.turned)
+    return f"{arrow(prediction.textbook)}; {turned or 'it sounds the same'}"
+
+
+def _windows(prediction: Prediction) -> str:
+    """How much of the recording was listened to."""
+    n = len(prediction.starts_s)
+    text = f"{n} window{'s' if n != 1 else ''}"
+    if prediction.length_s:
+        text += f" of {prediction.length_s:.1f} s"
+    left_out = (
+        (prediction.n_silent, "silent"),
+        (prediction.n_strange, "no guitar"),
+        (prediction.n_passed_over, "more of the same"),
+    )
+    extra = [f"{count} {why}" for count, why in left_out if count]
+    if extra:
+        text += f"; left out: {', '.join(extra)}"
+    if prediction.guitar is None:
+        text += "; whether it is a guitar was not checked"
+    return text
+
+
+def csv_header() -> str:
+    return _csv(CSV_COLUMNS)
+
+
+def csv_row(prediction: Prediction, file: str) -> str:
+    """One line of a spreadsheet; the chain is empty where it does not sound like a guitar."""
+    strange = prediction.guitar is False
+    found = () if strange else prediction.candidates
+    best = [(_plain(c.names), f"{c.probability:.3f}") for c in found[:3]]
+    best += [("", "")] * (3 - len(best))
+    orders: dict[str, list[str]] = {"sure": [], "unsure": [], "open": [], "inaudible": []}
+    for pair in () if strange else prediction.pairs:
+        between = " > " if pair.verdict in ("sure", "unsure") else " / "
+        orders[pair.verdict].append(f"{pair.first}{between}{pair.second}")
+    guitar = {True: "yes", False: "no", None: ""}[prediction.guitar]
+    presence = {} if strange else prediction.presence
+    return _csv(
+        [
+            *(file, guitar, *best[0]),
+            "; ".join(f"{name} {p:.2f}" for name, p in presence.items()),
+            *(*best[1], *best[2]),
+            "; ".join(orders["sure"]),
+            "; ".join(orders["unsure"]),
+            "; ".join(orders["open"] + orders["inaudible"]),
+            "" if strange else _plain(prediction.textbook),
+            f"{prediction.length_s:.3f}",
+            str(len(prediction.starts_s)),
+        ]
+    )
+
+
+def _plain(names: Sequence[str]) -> str:
+    return " > ".join(names) or "(no pedals)"
+
+
+def _csv(cells: Sequence[str]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="").writerow(cells)
+    return file.getvalue()

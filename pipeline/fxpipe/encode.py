@@ -20,7 +20,7 @@ from fxpipe.codec import Codec, How, load_codec
 from fxpipe.errors import CodecError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
-from fxpipe.mel import log_mel, mel_info
+from fxpipe.mel import mel_info
 from fxpipe.renders import RendersIndex, read_renders_index
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (

@@ -19,6 +19,9 @@ pytestmark = needs_chromium
 SHOTS = os.environ.get("FXTRAIN_SHOTS", "")
 """A folder for screenshots, to be looked at."""
 
+AXE = os.environ.get("FXTRAIN_AXE", "")
+"""The axe.min.js of npm's axe-core."""
+
 WAIT_S = 20
 
 
@@ -52,6 +55,23 @@ class Listener:
 
     def text(self) -> str:
         return str(self.driver.find_element("css selector", "body").text)
+
+    def axe(self) -> None:
+        """No violation in either theme, where axe-core is at hand."""
+        if not AXE:
+            return
+        self.driver.execute_script(Path(AXE).read_text(encoding="utf-8"))
+        for theme in ("light", "dark"):
+            feature = {"name": "prefers-color-scheme", "value": theme}
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+            found = self.driver.execute_async_script("axe.run().then(arguments[0])")
+            wrong = [
+                (rule["id"], node["html"]) for rule in found["violations"] for node in rule["nodes"]
+            ]
+            assert wrong == []
+            assert len(found["passes"]) > 10
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        complaints(self.driver)  # axe sets styles of its own, which the page's policy forbids
 
     def shot(self, name: str) -> None:
         if not SHOTS:
@@ -113,12 +133,14 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         page = Listener(driver, address)
         assert "How do you listen?" in page.find("fieldset").text
         page.shot("abx-welcome")
+        page.axe()
         page.press("#start")
         assert "Say how you listen" in page.find("#status").text
         page.press("label[for=device-headphones]")
         page.press("#start")
         page.find("#volume")
         page.shot("abx-volume")
+        page.axe()
         page.press("#next")
 
         assert page.slots() == ["a", "b", "x"]
@@ -132,6 +154,7 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         assert not driver.find_element("css selector", "#next").is_enabled()
         page.press("label[for=pick-a]")
         page.shot("abx-trial")
+        page.axe()
         assert page.fits()
         page.next_trial()
         assert page.find("#feedback").text.startswith(("Right.", "Not this time."))
@@ -178,6 +201,7 @@ def test_mushra_by_mouse(driver: Any, tmp_path: Path) -> None:
             for slot in slots[1:]:
                 page.set_slider(f"#rate-{slot}", 10 * int(slot) + trial)
             page.shot(f"mushra-{trial}")
+            page.axe()
             assert page.fits()
             if trial:
                 page.press("#next")

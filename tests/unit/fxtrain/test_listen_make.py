@@ -239,8 +239,8 @@ def test_all_sounds_are_equally_loud_and_none_clips(tmp_path: Path) -> None:
 
 def test_equal_seeds_give_equal_bytes_and_names_tell_nothing(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        small_study(tmp_path / name, "abx", n_items=2, catches=1)
-    small_study(tmp_path / "other", "abx", n_items=2, catches=1, seed=1)
+        small_study(tmp_path / name, "abx", n_items=1, catches=1)
+    small_study(tmp_path / "other", "abx", n_items=1, catches=1, seed=1)
     one, two, other = (
         {p.name: p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
         for name in ("one", "two", "other")
@@ -251,7 +251,7 @@ def test_equal_seeds_give_equal_bytes_and_names_tell_nothing(tmp_path: Path) -> 
     study = read_study(tmp_path / "one")
     assert study == read_study(tmp_path / "two")
     assert study.identity != read_study(tmp_path / "other").identity
-    assert [item.catch for item in study.items] == [False, False, True]
+    assert [item.catch for item in study.items] == [False, True]
 
 
 def test_a_silent_condition_is_named(tmp_path: Path) -> None:

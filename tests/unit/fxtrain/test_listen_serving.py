@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from fixtures.errors import one_line
 from fixtures.listeners import Ear, panel
 from fixtures.studies import small_study
 from fxtrain.contract import FxError, UsageError
-from fxtrain.listen.analysis import analyse_study
-from fxtrain.listen.serving import study_app
+from fxtrain.listen.analysis import abx, analyse_study, votes
+from fxtrain.listen.serving import cookie_of, study_app
 from fxtrain.listen.session import plan_session
 from fxtrain.listen.store import Store, count_answers
 from fxtrain.listen.study import ANSWERS_NAME, REFERENCE, Study
@@ -143,7 +144,7 @@ def test_a_browser_goes_on_where_it_was_and_makes_room_for_another(
     assert fresh["session"]["done"] == 0
     assert [session.number for session in store.sessions()] == [0, 1]
     stranger = client_of(folder, study, store)
-    stranger.cookies.set("listener", "guessed")
+    stranger.cookies.set(cookie_of(study), "guessed")
     assert stranger.get("/api/state").json()["session"] is None
 
 
@@ -153,7 +154,7 @@ def test_nothing_personal_is_kept(made: Any, tmp_path: Path) -> None:
     client = client_of(folder, study, store)
     client.headers["user-agent"] = "SpecialBrowser"
     client.post("/api/start", json={"device": "headphones", "name": "Jane"})
-    word = client.cookies["listener"]
+    word = client.cookies[cookie_of(study)]
     raw = store.path.read_bytes()
     for secret in (b"SpecialBrowser", b"Jane", b"testclient", word.encode()):
         assert secret not in raw
@@ -166,6 +167,15 @@ def test_nothing_personal_is_kept(made: Any, tmp_path: Path) -> None:
         "number", "word_sha256", "seed", "device", "app_version", "session", "part", "item",
         "slots", "answer", "plays", "rt_ms", "context_rate_hz",
     }  # fmt: skip
+
+
+def test_many_may_begin_at_once(made: Any, tmp_path: Path) -> None:
+    _, study = made
+    store = Store(tmp_path / ANSWERS_NAME, study)
+    with ThreadPoolExecutor(8) as pool:
+        words = list(pool.map(lambda _: store.begin("headphones", "0"), range(16)))
+    assert len(set(words)) == 16
+    assert [session.number for session in store.sessions()] == list(range(16))
 
 
 KILLED = """
@@ -202,8 +212,12 @@ def test_answers_stay_with_their_study(made: Any, tmp_path: Path) -> None:
         count_answers(tmp_path / "text.sqlite")
 
 
-def test_from_answers_to_the_report(made: Any, tmp_path: Path) -> None:
+def test_from_answers_to_the_report(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, study = made
+    monkeypatch.setattr(votes, "N_BOOTSTRAP", 20)
+    monkeypatch.setattr(abx, "N_BOOTSTRAP", 10)
     where = folder / ANSWERS_NAME
     with pytest.raises(FxError, match="nobody has answered yet"):
         analyse_study(folder, tmp_path)

@@ -44,7 +44,7 @@ def listen() -> None:
 @click.option("--renders", help="What the shards were encoded from [renders/ beside them].")
 @click.option("--also-right", is_flag=True, help="Ask about clips that RUN got right, too.")
 @click.option("--dry", "dry_files", type=STUDY, multiple=True, help="Dry guitar [built-in].")
-@click.option("--pool", help="Pedals that chains are drawn from, with commas [all].")
+@click.option("--pool", help="Pedals of random chains, with commas [those of the shards; all].")
 @click.option(
     "--band", type=Band(), default="0.25,4", show_default=True,
     help="ABX: how far a swap may move the sound, log-mel dB.",

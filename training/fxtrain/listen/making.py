@@ -60,22 +60,26 @@ def make_from_options(
     _check_sources(kind, items_file, run, shards)
     check_free(output, overwrite=overwrite)
     frontend = open_frontend()
+    dataset = None
+    if shards:
+        from fxtrain.data import open_shards
+
+        dataset = open_shards(shards)
+        pool = pool or ",".join(dataset.index.vocabulary.names)
     pedals = _pool(frontend, pool)
     dries = Dries(frontend, dry_files, clip_s=clip_s, seed=seed)
     recipe: dict[str, Any] = {"dry": [path.name for path in dry_files] or "built-in guitar"}
     if items_file is not None:
         specs = read_items(items_file, by_name(frontend.pedals()), kind, dries)
         recipe["items"] = items_file.name
-    elif not shards:
+    elif dataset is None:
         chains = random_chains(pedals, np.random.default_rng([seed, 0]))
         specs = doubtful_swaps(frontend, dries.under(chains), plan.n_items, band)
         recipe["band_db"] = list(band)
     else:
-        from fxtrain.data import open_shards
         from fxtrain.listen.predicted import Clips, doubtful_first, predicted_items
         from fxtrain.sounds import Sounds
 
-        dataset = open_shards(shards)
         sounds = Sounds(dataset, split, renders)
         clips = Clips(sounds, frontend, dries, given=bool(dry_files))
         recipe |= {"shards": [Path(uri).name for uri in shards], "split": split}

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fxtrain.listen.session import X, is_right
+from fxtrain.listen.session import is_right
 from fxtrain.listen.store import Answered, Session, Store
 from fxtrain.listen.study import ANSWERS_NAME, KINDS, QUESTION, REFERENCE, Study, read_study
 from fxtrain.web.server import bind, is_loopback, make_app, run_app, url_of
@@ -25,7 +25,6 @@ from starlette.responses import FileResponse, JSONResponse, Response  # isort: s
 from starlette.routing import Route  # isort: skip
 
 PAGE = Path(str(files("fxtrain.listen"))) / "page"
-COOKIE = "listener"
 COOKIE_S = 30 * 24 * 3600
 DEVICES = ("headphones", "loudspeakers")
 MOST_BYTES = 16_384
@@ -40,30 +39,36 @@ class RefusedError(Exception):
         self.status = status
 
 
+def cookie_of(study: Study) -> str:
+    """Browsers share cookies between ports of one machine: two studies must not share one."""
+    return f"listener-{study.identity[:12]}"
+
+
 def study_app(folder: Path, study: Study, store: Store, hosts: tuple[str, ...] = ()) -> Starlette:
     """The ASGI app of one study."""
+    cookie = cookie_of(study)
 
     async def page(request: Request) -> Response:
         return FileResponse(PAGE / "index.html")
 
     async def state(request: Request) -> Response:
-        return JSONResponse(_state(study, _session(request, store)))
+        return JSONResponse(_state(study, _session(request, store, cookie)))
 
     async def start(request: Request) -> Response:
         data = await _body(request)
-        session = None if data.get("new") is True else _session(request, store)
+        session = None if data.get("new") is True else _session(request, store, cookie)
         if session is not None:
             return JSONResponse(_state(study, session))
         if data.get("device") not in DEVICES:
             raise RefusedError(422, "Say how you listen: over headphones or loudspeakers.")
         word = store.begin(data["device"], _version())
         answer = JSONResponse(_state(study, store.find(word)))
-        answer.set_cookie(COOKIE, word, max_age=COOKIE_S, httponly=True, samesite="strict")
+        answer.set_cookie(cookie, word, max_age=COOKIE_S, httponly=True, samesite="strict")
         return answer
 
     async def keep(request: Request) -> Response:
         data = await _body(request)
-        session = _session(request, store)
+        session = _session(request, store, cookie)
         if session is None:
             raise RefusedError(401, "This browser has no session here; load the page again.")
         asked = _asked(session, data.get("trial"))
@@ -71,13 +76,13 @@ def study_app(folder: Path, study: Study, store: Store, hosts: tuple[str, ...] =
         plays = _plays(asked, data.get("plays"))
         rt_ms, rate = (_count(data.get(name)) for name in ("rt_ms", "context_rate_hz"))
         new = store.answer(session.number, asked.number, answer, plays, min(rt_ms, MOST_MS), rate)
-        after = _state(study, store.find(request.cookies[COOKIE]))
+        after = _state(study, store.find(request.cookies[cookie]))
         if new and asked.trial.part == "training" and study.kind == "abx":
             after["feedback"] = is_right(asked.trial, answer["choice"])
         return JSONResponse(after)
 
     async def sound(request: Request) -> Response:
-        session = _session(request, store)
+        session = _session(request, store, cookie)
         if session is None:
             raise RefusedError(401, "no session")
         number, slot = request.path_params["trial"], request.path_params["slot"]
@@ -136,8 +141,8 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _session(request: Request, store: Store) -> Session | None:
-    word = request.cookies.get(COOKIE)
+def _session(request: Request, store: Store, cookie: str) -> Session | None:
+    word = request.cookies.get(cookie)
     return None if not word else store.find(word)
 
 
@@ -224,6 +229,3 @@ def _plays(asked: Answered, plays: Any) -> dict[str, int]:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) and 0 <= value < 2**31 else 0
-
-
-__all__ = ["X", "check_answer", "serve_study", "study_app"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.listen.study import DRY, RANDOM_CHAIN, REFERENCE, SWAPPED, Study
+from fxtrain.listen.study import DRY, RANDOM_CHAIN, REFERENCE, Study
 
 PARTS = ("training", "test", "catch")
 X = "x"
@@ -91,6 +91,3 @@ def _trial(
 def is_right(trial: Trial, choice: str) -> bool:
     """ABX: is X what the listener chose?"""
     return trial.slots[choice] == trial.slots[X]
-
-
-__all__ = ["PARTS", "SWAPPED", "Trial", "is_right", "plan_session", "units_of"]

@@ -91,8 +91,9 @@ class Store:
     def _prepare(self, db: sqlite3.Connection) -> None:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version == 0:
-            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            db.execute("INSERT INTO study VALUES (?)", (self.study.identity,))
+            identity = f"INSERT INTO study VALUES ('{self.study.identity}');"  # hexadecimal
+            version_now = f"PRAGMA user_version = {SCHEMA_VERSION};"
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {identity} {version_now} COMMIT;")
             return
         if version != SCHEMA_VERSION:
             raise FxError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fxtrain.contract import MissingExtraError
 from fxtrain.listen.analysis.abx import AbxResult
 from fxtrain.listen.analysis.ratings import RatingResult
 from fxtrain.listen.analysis.votes import VoteResult
@@ -19,8 +20,13 @@ INK, ACT, SOFT = "#1d1b19", "#1f5f8b", "#9a938a"
 
 
 def _drawn(draw: Callable[[Any], None], width: float, height: float) -> str:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError(
+            'the report needs matplotlib, which is not installed: pip install "fxpipe[listen]"'
+        ) from None
 
     with mpl.rc_context({"svg.hashsalt": "fxtrain", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(width, height), layout="constrained")

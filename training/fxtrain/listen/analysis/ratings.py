@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from fxtrain.listen.analysis.stats import (
     friedman,
     holm,
     listeners_needed,
+    rank_correlation,
     signed_rank,
 )
 from fxtrain.listen.study import Study
@@ -39,6 +41,15 @@ class ConditionResult:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Rank correlation (Spearman) of a sound's mean rating with its measured distance from the
+    reference, over ``n`` sounds; NaN where there are too few. -1: the measure ranks as ears do."""
+
+    rank_correlation: float
+    n: int
+
+
+@dataclass(frozen=True)
 class RatingResult:
     """``matrix`` [L, C]: a mean rating of every kept listener and condition. ``scatter``: the
     median standard deviation of a difference; ``findable`` the smallest difference that this panel
@@ -54,6 +65,7 @@ class RatingResult:
     findable: float
     needed: int | None
     matrix: np.ndarray
+    by_distance: Agreement
 
 
 def analyse_ratings(
@@ -103,7 +115,19 @@ def analyse_ratings(
         findable=findable_difference(scatter, len(panel), strict) if possible else float("nan"),
         needed=listeners_needed(POINTS, scatter, strict) if scatter > 0 else None,
         matrix=panel,
+        by_distance=_agreement(study, rows, kept),
     )
+
+
+def _agreement(study: Study, rows: Sequence[Row], kept: set[int]) -> Agreement:
+    given: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    for row in rows:
+        measured = study.items[row.item].distance_db
+        if row.listener in kept and row.rating is not None and row.condition in measured:
+            given[row.item, row.condition].append(row.rating)
+    far = [study.items[item].distance_db[condition] for item, condition in given]
+    near = [float(np.mean(ratings)) for ratings in given.values()]
+    return Agreement(rank_correlation(far, near), len(given))
 
 
 def _means(rows: Sequence[Row], names: Sequence[str]) -> tuple[np.ndarray, list[int]]:

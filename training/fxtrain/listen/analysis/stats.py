@@ -150,9 +150,11 @@ def signed_rank(differences: np.ndarray) -> float:
     if len(ranks) == 0:
         return 1.0
     steps = np.round(2 * ranks).astype(int)  # ties have half ranks
-    chance = np.ones(1)  # of every sum of the ranks with a plus
+    chance = np.zeros(steps.sum() + 1)  # of every sum of the ranks with a plus
+    chance[0] = 1.0
     for step in steps:
-        chance = (np.pad(chance, (0, step)) + np.pad(chance, (step, 0))) / 2
+        chance[step:] += chance[:-step].copy()
+        chance /= 2
     found = int(steps[differences[differences != 0] > 0].sum())
     return float(min(1.0, 2 * min(chance[: found + 1].sum(), chance[found:].sum())))
 
@@ -195,7 +197,15 @@ def _t_power(effect: float, n: float, alpha: float) -> float:
     shift = effect * math.sqrt(n)
     if shift > 30:
         return 1.0
-    return float(stats.nct.sf(stats.t.isf(alpha / 2, freedom), freedom, shift))
+    limit = special.stdtrit(freedom, 1 - alpha / 2)
+    return float(1 - special.nctdtr(freedom, shift, limit))
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Spearman's; NaN for fewer than five pairs, or where one side is constant."""
+    if len(one) < 5 or min(len(set(one)), len(set(other))) < 2:
+        return math.nan
+    return float(stats.spearmanr(one, other).statistic)
 
 
 # ---- votes ---------------------------------------------------------------------------------

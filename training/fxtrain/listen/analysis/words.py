@@ -97,6 +97,12 @@ def _ratings(result: RatingResult, alpha: float) -> Iterator[str]:
             ahead = found.difference if found.first == main else -found.difference
             other = found.second if found.first == main else found.first
             yield _difference(main, other, ahead, found.p_holm, alpha)
+    measured = result.by_distance
+    if math.isfinite(measured.rank_correlation):
+        yield (
+            f"Over {measured.n} sounds, ratings and measured log-mel distance have a rank "
+            f"correlation of {measured.rank_correlation:.2f} (-1: the measure ranks as ears do)."
+        )
     if math.isfinite(result.findable):
         needed = f"{result.needed} listeners" if result.needed else "thousands of listeners"
         yield (

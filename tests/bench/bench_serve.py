@@ -64,30 +64,31 @@ def extra_mb() -> float:
     return sum(Path(str(file)).stat().st_size for file in files if Path(str(file)).exists()) / 2**20
 
 
+def row(what: str, figure: str) -> None:
+    print(f"| {what} | {figure} |", flush=True)
+
+
 def main(n_uploads: int) -> None:
-    rows: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         run = random_run(Path(folder) / "run")
         with serving(run) as (url, _, began):
             ask(url)
-            rows.append(("page there after the start", f"{time.perf_counter() - began:.2f} s"))
+            row("page there after the start", f"{time.perf_counter() - began:.2f} s")
             ask(f"{url}api/start")
-            rows.append(("model there after the start", f"{time.perf_counter() - began:.2f} s"))
+            row("model there after the start", f"{time.perf_counter() - began:.2f} s")
             ten = wav(riff(10 * RATE_HZ))
-            rows.append(("10 s clip, the first", f"{ask(f'{url}api/clip', ten):.2f} s"))
+            row("10 s clip, the first", f"{ask(f'{url}api/clip', ten):.2f} s")
             again = [ask(f"{url}api/clip", wav(riff(10 * RATE_HZ + n))) for n in range(1, 6)]
-            rows.append(("10 s clip, median of 5 more", f"{statistics.median(again):.2f} s"))
+            row("10 s clip, median of 5 more", f"{statistics.median(again):.2f} s")
         with serving(run) as (url, process, _):
             ask(f"{url}api/start")
             for n in range(n_uploads + 1):
                 if n % max(1, n_uploads // 4) == 0:
                     rss = process.memory_info().rss / 2**20
-                    rows.append((f"memory after {n} uploads of 2 s", f"{rss:.0f} MB"))
+                    row(f"memory after {n} uploads of 2 s", f"{rss:.0f} MB")
                 if n < n_uploads:
                     ask(f"{url}api/clip", wav(riff(2 * RATE_HZ - n)))
-    rows.append(("what the extra installs", f"{extra_mb():.1f} MB"))
-    for what, figure in rows:
-        print(f"| {what} | {figure} |")
+    row("what the extra installs", f"{extra_mb():.1f} MB")
 
 
 if __name__ == "__main__":

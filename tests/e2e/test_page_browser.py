@@ -5,6 +5,7 @@ FXTRAIN_SHOTS names a folder for screenshots, FXTRAIN_AXE the axe.min.js of npm'
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -137,6 +138,23 @@ def test_what_was_heard_is_shown(page: Guitarist) -> None:
     """
     page.until(lambda: page.driver.execute_script(painted))
     page.shot("heard")
+
+
+def test_a_clip_is_dropped(page: Guitarist) -> None:
+    script = """
+      const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], "dropped.wav"));
+      const over = new DragEvent("dragover", { dataTransfer: transfer, cancelable: true });
+      const target = document.getElementById("drop");
+      const taken = !target.dispatchEvent(over);
+      target.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+      return taken;
+    """
+    sound = base64.b64encode(wav(0.5 * riff(RATE_HZ))).decode()
+    before = page.n_renders
+    assert page.driver.execute_script(script, sound)
+    page.until(lambda: page.n_renders > before and page.text("#status").startswith("Heard"))
 
 
 def test_another_answer_goes_on_the_board(page: Guitarist) -> None:

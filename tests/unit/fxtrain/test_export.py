@@ -28,6 +28,7 @@ from fxtrain.contract import (
 )
 from fxtrain.decode import Candidate
 from fxtrain.export.board import (
+    NO_GUITAR,
     SCHEMA_NAME,
     Board,
     BoardPedal,
@@ -91,6 +92,14 @@ def test_a_prediction_becomes_a_board(board: Board) -> None:
     assert board.sentence == (
         "eq → delay → reverb, 70% sure. Could be swapped, nobody would hear it: delay and reverb."
     )
+
+
+def test_what_is_no_guitar_is_said_in_every_file(board: Board) -> None:
+    strange = dataclasses.replace(board, doubt=NO_GUITAR)
+    jsonschema.validate(json.loads(board_bytes(strange)), SCHEMA)
+    for file in export_files(strange, FRONTEND):
+        if not file.name.endswith("manifest.ttl"):
+            assert b"does not sound like a guitar" in file.data, file.name
 
 
 def test_chain_json_goes_there_and_back_and_keeps_its_schema(board: Board, tmp_path: Path) -> None:
@@ -167,7 +176,7 @@ def test_the_drawing_says_all_it_shows(board: Board) -> None:
     assert title.text == "Pedals on a lick.wav"
     assert description is not None
     assert description.text == describe(board, ENTRIES)
-    assert "2. delay: delay 219 ms, feedback 35 %, mix 35 %." in (description.text or "")
+    assert "2. delay: delay 219 ms, feedback 35%, mix 35%." in (description.text or "")
     shown = [node.text for node in root.iter(SVG + "text")]
     assert [name for name in shown if name in ("EQ", "DELAY", "REVERB")] == [
         "EQ", "DELAY", "REVERB",

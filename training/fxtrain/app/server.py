@@ -13,7 +13,7 @@ from fxtrain.app.ears import PHRASES, Clip, Dry, Ears, Sound
 from fxtrain.app.limits import MAX_JSON_BYTES, Limits, RefusedError, Shelf, title_of
 from fxtrain.app.work import Work
 from fxtrain.contract import ContractError, UsageError, to_dict
-from fxtrain.export.board import Board
+from fxtrain.export.board import BASES, Board
 from fxtrain.web.server import HEADERS, make_app
 
 # Loaded by the module above.
@@ -124,7 +124,12 @@ class Page:
 
 def board_json(board: Board) -> dict[str, Any]:
     data: dict[str, Any] = to_dict(board)
-    return data | {"sentence": board.sentence, "remarks": board.remarks, "swaps": board.swaps}
+    return data | {
+        "sentence": board.sentence,
+        "basis": BASES[board.settings],
+        "remarks": board.remarks,
+        "swaps": board.swaps,
+    }
 
 
 async def body(request: Request, most: int) -> bytes:

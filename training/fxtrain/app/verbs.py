@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,4 +37,5 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     try:
         run_app(page_app(work, Limits(max_mb * 2**20, max_s), hosts), listener)
     finally:
-        work.close()
+        if not work.close():
+            os._exit(0)  # a model half loaded holds nothing to lose, and cannot be interrupted

@@ -49,5 +49,7 @@ class Work:
         except FxError as error:
             raise RefusedError(422, str(error)) from None
 
-    def close(self) -> None:
+    def close(self) -> bool:
+        """Take nothing more; whether nothing is under way either."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        return self.ready and self._waiting == 0

@@ -42,6 +42,8 @@ SCHEMA_NAME = "chain.schema.json"
 N_ALTERNATIVES = 3
 MAX_PEDALS = 255
 
+NO_GUITAR = "this does not sound like a guitar through known pedals: all of it is a guess"
+
 BASES = {
     "typical": "typical settings: the pedals were heard, the places of their knobs were not",
     "given": "settings as given",
@@ -79,7 +81,8 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Board:
-    """``title`` is what was listened to. ``settings`` is a key of ``BASES``."""
+    """``title`` is what was listened to. ``settings`` is a key of ``BASES``. ``doubt``: why all of
+    it is but a guess, empty where it is not."""
 
     title: str
     settings: str
@@ -89,6 +92,7 @@ class Board:
     pairs: tuple[Neighbours, ...] = ()
     textbook: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+    doubt: str = ""
     model: str = ""
     version: int = VERSION
     kind: str = KIND
@@ -109,7 +113,8 @@ class Board:
     def remarks(self) -> tuple[str, ...]:
         """What every file has to say of itself."""
         off = [pedal.name for pedal in self.pedals if pedal.bypassed]
-        lines = [BASES[self.settings]]
+        lines = [self.doubt] if self.doubt else []
+        lines.append(BASES[self.settings])
         if off:
             lines.append(f"bypassed and left out: {', '.join(off)}")
         if self.assumptions:
@@ -153,6 +158,7 @@ def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str)
         ),
         textbook=prediction.textbook,
         assumptions=_assumptions(),
+        doubt=NO_GUITAR if prediction.guitar is False else "",
         model=model,
     )
 

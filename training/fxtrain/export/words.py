@@ -31,7 +31,7 @@ def _plain(param: Param) -> str:
 def reading(param: Param, value: float) -> str:
     """A setting as it would stand beside the knob."""
     if param.unit == "ratio":
-        return f"{100 * value:.0f} %" if param.high <= 1 else _short(value)
+        return f"{100 * value:.0f}%" if param.high <= 1 else _short(value)
     if param.unit == "Hz" and value >= 1000:
         return f"{_short(value / 1000)} kHz"
     return f"{_short(value)} {param.unit.removesuffix('FS')}"

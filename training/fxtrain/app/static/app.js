@@ -5,6 +5,7 @@ import { Player } from "./player.js";
 import { Recorder, asWav } from "./sound.js";
 
 const RENDER_AFTER_MS = 250;
+const UNSURE = 0.75; // an order less probable than this is called unsure, as predict does
 const FILES = [
   ["svg", "The drawing (SVG)"], ["chain", "chain.json"], ["pedalboard", "pedalboard script"],
   ["guitarix", "Guitarix bank"], ["mod", "MOD pedalboard (experimental)"], ["sox", "SoX command"],
@@ -70,7 +71,13 @@ async function shown(found) {
   clip = found;
   at("result").hidden = false;
   at("sentence").textContent = found.board.sentence;
+  at("doubt").textContent = found.board.doubt;
+  at("doubt").hidden = !found.board.doubt;
   at("textbook").textContent = textbook(found.board);
+  const unsure = found.board.pairs.filter((pair) => pair.audible && pair.probability < UNSURE);
+  at("unsure").textContent = unsure.length === 0 ? "" : `Not sure of the order: ${unsure
+    .map((pair) => `${pair.first} before ${pair.second} (${Math.round(100 * pair.probability)}%)`)
+    .join(", ")}.`;
   alternatives(found.board);
   view.show(found.board.pedals);
   told(found.board);
@@ -78,7 +85,7 @@ async function shown(found) {
   playing(false);
   await player.setClip(found.sound, found.rate_hz);
   await render();
-  say(`Heard: ${found.board.sentence}`);
+  say(`Heard: ${found.board.sentence}${found.board.doubt ? ` But ${found.board.doubt}.` : ""}`);
 }
 
 /** The textbook's order beside it, and where they differ. */
@@ -98,7 +105,7 @@ function alternatives(board) {
     const item = document.createElement("li");
     const sure = document.createElement("span");
     sure.className = "sure";
-    sure.textContent = `${Math.round(100 * other.probability)} %`;
+    sure.textContent = `${Math.round(100 * other.probability)}%`;
     const take = document.createElement("button");
     take.type = "button";
     const text = other.pedals.length ? other.pedals.join(" → ") : "no pedals";
@@ -118,7 +125,7 @@ function alternatives(board) {
 
 /** What the board says of itself: settings, and pairs that could be swapped. */
 function told(board) {
-  at("basis").textContent = board.remarks[0];
+  at("basis").textContent = board.basis;
   view.showSwaps(board.swaps);
   at("swaps").replaceChildren(...board.swaps.map(([first, second]) => {
     const item = document.createElement("li");

@@ -84,7 +84,7 @@ export class BoardView {
     sure.className = "sure";
     sure.textContent = pedal.bypassed ? "bypassed"
       : pedal.probability == null ? "put there by you"
-      : `${Math.round(100 * pedal.probability)} % sure it is there`;
+      : `${Math.round(100 * pedal.probability)}% sure it is there`;
     const knobs = document.createElement("div");
     knobs.className = "knobs";
     for (const knob of kind.knobs) {

@@ -24,7 +24,7 @@ function short(value) {
 }
 
 export function reading(knob, value) {
-  if (knob.unit === "ratio") return knob.high <= 1 ? `${Math.round(100 * value)} %` : short(value);
+  if (knob.unit === "ratio") return knob.high <= 1 ? `${Math.round(100 * value)}%` : short(value);
   if (knob.unit === "Hz" && value >= 1000) return `${short(value / 1000)} kHz`;
   return `${short(value)} ${knob.unit.replace("FS", "")}`;
 }

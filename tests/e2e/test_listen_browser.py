@@ -184,6 +184,36 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
     assert answers(tmp_path, study) == [{"choice": "a"}] + [{"choice": "b"}] * 3
 
 
+def assert_loops_and_pauses(page: Listener) -> None:
+    """A part is looped, in lock step with nothing else; a pause keeps the place."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def position() -> float:
+        return float(page.driver.execute_script("return fxlisten.player.position()"))
+
+    page.press("summary")
+    for css, value in (("#loop-from", 0.4), ("#loop-to", 0.5)):
+        page.driver.execute_script(
+            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))",
+            page.find(css),
+            value,
+        )
+    assert page.driver.execute_script("return fxlisten.player.region") == [0.4, 0.9]
+    before = page.driver.execute_script("return fxlisten.context.currentTime")
+    WebDriverWait(page.driver, WAIT_S, 0.05).until(
+        lambda driver: driver.execute_script("return fxlisten.context.currentTime") > before + 0.6
+    )
+    assert 0.4 <= position() < 0.9
+    page.press("#pause")
+    assert page.find("#pause").text == "Play"
+    place = position()
+    assert 0.4 <= place < 0.9
+    page.press("#hear-2")
+    assert page.driver.execute_script("return fxlisten.player.startedFrom") == place
+    rate = page.driver.execute_script("return fxlisten.context.sampleRate")
+    assert rate == 44_100
+
+
 def test_mushra_by_mouse(driver: Any, tmp_path: Path) -> None:
     study = small_study(tmp_path, "mushra", n_items=1, trials=1, standard="bs1534")
     driver.delete_all_cookies()
@@ -200,6 +230,8 @@ def test_mushra_by_mouse(driver: Any, tmp_path: Path) -> None:
                 page.press(f"#hear-{slot}")
             for slot in slots[1:]:
                 page.set_slider(f"#rate-{slot}", 10 * int(slot) + trial)
+            if not trial:
+                assert_loops_and_pauses(page)
             page.shot(f"mushra-{trial}")
             page.axe()
             assert page.fits()

@@ -68,7 +68,7 @@ def make(output: Path, as_json: bool, **options: Any) -> None:
     from fxtrain.contract import to_dict
     from fxtrain.listen.making import make_from_options, study_lines
 
-    study = make_from_options(output, **options)
+    study = make_from_options(output, **options, say=lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(json.dumps(to_dict(study), ensure_ascii=False))
         return

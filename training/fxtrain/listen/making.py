@@ -50,8 +50,9 @@ def make_from_options(
     title: str,
     seed: int,
     overwrite: bool,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Study:
-    """The study, written to ``output``."""
+    """The study, written to ``output``; ``say`` hears what takes a while."""
     given = {"n_items": n_items, "trials": trials, "repeats": repeats, "catches": catches}
     settings = DEFAULTS[kind] | {name: n for name, n in given.items() if n is not None}
     plan = Plan(
@@ -73,6 +74,7 @@ def make_from_options(
         specs = read_items(items_file, by_name(frontend.pedals()), kind, dries)
         recipe["items"] = items_file.name
     elif dataset is None:
+        say(f"drawing chains and measuring swaps, until {plan.n_items} lie within the band")
         chains = random_chains(pedals, np.random.default_rng([seed, 0]))
         specs = doubtful_swaps(frontend, dries.under(chains), plan.n_items, band)
         recipe["band_db"] = list(band)
@@ -83,6 +85,7 @@ def make_from_options(
         sounds = Sounds(dataset, split, renders)
         clips = Clips(sounds, frontend, dries, given=bool(dry_files))
         recipe |= {"shards": [Path(uri).name for uri in shards], "split": split}
+        say(f"looking for {plan.n_items} clips of split {split!r} to ask about")
         if run is None:
             rng = np.random.default_rng([seed, 0])
             played = doubtful_first(dataset, split, clips, rng, band)
@@ -106,6 +109,7 @@ def make_from_options(
         specs, training = [*specs, *clear[1:]], clear[:1]
     else:
         training = training_of(specs)
+    say(f"rendering {len(specs)} items, {len(training)} for practice")
     return make_study(output, plan, specs, training, frontend, pedals, recipe)
 
 

@@ -28,7 +28,9 @@ export class LockStep {
     this.region = [0, this.duration];
     this.heard = 0;
     this.playing = false;
+    this.paused = false; // then the page's volume is faded out
     this.offset = 0; // seconds into the sounds where play goes on
+    this.volume = gain;
     this.master = new GainNode(context, { gain });
     this.master.connect(context.destination);
     this.gains = buffers.map((_, i) => {
@@ -40,7 +42,8 @@ export class LockStep {
   }
 
   setVolume(gain) {
-    this.#glide(this.master.gain, gain, this.context.currentTime);
+    this.volume = gain;
+    if (!this.paused) this.#glide(this.master.gain, gain, this.context.currentTime);
   }
 
   /** Start all sounds at one sample; they loop within the region. */
@@ -56,21 +59,23 @@ export class LockStep {
       source.start(at, this.offset);
       return source;
     });
+    if (this.paused) this.#glide(this.master.gain, this.volume, at);
+    this.paused = false;
     this.startedAt = at;
     this.startedFrom = this.offset;
     this.playing = true;
   }
 
-  /** Stop, and remember where. */
+  /** Stop, and remember where. The last five milliseconds fade out. */
   pause() {
     if (!this.playing) return;
     this.offset = this.position();
-    for (const source of this.sources) {
-      source.stop();
-      source.disconnect();
-    }
+    const now = this.context.currentTime;
+    this.#glide(this.master.gain, 0, now);
+    for (const source of this.sources) source.stop(now + this.ramp);
     this.sources = [];
     this.playing = false;
+    this.paused = true;
   }
 
   stop() {
@@ -104,7 +109,7 @@ export class LockStep {
 
   close() {
     this.pause();
-    this.master.disconnect();
+    setTimeout(() => this.master.disconnect(), 50);
   }
 
   /** To `value` within the ramp, from wherever the gain is at that time. The value is computed

@@ -225,6 +225,16 @@ def test_too_many_at_once_are_told_to_wait(model: Path) -> None:
     work.close()
 
 
+def test_a_model_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    work = cheap_work(tmp_path)
+    client = TestClient(page_app(work, LIMITS), base_url="http://127.0.0.1")
+    answer = client.get("/api/start")
+    assert answer.status_code == 422
+    assert "expected 'fxtrain-model'" in answer.json()["error"]
+    work.close()
+
+
 def test_nothing_is_written(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +281,7 @@ def test_a_missing_model_is_said_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fxtrain.app.finding.SHIPPED", tmp_path / "shipped")
     with pytest.raises(CheckpointError, match="no trained model under runs/"):
         model_folder(None)
     assert run_cli(cli, "fxtrain", ["serve", "--run", "nowhere"]) == 1
@@ -279,3 +290,6 @@ def test_a_missing_model_is_said_before_anything_starts(
     (tmp_path / "runs/a").mkdir(parents=True)
     (tmp_path / "runs/a/model.json").write_text("{}")
     assert model_folder(None) == Path("runs/a")
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped/model.json").write_text("{}")
+    assert model_folder(None) == tmp_path / "shipped"

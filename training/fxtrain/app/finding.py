@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from fxtrain.errors import CheckpointError
 
 RUNS = Path("runs")
+SHIPPED = Path(str(files("fxtrain"))) / "shipped"
 CARD_NAME = "model.json"
 
 
 def model_folder(run: Path | None) -> Path:
-    """``run``, or the newest under ``runs/``."""
+    """``run``, or the model that came with the package, or the newest under ``runs/``."""
     if run is not None:
         if not (run / CARD_NAME).is_file():
             raise CheckpointError(
@@ -19,6 +21,8 @@ def model_folder(run: Path | None) -> Path:
                 "'fxtrain fit', or give another run"
             )
         return run
+    if (SHIPPED / CARD_NAME).is_file():
+        return SHIPPED
     cards = sorted(RUNS.glob(f"*/{CARD_NAME}"), key=lambda card: card.stat().st_mtime)
     if not cards:
         raise CheckpointError(

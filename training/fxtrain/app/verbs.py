@@ -9,7 +9,11 @@ import click
 
 
 @click.command()
-@click.option("--run", type=click.Path(path_type=Path), help="Run directory [as predict's].")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Run directory [the model that came with it, or the newest in runs/].",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -20,7 +24,7 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
 
     Nothing leaves the machine, and nothing is kept when it ends (Ctrl-C).
     """
-    from fxtrain.app.ears import open_ears
+    from fxtrain.app.ears import Ears, open_ears
     from fxtrain.app.finding import model_folder
     from fxtrain.app.limits import Limits
     from fxtrain.app.server import page_app
@@ -32,7 +36,15 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     click.echo(f"{url_of(listener)}  (Ctrl-C ends it; model: {folder})", err=True)
     if not is_loopback(host):
         click.echo(f"warning: everyone who reaches {host} can use this page", err=True)
-    work = Work(lambda: open_ears(folder, device))
+
+    def load() -> Ears:
+        try:
+            return open_ears(folder, device)
+        except Exception as error:
+            click.echo(f"fxtrain: error: {error}", err=True)  # the page says it too
+            raise
+
+    work = Work(load)
     hosts = [] if is_loopback(host) else ["*"]
     try:
         run_app(page_app(work, Limits(max_mb * 2**20, max_s), hosts), listener)

@@ -196,6 +196,34 @@ def test_mod_bundle_parses_in_lilv(chain: Chain, tmp_path: Path) -> None:
     assert "error" not in done.stderr
 
 
+@pytest.mark.parametrize("name", sorted(mod.PLUGINS))
+def test_guitarix_lv2_has_every_port_and_takes_every_number(name: str) -> None:
+    if not shutil.which("lv2info"):
+        pytest.skip("no lv2info: install lilv-utils")
+    uri = mod.HOME + mod.PLUGINS[name](Dial(PEDALS[name].example(name), "")).uri
+    done = subprocess.run(["lv2info", uri], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("no guitarix-lv2 here (a Debian package)")
+    ports = {}
+    for block in done.stdout.split("\tPort ")[1:]:
+        fact = {
+            key: re.search(rf"{key}:\s+(\S+)", block) for key in ("Symbol", "Minimum", "Maximum")
+        }
+        assert fact["Symbol"]
+        ports[fact["Symbol"][1]] = tuple(
+            float(found[1]) if found else None for found in (fact["Minimum"], fact["Maximum"])
+        )
+    for u in (0.0, 0.5, 1.0):
+        pedal = Pedal(name, {p.name: from_unit(p, u) for p in PEDALS[name].params})
+        plugin = mod.PLUGINS[name](Dial(pedal, ""))
+        assert set(plugin.ins) | set(plugin.outs) <= set(ports)
+        for port, value in plugin.knobs.items():
+            low, high = ports[port]
+            assert low is not None
+            assert high is not None
+            assert low - 1e-6 <= value <= high + 1e-6, port
+
+
 @pytest.mark.parametrize("chain", [ALL, at_ends(0.0), at_ends(1.0), drawn(OURS, 8), Chain(())])
 def test_the_sox_line_runs(chain: Chain, tmp_path: Path) -> None:
     if not shutil.which("sox"):

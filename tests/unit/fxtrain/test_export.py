@@ -13,8 +13,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from fixtures.audio import riff
 from fixtures.cli import run
 from fixtures.errors import one_line
+from fixtures.models import random_run
+from fixtures.page import CheapFrontend, wav
 from fxpipe.boards import board_files
 from fxpipe.pedals import PEDALS
 from fxtrain.cli import cli, run_cli
@@ -260,6 +263,26 @@ def test_a_board_is_edited_and_exported_again(board: Board, tmp_path: Path) -> N
     again = run("fxtrain", "export", "board", "chain.json", "-o", "out", cwd=tmp_path)
     assert again.code == 2
     assert "holds a board already" in again.last_line
+
+
+def test_predict_exports_each_clip_into_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fxtrain.contract.open_frontend", CheapFrontend)
+    model = random_run(tmp_path / "model")
+    clips = [tmp_path / "a/lick.wav", tmp_path / "b/lick.wav"]
+    for n, clip in enumerate(clips):
+        clip.parent.mkdir()
+        clip.write_bytes(wav(riff(20_000 + n)))
+    words = ["predict", *map(str, clips), "--run", str(model), "--export", str(tmp_path / "out")]
+    assert run_cli(cli, "fxtrain", [*words, "--json"]) == 0
+    heard = [json.loads(line)["chain"] for line in capsys.readouterr().out.splitlines()]
+    boards = [read_board(tmp_path / "out" / name / "chain.json") for name in ("lick", "lick-2")]
+    assert [list(one.chain.names) for one in boards] == heard
+    assert [one.title for one in boards] == ["lick.wav", "lick.wav"]
+    assert len(boards[0].model) == 64
+    assert run_cli(cli, "fxtrain", words) == 2
+    assert "holds a board already" in capsys.readouterr().err
 
 
 def test_a_pair_that_is_free_is_drawn_once() -> None:

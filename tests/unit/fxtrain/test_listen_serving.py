@@ -241,6 +241,8 @@ def test_from_answers_to_the_report(
     assert again.data == done.data
     assert "7 listeners answered" in done.lines[0]
     assert "1 session unfinished" in done.lines[0]
+    assert "Dry guitar: riff." in html
+    assert "<details><summary>" in html
     assert html.count("<svg") == (2 if study.kind == "pairwise" else 1)
     assert not re.search(r"""(src|href)=["'](?!#|data:)|url\((?!#)|@import|<script""", html)
     table = (tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()

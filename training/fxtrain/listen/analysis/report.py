@@ -30,6 +30,7 @@ h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 
 table { border-collapse: collapse; font-size: .92rem; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid var(--line);
   vertical-align: top; }
+td:first-child:not(.n) { min-width: 8rem; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; padding: .6rem; overflow-x: auto; }
@@ -63,7 +64,7 @@ def report_html(
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(study.title)}: results</title><style>{STYLE}</style></head><body>",
             f"<h1>{escape(study.title)}</h1>",
-            f'<p class="soft">{study.kind.upper()} test: {escape(KINDS[study.kind])}. '
+            f'<p class="soft">{_kind(study)}: {escape(KINDS[study.kind])}. '
             f"{len(study.asked)} items of {study.duration_s:g} s, {len(rows)} judgements.</p>",
             f'<section class="found" aria-label="What was found">{found}</section>',
             *parts,
@@ -73,6 +74,12 @@ def report_html(
             "</body></html>\n",
         ]
     )
+
+
+def _kind(study: Study) -> str:
+    if study.kind == "mushra":
+        return "MUSHRA test (ITU-R BS.1534)" if study.standard else "MUSHRA-style test"
+    return "ABX test" if study.kind == "abx" else "Test by pairs"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int]) -> str:
@@ -258,9 +265,35 @@ def _who(study: Study, verdicts: Sequence[Verdict], rows: Sequence[Row]) -> str:
         (v.listener + 1, device[v.listener], f"{minutes[v.listener]:.0f}", v.why or "kept")
         for v in verdicts
     ]
-    return f"<h2>Who listened</h2><p>Set aside is who: {escape(rule_of(study))}.</p>" + _table(
-        ["listener", "over", "minutes", "screening"], body, (0, 2)
+    kept = sum(not verdict.why for verdict in verdicts)
+    table = _table(["listener", "over", "minutes", "screening"], body, (0, 2))
+    return f"<h2>Who listened</h2><p>Set aside is who: {escape(rule_of(study))}.</p>" + _details(
+        f"{kept} of {len(body)} kept", table
     )
+
+
+def _source(study: Study) -> str:
+    """Where the items came from, in a sentence or two."""
+    recipe = study.recipe
+    said = []
+    if "run" in recipe:
+        asked = "all of them" if recipe["also_right"] else "clips that it got wrong"
+        said.append(
+            f"Predictions of run {recipe['run']} on split {recipe['split']}. The model was right, "
+            f"up to orders that sound alike, on {recipe['right']} of {recipe['looked_at']} clips "
+            f"looked at; the test asks about {asked}."
+        )
+    elif "band_db" in recipe:
+        low, high = recipe["band_db"]
+        where = f"chains of {', '.join(recipe['shards'])}" if "shards" in recipe else "drawn chains"
+        said.append(f"Swaps of neighbours in {where}, {low:g} to {high:g} dB of log-mel apart.")
+    elif "items" in recipe:
+        said.append(f"Chains from {recipe['items']}.")
+    dry = recipe.get("dry", "")
+    said.append(f"Dry guitar: {', '.join(dry) if isinstance(dry, list) else dry}.")
+    if recipe.get("shareable") is False:
+        said.append("The recordings may not be passed on.")
+    return " ".join(said)
 
 
 def _items(study: Study) -> str:
@@ -290,7 +323,7 @@ def _items(study: Study) -> str:
         for name, text in MEANING.items()
         if name in used
     )
-    return f"<h2>What was heard</h2><ul>{meaning}</ul>" + _details(
+    return f"<h2>What was heard</h2><p>{escape(_source(study))}</p><ul>{meaning}</ul>" + _details(
         "Every sound", _table(head, body, (4, 5, 6))
     )
 

@@ -145,11 +145,17 @@ def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Transla
     )
 
 
-def save_model(path: Path, card: ModelCard, model: Translator) -> ModelCard:
-    """Write weights, then card. The card comes back with the weights' size and hash."""
+def save_model(
+    path: Path, card: ModelCard, model: Translator, dtype: torch.dtype = torch.float32
+) -> ModelCard:
+    """Write weights, then card. The card comes back with the weights' size and hash.
+
+    ``dtype``: float16 halves the file of a model that is passed on; it computes in float32 again.
+    """
     folder = LocalFolder(path)
     state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        name: tensor.detach().cpu().to(dtype).contiguous()
+        for name, tensor in model.state_dict().items()
     }
     card = dataclasses.replace(
         card, weights=folder.write(WEIGHTS_NAME, safetensors.torch.save(state))

@@ -266,7 +266,7 @@ def evaluate(
 
 @cli.command()
 @click.argument("clips", nargs=-1, required=True, type=click.Path())
-@click.option("--run", type=click.Path(path_type=Path), help=f"Run directory [newest in {RUNS}/].")
+@click.option("--run", type=click.Path(path_type=Path), help="Run directory [the shipped model].")
 @click.option(
     "--n-best", type=click.IntRange(1), default=3, show_default=True, help="Chains shown."
 )
@@ -302,15 +302,11 @@ def predict(
     from fxtrain.device import resolve_device
     from fxtrain.errors import UnreadableFileError
     from fxtrain.export.files import Exports
-    from fxtrain.runs import newest_run
+    from fxtrain.finding import model_folder
     from fxtrain.telling import csv_header, csv_row, prediction_lines
 
     exports = Exports(target, clips)
-    path = run
-    if path is None:
-        path = newest_run(RUNS)
-        log(f"model: {path}")
-    loaded = load_run(path, resolve_device(device))
+    loaded = load_run(model_folder(run), resolve_device(device))
     frontend = open_frontend(loaded.card.hearing)
     if as_csv:
         click.echo(csv_header())

@@ -67,7 +67,7 @@ class DacCodec:
         """How and where it is done, for the record: what may change a code's last digit."""
         if self.gpu is not None:
             batches = " and ".join(map(str, sorted(self.gpu.batches_used)))
-            return f"{self.info.precision}, batch {batches}, on {self.gpu.name}"
+            return f"{self.info.precision}, {self.gpu.layers}, batch {batches}, on {self.gpu.name}"
         layers = "dac's layers" if self._how.exact or self.info.precision == "bf16" else "tiled"
         fused = ", compiled" if self._how.fused else ""
         capability = torch.backends.cpu.get_cpu_capability()

@@ -223,6 +223,32 @@ def test_both_layouts_of_a_gpu_give_the_same_codes():
         assert (planar(clips, 44_544) == plain).float().mean() >= 0.999
 
 
+@pytest.mark.parametrize("faster", [gpu.CHANNELS_LAST, gpu.DAC_LAYERS])
+def test_a_gpu_takes_the_layers_that_were_faster_on_a_batch_of_its_own(monkeypatch, faster):
+    forward, _ = on_gpu(8, batch=4)
+    timed = []
+    asked = torch.device("cuda")  # only its type is looked at
+
+    def seconds(self, batch, layers):
+        timed.append((tuple(batch.shape), layers))
+        return 1.0 if layers == faster else 2.0
+
+    monkeypatch.setattr(gpu.GpuForward, "_seconds", seconds)
+    monkeypatch.setattr(forward, "_device", asked)
+    monkeypatch.setattr(gpu.torch, "zeros", lambda *shape, device: torch.empty(*shape))
+    assert forward._faster_layers(1024) == faster
+    assert sorted(timed) == [((4, 1024), gpu.CHANNELS_LAST), ((4, 1024), gpu.DAC_LAYERS)]
+
+
+def test_clips_already_on_the_device_give_the_codes_of_clips_from_the_host():
+    clips = notes(5, 1000)
+    from_host = on_gpu(8, batch=4)[0](clips, 1024)
+    assert torch.equal(on_gpu(8, batch=4)[0](torch.from_numpy(clips), 1024), from_host)
+    clips[1, 3] = np.nan
+    with pytest.raises(CodecError, match="NaN or infinite"):
+        on_gpu(8, batch=4)[0](torch.from_numpy(clips), 1024)
+
+
 @settings(deadline=None)
 @given(cap=st.integers(10**8, 10**11), one=st.integers(10**6, 10**10), more=st.integers(0, 10**10))
 def test_the_batch_stays_under_the_cap(cap, one, more):

@@ -18,12 +18,12 @@ from fixtures.models import random_run
 from fixtures.page import cheap_work, wav
 from fxpipe.level import loudness_lufs
 from fxtrain.app.ears import level_after
-from fxtrain.app.finding import model_folder
 from fxtrain.app.limits import MAX_BOARD, Limits, RefusedError, Shelf, title_of
 from fxtrain.app.server import page_app
 from fxtrain.cli import cli, run_cli
 from fxtrain.contract import LevelRule
 from fxtrain.errors import CheckpointError
+from fxtrain.finding import model_folder
 
 LIMITS = Limits(n_bytes=400_000, seconds=3, n_clips=2, n_dries=1, n_sounds=6, n_waiting=8)
 CLIP = wav(riff(RATE_HZ))
@@ -281,7 +281,7 @@ def test_a_missing_model_is_said_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fxtrain.app.finding.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("fxtrain.finding.SHIPPED", tmp_path / "shipped")
     with pytest.raises(CheckpointError, match="no trained model under runs/"):
         model_folder(None)
     assert run_cli(cli, "fxtrain", ["serve", "--run", "nowhere"]) == 1

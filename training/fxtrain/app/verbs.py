@@ -25,10 +25,10 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     Nothing leaves the machine, and nothing is kept when it ends (Ctrl-C).
     """
     from fxtrain.app.ears import Ears, open_ears
-    from fxtrain.app.finding import model_folder
     from fxtrain.app.limits import Limits
     from fxtrain.app.server import page_app
     from fxtrain.app.work import Work
+    from fxtrain.finding import model_folder
     from fxtrain.web.server import bind, is_loopback, run_app, url_of
 
     folder = model_folder(run)

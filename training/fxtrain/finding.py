@@ -1,4 +1,4 @@
-"""Which model a page opens. Loads no torch, so that a wrong name is said at once."""
+"""Which model answers where none is named. Loads no torch, so that a wrong name is said at once."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import numpy as np
 from fxpipe.codec import Codec, load_codec
 from fxpipe.ears import features
 from fxpipe.errors import CodecError, SourceError
+from fxpipe.guitar.check import strangeness
 from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
 from fxpipe.windows import sounding_windows
 from fxtrain.contract import (
@@ -100,6 +101,7 @@ class PipelineFrontend:
         n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
         windows = sounding_windows(wave, sample_rate_hz, n)
         codes, mel, _ = features(windows.waves, sample_rate_hz, codec, hearing.mel)
+        strange = strangeness(windows.waves, sample_rate_hz)
         return Features(
             codes,
             mel,
@@ -107,6 +109,7 @@ class PipelineFrontend:
             length_s=len(wave) / sample_rate_hz,
             n_silent=windows.n_silent,
             n_passed_over=windows.n_passed_over,
+            strangeness=strange,
         )
 
     def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:

@@ -23,7 +23,9 @@ from fxtrain.contract import MelInfo
 
 RATE_HZ = 44_100
 WINDOW_S = 2.0
+SHORTEST_S = 0.3
 PICTURE = MelInfo(64, 2048, 512, 40.0, 16_000.0, -80.0, 0.4)
+N_FRAMES = 173
 RANGE_DB = 65.0
 """What lies deeper under the loudest spot is floor: no recording is to be told by its hiss."""
 
@@ -76,21 +78,28 @@ def load_check(path: Path = WEIGHTS) -> Check:
 
 def strangeness(waves: Sequence[np.ndarray], sample_rate_hz: int) -> tuple[float, ...]:
     """Of every window [N], whatever its length: the mean over its stretches of two seconds."""
-    cut = [pieces(wave, sample_rate_hz) for wave in waves]
-    scores = load_check().strangeness(
-        np.stack([picture(piece, sample_rate_hz) for part in cut for piece in part])
-    )
-    ends = np.cumsum([len(part) for part in cut])[:-1]
-    return tuple(float(part.mean()) for part in np.split(scores, ends))
+    check = load_check()
+    scores = []
+    for wave in waves:
+        pictures = [picture(piece, sample_rate_hz) for piece in pieces(wave, sample_rate_hz)]
+        scores.append([float(check.strangeness(image[None])[0]) for image in pictures])
+    return tuple(float(np.mean(part)) for part in scores)
 
 
 def pieces(wave: np.ndarray, sample_rate_hz: int) -> list[np.ndarray]:
-    """Stretches of two seconds, the last one flush with the end; silence behind a shorter wave."""
+    """Stretches of two seconds, the last one flush with the end; a shorter wave as it is.
+
+    Silence that was put behind a short recording does not count: it would look like a cut.
+    """
+    sounding = np.flatnonzero(wave)
+    least = round(SHORTEST_S * sample_rate_hz)
+    end = max(least, int(sounding[-1]) + 1 if len(sounding) else 0)
+    wave = np.pad(wave[:end], (0, max(0, least - len(wave))))
     n = round(WINDOW_S * sample_rate_hz)
-    padded = np.pad(wave, (0, max(0, n - len(wave))))
-    starts = range(0, len(padded) - n + 1, n)
-    cut = [padded[start : start + n] for start in starts]
-    return cut if len(padded) % n == 0 else [*cut, padded[-n:]]
+    if len(wave) <= n:
+        return [wave]
+    cut = [wave[start : start + n] for start in range(0, len(wave) - n + 1, n)]
+    return cut if len(wave) % n == 0 else [*cut, wave[-n:]]
 
 
 def picture(wave: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -135,7 +144,7 @@ def _cosines() -> np.ndarray:
 def _beats(loud: np.ndarray) -> np.ndarray:
     """[W, T] -> [W, beats]: how strongly the loudness swings, by rate."""
     around = (loud - loud.mean(1, keepdims=True)) * np.hanning(loud.shape[1])
-    swings = np.abs(np.fft.rfft(around, axis=1))
+    swings = np.abs(np.fft.rfft(around, N_FRAMES, axis=1))
     found = np.stack([swings[:, low:high].mean(1) for low, high in BEATS], axis=1)
     logs: np.ndarray = np.log(found + 1e-3)
     return logs

@@ -28,10 +28,11 @@ from fxpipe.guitar.check import (
 )
 from fxpipe.guitar.strangers import COUNTS, stranger
 
-FALSE_ALARM = 0.015
+FALSE_ALARM = 0.01
 """Share of validation windows, guitars all of them, that the limit turns away."""
 
 N_HIDDEN = 128
+CUT_FRAMES = (30, 60, 90, 130)
 EPOCHS = 40
 BATCH = 64
 N_DRY = 250
@@ -46,11 +47,11 @@ def teach(guitars: np.ndarray, strangers: np.ndarray, valid: np.ndarray, seed: i
 
     rng = np.random.default_rng(seed)
     pictures = np.concatenate([guitars, strangers])
-    both = np.concatenate([pictures, muffled(pictures, rng)])
-    found = describe_all(both)
+    versions = [describe_all(pictures), describe_all(muffled(pictures, rng))]
+    found = np.concatenate([*versions, describe_cut(pictures, rng)])
     centre, spread = found.mean(0), found.std(0) + 1e-3
     x = torch.from_numpy(np.clip((found - centre) / spread, -CLIP, CLIP))
-    strange = np.tile(np.arange(len(pictures)) >= len(guitars), 2)
+    strange = np.tile(np.arange(len(pictures)) >= len(guitars), 3)
     y = torch.from_numpy(strange.astype(np.float32))
     share = torch.tensor(float(strange.mean()))
     weight = torch.where(y > 0, 1 - share, share) * 2
@@ -90,6 +91,20 @@ def teach(guitars: np.ndarray, strangers: np.ndarray, valid: np.ndarray, seed: i
 def describe_all(pictures: np.ndarray, at_once: int = 256) -> np.ndarray:
     starts = range(0, len(pictures), at_once)
     return np.concatenate([describe(pictures[start : start + at_once]) for start in starts])
+
+
+def describe_cut(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features of a part of each, between a third of a second and a second and a half: short
+    notes, and what is left of a recording at its end."""
+    found = np.zeros((len(pictures), describe(pictures[:1]).shape[1]), np.float32)
+    lengths = rng.choice(CUT_FRAMES, len(pictures))
+    for n_frames in CUT_FRAMES:
+        rows = np.flatnonzero(lengths == n_frames)
+        starts = rng.integers(0, pictures.shape[2] - n_frames + 1, len(rows))
+        parts = [pictures[row, :, s : s + n_frames] for row, s in zip(rows, starts, strict=True)]
+        if parts:
+            found[rows] = describe_all(np.stack(parts))
+    return found
 
 
 def muffled(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:

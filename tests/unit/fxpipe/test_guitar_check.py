@@ -82,8 +82,10 @@ def test_level_and_rate_do_not_matter_much() -> None:
 def test_windows_of_other_lengths_are_heard_in_stretches() -> None:
     assert [len(piece) for piece in pieces(np.ones(250), 100)] == [200, 200]
     assert [len(piece) for piece in pieces(np.ones(400), 100)] == [200, 200]
-    (short,) = pieces(np.ones(50), 100)
-    assert (len(short), short.sum()) == (200, 50)
+    assert [len(piece) for piece in pieces(np.ones(50), 100)] == [50]
+    padded = np.concatenate([np.ones(50), np.zeros(150)])
+    assert [len(piece) for piece in pieces(padded, 100)] == [50]
+    assert [len(piece) for piece in pieces(np.zeros(200), 100)] == [30]
     whole = np.concatenate([dry(1), dry(2)])
     assert strangeness([whole, whole[:N]], RATE_HZ) == pytest.approx(
         (
@@ -92,6 +94,14 @@ def test_windows_of_other_lengths_are_heard_in_stretches() -> None:
         ),
         abs=1e-4,
     )
+
+
+def test_silence_behind_a_short_note_changes_nothing() -> None:
+    note = dry(2)[: RATE_HZ // 2]
+    behind = np.concatenate([note, np.zeros(RATE_HZ, np.float32)])
+    alone, padded = strangeness([note, behind], RATE_HZ)
+    assert alone == pytest.approx(padded, abs=0.3)
+    assert alone <= 0
 
 
 def test_features_of_silence_are_finite() -> None:

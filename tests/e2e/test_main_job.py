@@ -113,6 +113,23 @@ def test_predict_goes_on_after_a_file_it_cannot_read(workspace):
     assert len([line for line in done.out.splitlines() if "good.wav" in line]) == 1
 
 
+def test_a_listening_test_asks_about_the_answers(workspace):
+    line = "listen make ears/ --kind mushra --run runs/first --shards shards/ --split train"
+    done = run("fxtrain", *line.split(), "--n-items", "1", "--also-right", "--json", cwd=workspace)
+    assert done.code == 0, done.err
+    study = json.loads(done.out)
+    assert study["recipe"]["dry"] == "the clips' own"
+    assert study["n_samples"] == 2 * study["sample_rate_hz"]
+    sounds = {sound["file"]["path"] for sound in study["sounds"].values()}
+    assert {p.relative_to(workspace / "ears").as_posix()
+            for p in (workspace / "ears").rglob("*.wav")} == sounds  # fmt: skip
+    loudness = [s["loudness_lufs"] + s["gain_db"] for s in study["sounds"].values()]
+    assert max(loudness) - min(loudness) < 0.05
+    done = run("fxtrain", "listen", "analyse", "ears/", cwd=workspace)
+    assert done.code == 1
+    assert "nobody has answered yet" in done.last_line
+
+
 def test_resume_goes_on_with_the_run(workspace):
     line = "fit shards/ --resume runs/first --epochs 3 --device cpu"
     done = run("fxtrain", *line.split(), cwd=workspace)

@@ -281,6 +281,23 @@ def test_answers_are_never_written_over(tmp_path: Path) -> None:
         check_free(tmp_path, overwrite=True)
 
 
+def test_nothing_of_others_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    mine = tmp_path / "sounds" / "riff.wav"
+    mine.write_bytes(b"mine")
+    stale = tmp_path / "sounds" / ("0" * 16 + ".wav")
+    stale.write_bytes(b"of a make that was interrupted")
+    check_free(tmp_path, overwrite=False)
+    small_study(tmp_path, "abx", n_items=1, catches=0)
+    assert mine.exists()
+    assert not stale.exists()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match=r"holds 'thesis\.tex', so it is no study"):
+        check_free(tmp_path, overwrite=True)
+    with pytest.raises(UsageError, match="is a file, so it is no study"):
+        check_free(mine, overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [

@@ -32,6 +32,7 @@ from fxtrain.listen.study import (
     ANSWERS_NAME,
     DRY,
     KINDS,
+    OWN_NAMES,
     RANDOM_CHAIN,
     REFERENCE,
     STANDARDS,
@@ -92,6 +93,11 @@ class Wet:
 
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise unless a study may be written to ``path``. Answers are never written over."""
+    others = [each.name for each in path.iterdir()] if path.is_dir() else []
+    others = sorted(set(others) - set(OWN_NAMES))
+    if others or (path.exists() and not path.is_dir()):
+        found = f"holds {others[0]!r}" if others else "is a file"
+        raise UsageError(f"{path}: {found}, so it is no study; give a directory of its own")
     n = count_answers(path / ANSWERS_NAME)
     if n:
         raise UsageError(

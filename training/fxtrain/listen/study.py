@@ -6,7 +6,9 @@ hold against it. ``make`` writes the directory, everything else reads it.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,10 @@ from fxtrain.contract import (
 STUDY_NAME = "study.json"
 ANSWERS_NAME = "answers.sqlite"
 SOUNDS = "sounds"
+OWN_SOUND = re.compile(r"[0-9a-f]{16}\.wav")
+OWN_NAMES = (STUDY_NAME, ANSWERS_NAME, SOUNDS, "analysis")
+"""All that a study's directory holds; nothing else in it is ever removed."""
+
 FORMAT_VERSION = 1
 
 KINDS = {
@@ -174,13 +180,11 @@ def sound_name(sound_id: str) -> str:
 
 def write_study(path: Path, study: Study, sounds: Mapping[str, bytes]) -> None:
     """The sounds first, ``study.json`` last: without it the directory is unfinished."""
-    import json
-
     folder = LocalFolder(path)
     folder.delete(STUDY_NAME)
-    for name in folder.names():
-        if name.startswith(f"{SOUNDS}/"):
-            folder.delete(name)
+    for old in (path / SOUNDS).glob("*.wav"):
+        if OWN_SOUND.fullmatch(old.name):
+            folder.delete(f"{SOUNDS}/{old.name}")
     for sound_id, data in sounds.items():
         folder.write(sound_name(sound_id), data)
     text = json.dumps(to_dict(study), indent=1, ensure_ascii=False, allow_nan=False)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixtures.audio import riff
 from fixtures.cli import run
@@ -26,6 +28,7 @@ from fxtrain.contract import (
     Chain,
     ContractError,
     FormatVersionError,
+    FxError,
     PedalEntry,
     UsageError,
 )
@@ -138,6 +141,31 @@ def test_schema_and_reader_refuse_the_same_files(board: Board) -> None:
         parse_board(good | {"version": 2}, "chain.json")
     with pytest.raises(UsageError, match="cannot be read"):
         read_board("nowhere.json")
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+JSON_VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(json.loads(board_bytes(Board("t", "given", ()))))), JSON_VALUES)
+def test_any_change_of_a_file_is_read_or_refused_in_one_line(key: str, value: object) -> None:
+    """What is read can also be written, drawn and described."""
+    pedals = [{"name": "delay", "settings": {"delay_ms": 219.0, "feedback": 0.3, "mix": 0.3}}]
+    data = json.loads(board_bytes(Board("t", "given", ()))) | {"pedals": pedals} | {key: value}
+    refused = ""
+    try:
+        board = parse_board(data, "chain.json")
+        check_board(board, ENTRIES)
+    except FxError as error:
+        refused = str(error)
+    else:
+        ET.fromstring(draw(board, ENTRIES))
+        assert parse_board(json.loads(board_bytes(board)), "again") == board
+    assert "\n" not in refused
 
 
 @pytest.mark.parametrize(

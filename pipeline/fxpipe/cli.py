@@ -265,6 +265,28 @@ def codec_fetch(name: str, base_url: str | None) -> None:
     click.echo(fetch_weights(name, progress=sys.stderr.isatty(), base_url=base_url))
 
 
+@codec.command("listen")
+@click.argument("clip", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default="tokens.wav", show_default=True
+)
+@click.option("--codebooks", type=click.IntRange(1), help="Only the first so many.  [default: all]")
+@click.option("--weights", type=click.Path(path_type=Path), help="A folder of 'train --export'.")
+def codec_listen(clip: Path, output: Path, codebooks: int | None, weights: Path | None) -> None:
+    """Write what the embedded codec's tokens keep of CLIP, as a sound."""
+    import soundfile
+
+    from fxpipe.codec import CODECS
+    from fxpipe.codec.listen import decoded
+    from fxpipe.ears import level
+    from fxpipe.frontend import open_frontend
+
+    rate = CODECS["embedded"].sample_rate_hz
+    wave, _ = level(*open_frontend().read(clip), rate)
+    soundfile.write(output, decoded(wave, codebooks, weights), rate)
+    click.echo(output)
+
+
 @codec.command("train")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(

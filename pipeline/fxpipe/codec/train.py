@@ -97,7 +97,8 @@ def score_codec(
     model.eval().to(device)
     encoder, quantizer = model.get_submodule("encoder"), model.get_submodule("quantizer")
     decoder, head = model.get_submodule("decoder"), model.get_submodule("head")
-    decoded: dict[int, list[Tensor]] = {n: [] for n in (1, 3, len(_books(quantizer)))}
+    n_books = len(_books(quantizer))
+    decoded: dict[int, list[Tensor]] = {n: [] for n in sorted({1, min(3, n_books), n_books})}
     all_codes, head_errors = [], []
     for clip in torch.from_numpy(audio).to(device):
         latents = encoder(clip[None, None])

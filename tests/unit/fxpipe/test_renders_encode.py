@@ -278,3 +278,53 @@ def test_what_the_arithmetic_changed_is_in_the_index_and_the_summary(tmp_path, m
     assert "dac's layers" in exact.versions["encoder"]
     assert "codes that differ from plain fp32, on 2 clips" in encode_summary(tiled, "x")
     assert "differ" not in encode_summary(exact, "x")
+
+
+def test_a_codec_learns_from_renders_and_its_tokens_can_be_heard(synth, tmp_path):
+    from fxpipe.codec import recipe
+    from fxpipe.codec.listen import decoded
+    from fxpipe.codec.train import TrainConfig, export_encoder
+
+    folder, _, index = synth
+    tiny = {"encoder_dim": 4, "encoder_rates": [8, 8, 4, 2], "latent_dim": 16, "decoder_dim": 32,
+            "decoder_rates": [2, 4, 8, 8], "n_codebooks": 2, "codebook_size": 16,
+            "codebook_dim": 4}  # fmt: skip
+    config = TrainConfig(
+        architecture=tiny, n_steps=3, free_steps=1, fit_batches=2, mel_windows=(128, 512)
+    )
+    lines: list[str] = []
+    report = recipe.train_on_renders(
+        tmp_path / "run", [folder.uri], device="cpu", config=config, batch_size=2,
+        crop_samples=4096, log=lines.append,
+    )  # fmt: skip
+    assert report.finished
+    assert set(report.score.mel_error_db_of) == {1, 2}
+    assert lines[0] == (
+        f"{index.counts['train'].n_samples} clips to learn from, "
+        f"{index.counts['test'].n_samples} held out"
+    )
+    out = export_encoder(tmp_path / "run", tmp_path / "out", {}).parent
+    wave = rd.read_shard(folder, index.shards[0])[0][0] / np.float32(32768)
+    one, both = (decoded(wave, n, out) for n in (1, None))
+    assert one.shape == both.shape == wave.shape
+    assert np.abs(one - both).max() > 0
+    with pytest.raises(CodecError, match="expected 1 to 2"):
+        decoded(wave, 3, out)
+    (out / "decoder.safetensors").unlink()
+    with pytest.raises(CodecError, match="no decoder here"):
+        decoded(wave, 1, out)
+
+
+def test_the_same_crops_come_from_a_step_however_a_run_got_there(synth):
+    from fxpipe.codec.rendered import RenderedCrops, levelled_clips
+
+    folder, _, _ = synth
+    clips = levelled_clips([folder.uri], "train", 7, 44_100, "cpu")
+    assert clips.shape == (7, 22_528)  # 22,050 padded to whole hops
+    crops = RenderedCrops(clips, batch_size=3, crop_samples=2048, seed=1)
+    first = crops(0)
+    next(first)
+    np.testing.assert_array_equal(next(first), next(crops(1)))
+    assert float(next(crops(5)).abs().max()) <= 0.99
+    with pytest.raises(CodecError, match="found none"):
+        levelled_clips([folder.uri], "train", 0, 44_100, "cpu")

@@ -20,10 +20,10 @@ from fixtures.studies import PEDALS, Bench, small_study
 from fxtrain.contract import Chain, DamagedError, FormatVersionError, FxError, Pedal, UsageError
 from fxtrain.contract.errors import ContractError, UnfinishedError
 from fxtrain.listen import sound
+from fxtrain.listen.build import Plan, check_free
 from fxtrain.listen.draw import doubtful_swaps, random_chains, worst_order
 from fxtrain.listen.dries import PEAK_DBFS, Dries
 from fxtrain.listen.items import by_name, read_items, swapped_pair
-from fxtrain.listen.make import Plan, check_free
 from fxtrain.listen.store import Store
 from fxtrain.listen.study import (
     ANSWERS_NAME,
@@ -260,8 +260,8 @@ def test_a_silent_condition_is_named(tmp_path: Path) -> None:
             return -math.inf
 
     bench = Mute()
+    from fxtrain.listen.build import play
     from fxtrain.listen.items import ItemSpec
-    from fxtrain.listen.make import play
 
     spec = ItemSpec("clip 1", dries(bench).take(), Chain(()), {SWAPPED: Chain(())})
     with pytest.raises(FxError, match=r"item 'clip 1': condition 'reference'.*is silent"):

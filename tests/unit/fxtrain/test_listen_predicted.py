@@ -20,7 +20,7 @@ from fixtures.studies import Bench
 from fxtrain.checkpoint import card_of, new_model, save_model
 from fxtrain.config import ModelConfig
 from fxtrain.contract import Chain, FxError, Pedal, PedalEntry, RemadeClip, UsageError
-from fxtrain.listen import making
+from fxtrain.listen import make as making
 from fxtrain.listen.commands import listen
 from fxtrain.listen.study import (
     DRY,

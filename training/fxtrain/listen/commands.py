@@ -66,7 +66,7 @@ def make(output: Path, as_json: bool, **options: Any) -> None:
     neighbours that lie in --band, where hearing is in doubt.
     """
     from fxtrain.contract import to_dict
-    from fxtrain.listen.making import make_from_options, study_lines
+    from fxtrain.listen.make import make_from_options, study_lines
 
     study = make_from_options(output, **options, say=lambda text: click.echo(text, err=True))
     if as_json:

@@ -13,13 +13,13 @@ import numpy as np
 
 from fxtrain.listen.study import DRY, RANDOM_CHAIN, REFERENCE, Study
 
-PARTS = ("training", "test", "catch")
 X = "x"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """``slots`` maps what the listener sees (a, b, x; 1 … n; reference) to a condition."""
+    """``part`` is training, test or catch. ``slots`` maps what the listener sees (a, b, x; 1 … n;
+    reference) to a condition."""
 
     part: str
     item: int
@@ -34,11 +34,8 @@ class Trial:
 def plan_session(study: Study, number: int) -> list[Trial]:
     """The trials of session ``number`` (0, 1, …): training, then what counts, catches among it."""
     rng = np.random.default_rng([study.seed, 4, number])
-    trained = [
-        trial
-        for item in range(len(study.training))
-        for trial in _training(study, item, rng)
-    ]  # fmt: skip
+    practice = range(len(study.training))
+    trained = [trial for item in practice for trial in _training(study, item, rng)]
     units = units_of(study)
     k = min(study.trials_per_session, len(units))
     turn = np.random.default_rng([study.seed, 5]).permutation(len(units))

@@ -51,19 +51,25 @@ def prediction_lines(
         lines.append(f"  a guess: {arrow(prediction.names)}")
     else:
         best = prediction.candidates[0]
-        lines = [f"{file}: {arrow(best.names)}  ({best.probability:.0%} sure)"]
+        lines = [f"{file}: {arrow(best.names)}  ({percent(best.probability)} sure)"]
     if prediction.names:
-        pedals = (f"{name} {p:.0%}" for name, p in prediction.presence.items())
+        pedals = (f"{name} {percent(p)}" for name, p in prediction.presence.items())
         lines += _row("each pedal", ", ".join(pedals))
     for number, other in enumerate(prediction.candidates[1:n_best], start=2):
         lines += _row(
-            "or else" if number == 2 else "", f"{other.probability:4.0%}  {arrow(other.names)}"
+            "or else" if number == 2 else "",
+            f"{percent(other.probability):>4}  {arrow(other.names)}",
         )
     lines += _order(prediction.pairs)
     if len(prediction.names) > 1:
         lines += _row("textbook", _textbook(prediction))
     lines += _row("heard", _windows(prediction))
     return [*lines, *_row("assumes", ASSUMED)]
+
+
+def percent(probability: float) -> str:
+    """Never 100 %: nothing is certain, and the calibration cannot tell beyond that."""
+    return f"{min(probability, 0.99):.0%}"
 
 
 def _row(label: str, text: str) -> list[str]:
@@ -77,8 +83,8 @@ def _order(pairs: Sequence[PairOrder]) -> Iterator[str]:
         for verdict in ("sure", "unsure", "open", "inaudible")
     }
     label = "order"
-    ahead = [f"{p.first} before {p.second} {p.probability:.0%}" for p in told["sure"]]
-    guess = [f"{p.first} before {p.second} {p.probability:.0%}" for p in told["unsure"]]
+    ahead = [f"{p.first} before {p.second} {percent(p.probability)}" for p in told["sure"]]
+    guess = [f"{p.first} before {p.second} {percent(p.probability)}" for p in told["unsure"]]
     for text in (
         ", ".join(ahead),
         f"not sure: {', '.join(guess)}" if guess else "",

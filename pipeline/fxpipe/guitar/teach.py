@@ -28,7 +28,7 @@ from fxpipe.guitar.check import (
 )
 from fxpipe.guitar.strangers import COUNTS, stranger
 
-FALSE_ALARM = 0.01
+FALSE_ALARM = 0.015
 """Share of validation windows, guitars all of them, that the limit turns away."""
 
 N_HIDDEN = 128

@@ -145,7 +145,7 @@ def test_abx_of_the_chains_of_shards(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--kind", "mushra"), "give --run RUN and --shards SHARDS"),
+        (("--kind", "mushra"), "give --shards SHARDS, or chains of your own"),
         (("--kind", "abx", "--run", "r"), "ABX asks about orders, not predictions"),
         (("--kind", "abx", "--items", "i.toml", "--shards", "s"), "--items names the chains"),
         (("--kind", "abx", "--pool", "reverb,rverb"), "--pool: unknown pedal 'rverb'.*'reverb'"),

@@ -36,8 +36,8 @@ def listen() -> None:
     help="abx: can two orders be told apart. The others: how near is a predicted board.",
 )  # fmt: skip
 @click.option("--items", "items_file", type=STUDY, help="TOML or JSON with chains to compare.")
-@click.option("--run", type=STUDY, help="Predictions of this run ...")
-@click.option("--shards", multiple=True, help="... on these shards; ABX takes their chains.")
+@click.option("--run", type=STUDY, help="Who predicts [the shipped model] ...")
+@click.option("--shards", multiple=True, help="... on what; ABX takes chains from there.")
 @click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True
 )
@@ -62,8 +62,8 @@ def listen() -> None:
 def make(output: Path, as_json: bool, **options: Any) -> None:
     """Render a listening test into the directory OUTPUT.
 
-    Chains come from --items, from --run and --shards, or are drawn: then ABX asks about swaps of
-    neighbours that lie in --band, where hearing is in doubt.
+    Chains come from --items or --shards, or are drawn: ABX then asks about swaps of neighbours
+    that lie in --band, where hearing is in doubt.
     """
     from fxtrain.contract import to_dict
     from fxtrain.listen.make import make_from_options, study_lines

@@ -17,6 +17,7 @@ from fxtrain.contract import (
     open_frontend,
     unknown_name,
 )
+from fxtrain.finding import model_folder
 from fxtrain.listen.build import DEFAULTS, Plan, check_free, make_study, training_of
 from fxtrain.listen.draw import clear_differences, doubtful_swaps, random_chains
 from fxtrain.listen.dries import Dries, Dry
@@ -86,18 +87,19 @@ def make_from_options(
         clips = Clips(sounds, frontend, dries, given=bool(dry_files))
         recipe |= {"shards": [Path(uri).name for uri in shards], "split": split}
         say(f"looking for {plan.n_items} clips of split {split!r} to ask about")
-        if run is None:
+        if kind == "abx":
             rng = np.random.default_rng([seed, 0])
             played = doubtful_first(dataset, split, clips, rng, band)
             specs = doubtful_swaps(frontend, played, plan.n_items, band)
             recipe["band_db"] = list(band)
         else:
+            model = model_folder(run)
             looked = predicted_items(
-                run, dataset, split, plan.n_items, clips, seed=seed, also_right=also_right
+                model, dataset, split, plan.n_items, clips, seed=seed, also_right=also_right
             )
             specs = looked.specs
             recipe |= {
-                "run": run.name, "also_right": also_right,
+                "run": model.name, "also_right": also_right,
                 "looked_at": looked.n_looked_at, "right": looked.n_right,
             }  # fmt: skip
         recipe["dry"] = clips.dry_words or recipe["dry"]
@@ -122,10 +124,10 @@ def _check_sources(
         return
     if kind == "abx" and run is not None:
         raise UsageError("ABX asks about orders, not predictions: leave --run away")
-    if kind != "abx" and (run is None or not shards):
+    if kind != "abx" and not shards:
         raise UsageError(
-            f"--kind {kind} compares predictions with the truth: give --run RUN and --shards "
-            "SHARDS, or chains of your own with --items FILE"
+            f"--kind {kind} compares predictions with the truth: give --shards SHARDS, or chains "
+            "of your own with --items FILE"
         )
 
 

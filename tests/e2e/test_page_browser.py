@@ -297,6 +297,14 @@ def test_what_cannot_be_heard_is_said_on_the_page(page: Guitarist, tmp_path: Pat
     complaints(page.driver)  # the browser itself notes every answer that is an error
 
 
+def test_what_is_no_guitar_is_no_answer(page: Guitarist, tmp_path: Path) -> None:
+    (tmp_path / "faint.wav").write_bytes(wav(0.05 * riff(RATE_HZ)))
+    page.one("#file").send_keys(str(tmp_path / "faint.wav"))
+    page.until(lambda: page.text("#sentence").startswith("This does not sound like a guitar"))
+    page.until(lambda: page.text("#status").startswith("This does not sound like a guitar"))
+    assert page.text("#doubt").startswith("If it is one after all: ")
+
+
 def test_nothing_is_wider_than_the_screen(page: Guitarist) -> None:
     for width in (1280, 768, 360):
         resize(page.driver, width, 740)

@@ -70,9 +70,10 @@ function listen(blob, name) {
 async function shown(found) {
   clip = found;
   at("result").hidden = false;
-  at("sentence").textContent = found.board.sentence;
-  at("doubt").textContent = found.board.doubt;
-  at("doubt").hidden = !found.board.doubt;
+  const { doubt, sentence } = found.board;
+  at("sentence").textContent = doubt ? `${doubt[0].toUpperCase()}${doubt.slice(1)}.` : sentence;
+  at("doubt").textContent = `If it is one after all: ${sentence}`;
+  at("doubt").hidden = !doubt;
   at("textbook").textContent = textbook(found.board);
   const unsure = found.board.pairs.filter((pair) => pair.audible && pair.probability < UNSURE);
   at("unsure").textContent = unsure.length === 0 ? "" : `Not sure of the order: ${unsure
@@ -85,7 +86,7 @@ async function shown(found) {
   playing(false);
   await player.setClip(found.sound, found.rate_hz);
   await render();
-  say(`Heard: ${found.board.sentence}${found.board.doubt ? ` But ${found.board.doubt}.` : ""}`);
+  say(doubt ? at("sentence").textContent : `Heard: ${sentence}`);
 }
 
 /** The textbook's order beside it, and where they differ. */

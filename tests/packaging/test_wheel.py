@@ -35,6 +35,9 @@ def test_both_packages_are_there_and_typed(members):
         "fxtrain/report/page.html",
         "fxtrain/report/page.css",
         "fxtrain/report/page.js",
+        "fxtrain/shipped/model.json",
+        "fxtrain/shipped/model.safetensors",
+        "fxtrain/shipped/MODEL_CARD.md",
         "fxtrain/app/static/index.html",
         "fxtrain/app/static/vendor/wavesurfer.esm.js",
         "fxtrain/app/static/vendor/wavesurfer.LICENSE",
@@ -46,6 +49,7 @@ def test_nothing_else_is_there(members):
     tops = {name.split("/")[0] for name in members}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"fxpipe", "fxtrain"}
     assert not [name for name in members if name.endswith((".pyc", ".pkl", ".pth", ".wav"))]
+    assert "fxpipe/codec/embedded/decoder.safetensors" not in members  # 4 MB that only ears need
 
 
 def test_entry_points():

@@ -241,3 +241,40 @@ def precedence(found: Sequence[Candidate], first: str, second: str) -> float:
             else:
                 behind += candidate.probability
     return ahead / (ahead + behind) if ahead + behind else 0.5
+
+
+@dataclass(frozen=True)
+class Direct:
+    """What the set-and-precedence head says of one recording by itself, never having seen a chain.
+
+    ``presence``: probability of every pedal, in the order of ``names``; ``before`` [V][V]: that the
+    first stands before the second, given both.
+    """
+
+    names: tuple[str, ...]
+    presence: tuple[float, ...]
+    before: tuple[tuple[float, ...], ...]
+
+
+def direct(heard: SetOrder, names: tuple[str, ...]) -> list[Direct]:
+    """Of every sample of ``heard``."""
+    there, before = heard.presence.sigmoid().tolist(), heard.precedence.sigmoid().tolist()
+    return [
+        Direct(names, tuple(p), tuple(map(tuple, rows)))
+        for p, rows in zip(there, before, strict=True)
+    ]
+
+
+def pedal_probabilities(found: Sequence[Candidate], heard: Direct) -> dict[str, float]:
+    """Every pedal's: the mean of chains and head, which keeps its promise better than either."""
+    chains = presence(found)
+    return {
+        name: (min(1.0, chains.get(name, 0.0)) + p) / 2
+        for name, p in zip(heard.names, heard.presence, strict=True)
+    }
+
+
+def pair_probability(found: Sequence[Candidate], heard: Direct, first: str, second: str) -> float:
+    """P(first before second | both there): the mean of chains and head."""
+    own = heard.before[heard.names.index(first)][heard.names.index(second)]
+    return (precedence(found, first, second) + own) / 2

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,16 @@ from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.contract import LocalFolder, Names, OrderClass
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import make_loader
-from fxtrain.decode import Candidate, candidates, precedence, presence
+from fxtrain.decode import (
+    Candidate,
+    Direct,
+    candidates,
+    direct,
+    pair_probability,
+    pedal_probabilities,
+    precedence,
+    presence,
+)
 from fxtrain.metrics import (
     HEADLINES,
     PedalScore,
@@ -31,7 +40,7 @@ from fxtrain.metrics import (
 from fxtrain.reliability import Reliability, reliability
 from fxtrain.rerender import Rerendered, rerender, rerender_lines
 from fxtrain.sounds import Sounds
-from fxtrain.tune import decode_batches
+from fxtrain.tune import Heard, decode_heard, listen_batches
 
 BATCH_SIZE = 64
 
@@ -63,7 +72,8 @@ class Answers:
     """What was on every clip of a split and what was heard, in the order of the split.
 
     ``heard`` holds each clip's candidates by probability, ``untuned`` the same before their
-    temperature was tuned; ``classes`` which orders sound like the true chain.
+    temperature was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
+    set-and-precedence head says by itself.
     """
 
     split: str
@@ -71,6 +81,7 @@ class Answers:
     heard: list[tuple[Candidate, ...]]
     untuned: list[tuple[Candidate, ...]]
     classes: list[OrderClass]
+    directs: list[Direct] = field(default_factory=list)
 
     @property
     def predicted(self) -> list[Names]:
@@ -89,8 +100,16 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
     loader = make_loader(
         dataset, split, batch_size=BATCH_SIZE, seed=0, shuffle=False, device=run.device
     )
-    found, ids = decode_batches(run.model, loader, card.rules, card.decode)
     names, commutes = card.vocabulary.names, index.commuting_pairs
+    directs: list[Direct] = []
+
+    def noted(parts: Iterator[Heard]) -> Iterator[Heard]:
+        for part in parts:
+            directs.extend(direct(part.set_order, names))
+            yield part
+
+    parts = noted(listen_batches(run.model, loader))
+    found, ids = decode_heard(run.model, parts, card.rules, card.decode)
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]
     heard, untuned = (
         [candidates(h, card.vocabulary, commutes, temperature) for h in found]
@@ -99,7 +118,7 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
     specs = [shard.index.recipe.get("spec") for shard in dataset.shards_of(split)]
     with_classes = any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs)
     classes = classes_of(truth, commutes, dataset.load(split).records if with_classes else None)
-    return Answers(split, truth, heard, untuned, classes)
+    return Answers(split, truth, heard, untuned, classes, directs)
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
@@ -119,7 +138,7 @@ def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -
     calibration = {
         kind: reliability(*after, before[0], rng=np.random.default_rng(seed))
         for (kind, after), before in zip(
-            confidences(answers.heard, answers.classes, names).items(),
+            confidences(answers.heard, answers.classes, names, answers.directs).items(),
             confidences(answers.untuned, answers.classes, names).values(),
             strict=True,
         )
@@ -154,24 +173,29 @@ def by_ear(
 
 
 def confidences(
-    heard: Sequence[Sequence[Candidate]], classes: Sequence[OrderClass], pedals: Names
+    heard: Sequence[Sequence[Candidate]],
+    classes: Sequence[OrderClass],
+    pedals: Names,
+    directs: Sequence[Direct] | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(confidence, right, sample) of all that is said, by kind.
 
     chain: the answer is the truth, or sounds like it. presence: a pedal is on the clip; every
     pedal of the pool on every clip. pair: two pedals on the clip and in the answer, whose order
-    can be heard, stand there as the answer says.
+    can be heard, stand there as the answer says. ``directs``: of the head, whose word counts half
+    for pedals and pairs; without it the chains alone speak.
     """
     rows: dict[str, list[tuple[float, float, int]]] = {"chain": [], "presence": [], "pair": []}
     for sample, (found, alike) in enumerate(zip(heard, classes, strict=True)):
-        answer = found[0]
+        answer, own = found[0], directs[sample] if directs else None
         rows["chain"].append((answer.probability, float(alike.holds(answer.names)), sample))
-        there = presence(found)
+        there = pedal_probabilities(found, own) if own else presence(found)
         rows["presence"] += [(there.get(p, 0.0), float(p in alike.names), sample) for p in pedals]
         for first, second in alike.fixed:
             if answer.names.count(first) == answer.names.count(second) == 1:
                 said = answer.names.index(first) < answer.names.index(second)
-                p = precedence(found, *((first, second) if said else (second, first)))
+                pair = (first, second) if said else (second, first)
+                p = pair_probability(found, own, *pair) if own else precedence(found, *pair)
                 rows["pair"].append((p, float(said), sample))
     tables = {kind: np.array(found, float).reshape(-1, 3) for kind, found in rows.items()}
     return {

@@ -19,11 +19,12 @@ from fxtrain.contract import Features, Frontend, FxError, fixed_pairs, free_pair
 from fxtrain.decode import (
     Candidate,
     candidates,
+    direct,
     joint_head,
     joint_scorer,
     n_best,
-    precedence,
-    presence,
+    pair_probability,
+    pedal_probabilities,
 )
 from fxtrain.errors import UnreadableFileError
 from fxtrain.models import Memory, SetOrder
@@ -41,8 +42,8 @@ COIN = 0.6
 class PairOrder:
     """``first`` stands before ``second`` in the answer; ``audible``: whether that can be heard.
 
-    direct: the same probability as the set-and-precedence head alone has it, which never saw a
-    chain; ``probability`` is read off the best chains.
+    direct: what the set-and-precedence head alone says, which never saw a chain;
+    ``probability`` is the mean of that and of the best chains.
     """
 
     first: str
@@ -53,13 +54,10 @@ class PairOrder:
 
     @property
     def verdict(self) -> str:
-        """``inaudible``: no ear can tell. ``open``: this clip does not tell. ``unsure``, ``sure``.
-
-        A pair is open where chains and head disagree, or both are close to a coin.
-        """
+        """``inaudible``: no ear can tell; ``open``: this clip does not; ``unsure``; ``sure``."""
         if not self.audible:
             return "inaudible"
-        if (self.probability + self.direct) / 2 < COIN:
+        if self.probability < COIN:
             return "open"
         return "sure" if self.probability >= UNSURE else "unsure"
 
@@ -68,7 +66,8 @@ class PairOrder:
 class Prediction:
     """What was heard. ``candidates`` are chains by probability, the first is the answer.
 
-    presence: probability of each pedal of the answer; ``heard``: of every pedal the model knows.
+    presence: probability of each pedal of the answer; ``heard``: of every pedal the model knows;
+    both the mean of the best chains and the head.
     textbook: the same pedals as a textbook board would have them.
     starts_s: where the windows begin that were heard, of a recording of ``length_s``; ``n_silent``
     and ``n_passed_over`` others were not, nor ``n_strange`` that sound like no guitar.
@@ -127,21 +126,21 @@ def predict_features(run: Run, features: Features) -> Prediction:
     commutes = card.commuting_pairs
     found = candidates(hypotheses, card.vocabulary, commutes, card.decode.temperature)
     names = found[0].names
-    head = together.precedence[0].sigmoid()
+    (own,) = direct(together, card.vocabulary.names)
     place = card.vocabulary.names.index
     audible = [
-        PairOrder(a, b, precedence(found, a, b), True, float(head[place(a), place(b)]))
+        PairOrder(a, b, pair_probability(found, own, a, b), True, own.before[place(a)][place(b)])
         for a, b in fixed_pairs(names, commutes)
     ]
     inaudible = [PairOrder(a, b, 0.5, False) for a, b in free_pairs(names, commutes)]
-    there = presence(found)
+    there = pedal_probabilities(found, own)
     return Prediction(
         candidates=found,
         presence={name: there[name] for name in dict.fromkeys(names)},
         pairs=(*audible, *inaudible),
         textbook=tuple(sorted(names, key=place)),
         starts_s=features.starts_s,
-        heard={name: min(1.0, there.get(name, 0.0)) for name in card.vocabulary.names},
+        heard=there,
         length_s=features.length_s,
         n_silent=features.n_silent,
         n_passed_over=features.n_passed_over,

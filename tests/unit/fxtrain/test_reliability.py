@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fxtrain.contract import OrderClass
-from fxtrain.decode import Candidate
+from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import confidences
 from fxtrain.reliability import bins_of, calibration_error, reliability
 
@@ -72,3 +72,10 @@ def test_what_is_said_of_chains_pedals_and_pairs() -> None:
     confidence, right, sample = found["pair"]
     assert confidence.tolist() == pytest.approx([0.6, 1.0])
     assert (right.tolist(), sample.tolist()) == ([1, 1], [0, 0])
+    # The head's word counts half.
+    names = ("fuzz", "delay", "reverb")
+    head = Direct(names, (0.8, 0.4, 0.0), ((0.5, 0.9, 0.2), (0.1, 0.5, 0.5), (0.8, 0.5, 0.5)))
+    found = confidences(heard, classes, names, [head, head])
+    assert found["presence"][0].tolist() == pytest.approx([0.9, 0.7, 0.5, 0.55, 0.7, 0.0])
+    assert found["pair"][0].tolist() == pytest.approx([0.75, 0.6])
+    assert found["chain"][0].tolist() == [0.6, 0.7]

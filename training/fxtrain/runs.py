@@ -7,7 +7,6 @@ resume from).
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -48,17 +47,6 @@ def new_run_folder(base: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
     return next(base / name for name in names if not (base / name).exists())
-
-
-def newest_run(base: str | os.PathLike[str] = "runs") -> Path:
-    """The run under ``base`` whose model was written last."""
-    cards = sorted(Path(base).glob(f"*/{CARD_NAME}"), key=lambda card: card.stat().st_mtime)
-    if not cards:
-        raise CheckpointError(
-            f"no trained model under {os.fspath(base)}/: train one with 'fxtrain fit SHARDS', "
-            "or name one with --run RUN"
-        )
-    return cards[-1].parent
 
 
 def claim(run: Path, *, overwrite: bool) -> None:

@@ -26,7 +26,7 @@ from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
 from fxtrain.fit import fit, plan
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
-from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, newest_run
+from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder
 from fxtrain.trainer import lightning_precision
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
@@ -282,14 +282,3 @@ def test_confusion_image_is_dark_where_rows_agree() -> None:
     assert image.shape == (8, 8, 3)
     assert image[2, 2].tolist() == [20, 60, 160]
     assert image[2, 6].tolist() == image[6, 6].tolist() == [255, 255, 255]
-
-
-def test_newest_run_is_the_one_written_last(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="train one with 'fxtrain fit SHARDS'"):
-        newest_run(tmp_path / "runs")
-    for age, name in enumerate(("b", "a", "c")):
-        card = tmp_path / "runs" / name / "model.json"
-        card.parent.mkdir(parents=True)
-        card.write_text("{}")
-        os.utime(card, (1000 - age, 1000 - age))
-    assert newest_run(tmp_path / "runs").name == "b"

@@ -73,8 +73,11 @@ class PipelineFrontend:
         try:
             audio, sample_rate_hz, _ = read_mono(read_file(Path(path)))
         except (soundfile.SoundFileError, OSError, ValueError) as error:
-            reason = "no such file" if not Path(path).exists() else str(error)
-            raise SourceError(f"{os.fspath(path)}: cannot be read as audio ({reason})") from None
+            if not Path(path).exists():
+                raise SourceError(f"{os.fspath(path)}: no such file") from None
+            raise SourceError(
+                f"{os.fspath(path)}: cannot be read as audio ({error}); save it as WAV or FLAC"
+            ) from None
         if len(audio) == 0 or not np.isfinite(audio).all():
             raise SourceError(f"{os.fspath(path)}: holds no usable samples; record it again")
         return audio, sample_rate_hz

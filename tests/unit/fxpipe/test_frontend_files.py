@@ -1,0 +1,71 @@
+"""Files of every usual kind reach the ears as the same mono wave, and name themselves if not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fxpipe.errors import SourceError
+from fxpipe.frontend import open_frontend
+
+FORMATS = (
+    ("WAV", "PCM_U8", "wav"),
+    ("WAV", "PCM_16", "wav"),
+    ("WAV", "PCM_24", "wav"),
+    ("WAV", "FLOAT", "wav"),
+    ("WAV", "DOUBLE", "wav"),
+    ("FLAC", "PCM_24", "flac"),
+    ("AIFF", "PCM_16", "aiff"),
+    ("OGG", "VORBIS", "ogg"),
+    ("OGG", "OPUS", "opus"),
+    ("MP3", "MPEG_LAYER_III", "mp3"),
+    ("CAF", "PCM_16", "caf"),
+    ("AU", "PCM_16", "au"),
+)
+
+
+def tone(n: int, rate: int) -> np.ndarray:
+    return (0.4 * np.sin(2 * np.pi * 440 * np.arange(n) / rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("kind", "subtype", "suffix"), FORMATS)
+def test_any_format(tmp_path: Path, kind: str, subtype: str, suffix: str) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, tone(48_000, 48_000), 48_000, format=kind, subtype=subtype)
+    wave, rate = open_frontend().read(path)
+    assert rate == 48_000
+    assert wave.dtype == np.float32
+    assert len(wave) == pytest.approx(48_000, rel=0.05)  # mp3 pads
+    assert np.std(wave) == pytest.approx(0.4 / 2**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000, 192_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_rate_and_number_of_channels(tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, np.tile(tone(rate, rate)[:, None], (1, channels)), rate)
+    wave, found = open_frontend().read(path)
+    assert found == rate
+    assert np.allclose(wave, tone(rate, rate), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as audio"),
+        (b"\x00\x00\x00 ftypM4A \x00\x00", "cannot be read as audio .*; save it as WAV or FLAC"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_do(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "memo.m4a"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        open_frontend().read(path)
+
+
+def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"gone\.wav: no such file"):
+        open_frontend().read(tmp_path / "gone.wav")

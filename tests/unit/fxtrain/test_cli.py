@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -197,6 +198,35 @@ def test_predict_goes_on_after_a_bad_file(
     monkeypatch.setattr("fxtrain.finding.SHIPPED", trained)
     assert call("predict", clips[0]) == 0
     assert capsys.readouterr().out.startswith(str(clips[0]))
+
+
+def test_what_is_no_guitar_is_said_and_is_no_failure(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Doubtful(Ears):
+        def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
+            found = super().encode(wave, sample_rate_hz)
+            return dataclasses.replace(found, strangeness=(2.0, 3.0))
+
+    monkeypatch.setattr("fxtrain.contract.open_frontend", Doubtful)
+    clip = tmp_path / "talk.wav"
+    clip.write_bytes(b"")
+    assert call("predict", clip, "--run", trained) == 0
+    assert "does not sound like a guitar" in capsys.readouterr().out
+    assert call("predict", clip, "--run", trained, "--anyway") == 0
+    assert "a guess: " in capsys.readouterr().out
+    assert call("predict", clip, "--run", trained, "--json") == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["guitar"], line["chain"], line["strangeness"]) == (False, None, 2.5)
+    assert call("predict", clip, clip, "--run", trained, "--csv") == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.startswith("file,guitar,chain,")
+    assert [row.startswith(f"{clip},no,,") for row in rows] == [True, True]
+    assert call("predict", clip, "--run", trained, "--csv", "--json") == 2
+    assert "give one of them" in only_line(capsys.readouterr().err)
 
 
 def test_predict_without_the_pipeline_says_which_extra(

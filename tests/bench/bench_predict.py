@@ -35,6 +35,7 @@ from pathlib import Path
 from fxtrain import predict, telling
 from fxtrain.checkpoint import load_run
 from fxtrain.contract import open_frontend
+predict.one_thread()
 run = load_run(Path(sys.argv[1]))
 mark("load the model")
 from fxpipe.codec.dac import import_dac

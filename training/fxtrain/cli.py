@@ -306,6 +306,7 @@ def predict(
     from fxtrain.telling import csv_header, csv_row, prediction_lines
 
     exports = Exports(target, clips)
+    hearing.one_thread()
     loaded = load_run(model_folder(run), resolve_device(device))
     frontend = open_frontend(loaded.card.hearing)
     if as_csv:

@@ -150,6 +150,12 @@ def predict_features(run: Run, features: Features) -> Prediction:
     )
 
 
+def one_thread() -> None:
+    """For a process that hears a few clips: steps this small are not worth sharing out, and on a
+    busy machine threads that wait for one another took six times as long. The codec has its own."""
+    torch.set_num_threads(1)
+
+
 def familiar_windows(features: Features) -> tuple[float | None, np.ndarray]:
     """(strangeness of the whole, which windows to hear [W]).
 

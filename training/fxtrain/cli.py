@@ -296,7 +296,7 @@ def predict(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv are two formats: give one of them")
-    # Threads that wait by spinning take the cores from each other: seconds a clip on a busy machine.
+    # Before torch: threads that wait by spinning take the cores from each other on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from fxtrain import predict as hearing
     from fxtrain.checkpoint import load_run

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fxpipe.errors import CodecError
 from fxpipe.level import BLOCK_S, LEVEL_RULE, k_weighting
 from fxpipe.mel import mel_filters
 from fxtrain.contract import MelInfo
@@ -26,26 +27,45 @@ class GpuEars:
 
     def __init__(self, sample_rate_hz: int, mel: MelInfo | None, device: torch.device) -> None:
         self._rate, self._mel, self._device = sample_rate_hz, mel, device
+        self._chunk = CHUNK
         if mel is not None:
             self._window = _on(np.hanning(mel.n_fft + 1)[:-1].astype(np.float32), device)
             self._filters = _on(mel_filters(sample_rate_hz, mel), device)
 
     @torch.inference_mode()
     def __call__(self, waves: np.ndarray) -> tuple[Tensor, list[float], np.ndarray | None]:
-        """Clips of at least 0.4 s. Silence stays silence, at -inf LUFS."""
-        levelled, before, frames = [], [], []
-        for first in range(0, len(waves), CHUNK):
-            raw = torch.from_numpy(waves[first : first + CHUNK]).to(self._device)
-            loud = self._loudness_lufs(raw)
-            gain = 10 ** ((LEVEL_RULE.target_lufs - loud) / 20)
-            gain = torch.minimum(gain, LEVEL_RULE.peak_limit / raw.abs().amax(1).double())
-            gain = torch.where(loud.isfinite(), gain, 1.0)
-            levelled.append(raw * gain.float()[:, None])
-            before.append(loud)
-            if self._mel is not None:
-                frames.append(self._log_mel(levelled[-1], self._mel))
-        mel = torch.cat(frames).cpu().numpy() if frames else None
-        return torch.cat(levelled), torch.cat(before).tolist(), mel
+        """Clips of at least 0.4 s. Silence stays silence, at -inf LUFS.
+
+        Where memory is short, fewer at once. Raises CodecError where one is too many.
+        """
+        done: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        first = 0
+        while first < len(waves):
+            try:
+                done.append(self._hear(waves[first : first + self._chunk]))
+                first += len(done[-1][0])
+            except torch.OutOfMemoryError:
+                if self._chunk == 1:
+                    raise CodecError(
+                        "the GPU has no memory to level a single clip; give --max-vram more room, "
+                        "close what else runs on it, or leave --gpu away"
+                    ) from None
+                self._chunk //= 2
+        frames = [mel for _, _, mel in done if mel is not None]
+        return (
+            torch.cat([levelled for levelled, _, _ in done]),
+            torch.cat([loud for _, loud, _ in done]).tolist(),
+            torch.cat(frames).cpu().numpy() if frames else None,
+        )
+
+    def _hear(self, waves: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+        raw = torch.from_numpy(waves).to(self._device)
+        loud = self._loudness_lufs(raw)
+        gain = 10 ** ((LEVEL_RULE.target_lufs - loud) / 20)
+        gain = torch.minimum(gain, LEVEL_RULE.peak_limit / raw.abs().amax(1).double())
+        gain = torch.where(loud.isfinite(), gain, 1.0)
+        levelled = raw * gain.float()[:, None]
+        return levelled, loud, self._log_mel(levelled, self._mel) if self._mel else None
 
     def _loudness_lufs(self, waves: Tensor) -> Tensor:
         """float64 [B], integrated and gated as pyloudnorm does it."""

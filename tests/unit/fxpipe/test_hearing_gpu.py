@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fxpipe.errors import CodecError
 from fxpipe.hearing_gpu import GpuEars
 from fxpipe.level import normalise
 from fxpipe.mel import log_mel, mel_info
@@ -39,6 +40,29 @@ def test_same_as_clip_by_clip(n_samples: int) -> None:
         steps = frames.astype(int) - log_mel(expected, RATE_HZ, MEL)
         assert np.abs(steps).max() <= 1
         assert (steps != 0).mean() < 1e-3
+
+
+def test_where_memory_is_short_fewer_clips_are_taken_at_once(monkeypatch) -> None:
+    waves = clips(9, 30_000)
+    expected = GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+    room, plain = [2], GpuEars._hear
+    sizes = []
+
+    def hear(self, some):
+        sizes.append(len(some))
+        if len(some) > room[0]:
+            raise torch.OutOfMemoryError("no")
+        return plain(self, some)
+
+    monkeypatch.setattr(GpuEars, "_hear", hear)
+    found = GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+    assert sizes == [9, 9, 8, 4, 2, 2, 2, 2, 1]
+    torch.testing.assert_close(found[0], expected[0])
+    assert found[1] == pytest.approx(expected[1])
+    np.testing.assert_array_equal(found[2], expected[2])
+    room[0] = 0
+    with pytest.raises(CodecError, match="no memory to level a single clip"):
+        GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
 
 
 def test_silence_stays_silence() -> None:

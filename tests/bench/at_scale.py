@@ -393,7 +393,8 @@ def main() -> None:
         line.start()
     if options.codec and not guarded(work, train_codec):
         raise SystemExit("the codec was not trained")
-    with ThreadPoolExecutor(4) as encoders, ThreadPoolExecutor(options.jobs) as trainers:
+    n_encoders = 1 if options.device == "cpu" else 4  # a GPU waits for one process to read
+    with ThreadPoolExecutor(n_encoders) as encoders, ThreadPoolExecutor(options.jobs) as trainers:
         encoded = [encoders.submit(guarded, work, encode, part) for part in parts]
         trained = [trainers.submit(guarded, work, fit_and_score, run) for run in runs]
         failed = sum(not future.result() for future in [*encoded, *trained])

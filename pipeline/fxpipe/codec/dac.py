@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import importlib
 import sys
+import threading
 import types
 import warnings
 import zipfile
@@ -28,6 +29,9 @@ from torch import Tensor, nn
 from fxpipe.errors import CodecError
 from fxtrain.contract import ContractError, MissingExtraError, read_json, shorten
 
+_ONE_AT_A_TIME = threading.Lock()
+"""While models are built: warnings, dac's and torch's layers are changed for all threads, and a dask
+worker has several."""
 _STUBS = ("torchaudio", "torchaudio.functional", "torchaudio.transforms")
 
 
@@ -177,9 +181,9 @@ def build(architecture: Architecture, *, decoder: bool = False, normed: bool = T
     ``normed`` False: as :func:`remove_weight_norm` leaves them, and no random weights. On the meta
     device either takes a second, most of it for torch's compiler to be imported.
     """
-    module = import_dac()
     parts: dict[str, nn.Module] = {}
-    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+    with _ONE_AT_A_TIME, warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        module = import_dac()
         if not normed:
             stack.enter_context(_plain_and_empty(module))
         warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -316,3 +317,10 @@ def _environment() -> dict[str, str]:
     import os
 
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def test_several_threads_may_load_a_codec_at_once():
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: load_codec("embedded", n_threads=1), range(12)))
+    assert len({codec.info.weights_sha256 for codec in found}) == 1
+    assert np.array_equal(found[0].codebooks, found[-1].codebooks)

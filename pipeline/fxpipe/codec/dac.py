@@ -30,8 +30,8 @@ from fxpipe.errors import CodecError
 from fxtrain.contract import ContractError, MissingExtraError, read_json, shorten
 
 _ONE_AT_A_TIME = threading.Lock()
-"""While models are built: warnings, dac's and torch's layers are changed for all threads, and a dask
-worker has several."""
+"""While models are built: warnings, dac's and torch's layers are changed for all threads, and a
+dask worker has several."""
 _STUBS = ("torchaudio", "torchaudio.functional", "torchaudio.transforms")
 
 

@@ -9,8 +9,8 @@ once: two lines of parts are rendered side by side, encoded as they become ready
 deleted), and models are trained as soon as their parts are there. What is finished is not done
 again. OUT gets renders/, shards/, runs/, scores/ and log.txt.
 
-The plan "short" made the shipped translator: 58,000 chains, four models, five minutes on 16 cores
-and an H200. The plan "long" is 200,000 chains, every ablation and the benchmarks with a name.
+The plan "short" has the chains, seeds and settings of the shipped translator: 58,000 chains, four
+models; its steps took five minutes on 16 cores and an H200. The plan "long" is 200,000 chains, every ablation and the benchmarks with a name.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ deleted), and models are trained as soon as their parts are there. What is finis
 again. OUT gets renders/, shards/, runs/, scores/ and log.txt.
 
 The plan "short" has the chains, seeds and settings of the shipped translator: 58,000 chains, four
-models; its steps took five minutes on 16 cores and an H200. The plan "long" is 200,000 chains, every
-ablation and the benchmarks with a name.
+models; its steps took five minutes on 16 cores and an H200. The plan "long" is 200,000 chains,
+every ablation and the benchmarks with a name.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import click
 from fxtrain.app.verbs import serve
 from fxtrain.export.verbs import export
 from fxtrain.listen.commands import listen
+from fxtrain.zeroshot.verbs import zeroshot
 
 if TYPE_CHECKING:
     from fxtrain.config import Config
@@ -336,6 +337,7 @@ def predict(
 cli.add_command(export)
 cli.add_command(listen)
 cli.add_command(serve)
+cli.add_command(zeroshot)
 
 if __name__ == "__main__":
     main()

@@ -37,7 +37,12 @@ class ModelConfig:
     n_codebooks: how many of the codec's books are read, None for all.
     learned_residual: add learned code embeddings to the frozen vectors. They overfit below about
         100,000 chains; ``codebook_dropout`` leaves out whole books of them in training.
-    frame_mask: part of the frames hidden in training, in spans (SpecAugment, Park et al. 2019).
+    mel_channels: of the first 2-D convolutions over the log-mel picture; 0 reads each frame as a
+        list of bands.
+    frame_mask, band_mask: parts of the frames and of the mel bands hidden in training, in spans
+        (SpecAugment, Park et al. 2019).
+    timbre_spread: of a smooth random curve over the mel bands in training, as a part of their range
+        (102 dB): another guitar or microphone.
     subsample: input frames a step of the encoder stands for, a power of two.
     """
 
@@ -52,7 +57,10 @@ class ModelConfig:
     n_codebooks: int | None = None
     learned_residual: bool = False
     codebook_dropout: float = 0.4
+    mel_channels: int = 16
     frame_mask: float = 0.1
+    band_mask: float = 0.1
+    timbre_spread: float = 0.02
     subsample: int = 4
 
     def __post_init__(self) -> None:
@@ -62,7 +70,9 @@ class ModelConfig:
             raise UsageError("use_codes and use_mel are both off: the model would hear nothing")
         _between(1, 2**16, self, "d_model", "n_heads")
         _between(1, 64, self, "n_layers", "n_decoder_layers", "subsample")
-        _between(0, 0.95, self, "dropout", "codebook_dropout", "frame_mask")
+        _between(0, 1024, self, "mel_channels")
+        _between(0, 0.95, self, "dropout", "codebook_dropout", "frame_mask", "band_mask")
+        _between(0, 1, self, "timbre_spread")
         if self.n_codebooks is not None:
             _at_least(1, self, "n_codebooks")
         if self.d_model % (2 * self.n_heads):
@@ -71,6 +81,8 @@ class ModelConfig:
             )
         if self.subsample & (self.subsample - 1):
             raise UsageError(f"subsample is {self.subsample}, expected a power of two")
+        if self.mel_channels and self.subsample > 8:
+            raise UsageError(f"subsample is {self.subsample}, expected at most 8 with mel_channels")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from fxpipe.errors import CodecError
 BATCH = 32
 """Clips in one forward: fixed unless memory is short."""
 
-CHANNELS_LAST, DAC_LAYERS = "channels last", "dac's layers"
+CHANNELS_LAST, DAC_LAYERS, COMPILED = "channels last", "dac's layers", "channels last, compiled"
+"""Ways through the same filters, which differ in the last digits only."""
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 GB = 10**9
 
@@ -48,16 +49,17 @@ class GpuForward:
         self._dtype = DTYPES.get(precision, torch.float32)
         self._encoder = encoder.to(device, self._dtype)
         self._quantizer = quantizer.to(device)
-        self._snake = _fused_snake() if how.fused and device.type == "cuda" else snake
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        if how.fused and device.type == "cuda":
+            self._compiled = torch.compile(self._channels_last, dynamic=False)
         self.layers = DAC_LAYERS if how.exact else ""  # chosen on the first batch
         self._max_bytes = None if how.max_vram_gb is None else int(how.max_vram_gb * GB)
         self.batch = batch or BATCH
         self.batches_used: set[int] = set()
         self._sized = batch is not None or self._max_bytes is None
         if device.type == "cuda":
-            torch.backends.cudnn.benchmark = (
-                True  # its own guess took 0.3 s for one filter of dac's
-            )
+            # cuDNN's own guess took 0.3 s for one filter of dac's.
+            torch.backends.cudnn.benchmark = True
             self._copies: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             if self._max_bytes is not None:
                 total = torch.cuda.get_device_properties(device).total_memory
@@ -128,21 +130,30 @@ class GpuForward:
             x = batch[:, None].to(self._dtype)
             if layers == DAC_LAYERS:
                 return self._encoder(x)  # type: ignore[no-any-return]
-            return channels_last(self._encoder, x[:, :, None], self._snake)[:, :, 0]
+            if layers == COMPILED and self._compiled is not None:
+                return self._compiled(x)
+            return self._channels_last(x)
+
+    def _channels_last(self, x: Tensor) -> Tensor:
+        return channels_last(self._encoder, x[:, :, None])[:, :, 0]
 
     def _faster_layers(self, n_padded: int) -> str:
-        """Which of two ways through the same filters is faster on this GPU, measured on a batch.
+        """The fastest way through the filters on this GPU, measured on a batch of silence.
 
-        They differ in the last digits only. On a CPU, which only tests use, nothing is measured.
+        On a CPU, which only tests use, nothing is measured.
         """
         if self._device.type != "cuda":
             return CHANNELS_LAST
         batch = torch.zeros(self.batch, n_padded, device=self._device)
-        return min((CHANNELS_LAST, DAC_LAYERS), key=lambda layers: self._seconds(batch, layers))
+        seconds = {layers: self._seconds(batch, layers) for layers in (CHANNELS_LAST, DAC_LAYERS)}
+        if self._compiled is not None:
+            with contextlib.suppress(Exception):  # dynamo, Triton, the driver raise what they like
+                seconds[COMPILED] = self._seconds(batch, COMPILED)
+        return min(seconds, key=lambda layers: seconds[layers])
 
     def _seconds(self, batch: Tensor, layers: str) -> float:
-        """Of the second run: the first one chooses and compiles kernels."""
-        for _ in range(2):
+        """Of the third run: the first ones choose and compile kernels."""
+        for _ in range(3):
             torch.cuda.synchronize(self._device)
             began = time.perf_counter()
             self._latents(batch, layers)
@@ -245,9 +256,7 @@ def _to_host(codes: Tensor) -> Tensor:
     return host.copy_(codes, non_blocking=True)
 
 
-def channels_last(
-    module: nn.Module, x: Tensor, snake: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+def channels_last(module: nn.Module, x: Tensor) -> Tensor:
     """dac's encoder on [B, C, 1, N] in channels-last memory, the layout tensor cores read."""
     if isinstance(module, nn.Conv1d) and module.in_channels == 1:
         return _first_conv(module, x[:, 0, 0])
@@ -262,7 +271,7 @@ def channels_last(
         return snake(x, module.get_parameter("alpha")[..., None])
     y = x
     for child in module.children():
-        y = channels_last(child, y, snake)
+        y = channels_last(child, y)
     return x + y if type(module).__name__ == "ResidualUnit" else y
 
 
@@ -274,18 +283,6 @@ def _first_conv(conv: nn.Conv1d, wave: Tensor) -> Tensor:
     windows = around.unfold(1, conv.kernel_size[0], conv.stride[0])  # [B, N, kernel]
     frames = nn.functional.linear(windows, conv.weight[:, 0], conv.bias)
     return frames.transpose(1, 2)[:, :, None]
-
-
-def _fused_snake() -> Callable[[Tensor, Tensor], Tensor]:
-    """The snake as one kernel; in plain torch where Triton is missing or fails."""
-    compiled: Callable[[Tensor, Tensor], Tensor] = torch.compile(snake, dynamic=True)
-    try:
-        with torch.inference_mode():
-            x = torch.ones(2, 4, 1, 64, device="cuda", dtype=torch.float16)
-            compiled(x, torch.ones(1, 4, 1, 1, device="cuda", dtype=torch.float16))
-    except Exception:  # dynamo, Triton and the driver raise what they like
-        return snake
-    return compiled
 
 
 @contextlib.contextmanager

@@ -208,7 +208,7 @@ def test_channels_last_gives_the_latents_of_dac():
     x = torch.from_numpy(notes(2, 5120))[:, None]
     with torch.inference_mode():
         expected = encoder(x)
-        found = gpu.channels_last(encoder, x[:, :, None], dac.snake)[:, :, 0]
+        found = gpu.channels_last(encoder, x[:, :, None])[:, :, 0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -223,21 +223,28 @@ def test_both_layouts_of_a_gpu_give_the_same_codes():
         assert (planar(clips, 44_544) == plain).float().mean() >= 0.999
 
 
-@pytest.mark.parametrize("faster", [gpu.CHANNELS_LAST, gpu.DAC_LAYERS])
-def test_a_gpu_takes_the_layers_that_were_faster_on_a_batch_of_its_own(monkeypatch, faster):
+@pytest.mark.parametrize("compiles", [True, False])
+@pytest.mark.parametrize("faster", [gpu.CHANNELS_LAST, gpu.DAC_LAYERS, gpu.COMPILED])
+def test_a_gpu_takes_the_layers_that_were_faster_on_a_batch_of_its_own(
+    monkeypatch, faster, compiles
+):
     forward, _ = on_gpu(8, batch=4)
     timed = []
     asked = torch.device("cuda")  # only its type is looked at
 
     def seconds(self, batch, layers):
+        if layers == gpu.COMPILED and not compiles:
+            raise RuntimeError("no Triton here")
         timed.append((tuple(batch.shape), layers))
-        return 1.0 if layers == faster else 2.0
+        return {faster: 1.0, gpu.DAC_LAYERS: 2.0}.get(layers, 3.0)
 
     monkeypatch.setattr(gpu.GpuForward, "_seconds", seconds)
     monkeypatch.setattr(forward, "_device", asked)
     monkeypatch.setattr(gpu.torch, "zeros", lambda *shape, device: torch.empty(*shape))
-    assert forward._faster_layers(1024) == faster
-    assert sorted(timed) == [((4, 1024), gpu.CHANNELS_LAST), ((4, 1024), gpu.DAC_LAYERS)]
+    monkeypatch.setattr(forward, "_compiled", lambda x: x)
+    possible = [gpu.CHANNELS_LAST, gpu.DAC_LAYERS, *([gpu.COMPILED] if compiles else [])]
+    assert forward._faster_layers(1024) == (faster if faster in possible else gpu.DAC_LAYERS)
+    assert timed == [((4, 1024), layers) for layers in possible]
 
 
 def test_clips_already_on_the_device_give_the_codes_of_clips_from_the_host():

@@ -13,7 +13,7 @@ from fxtrain.contract import PAD, PedalEntry, UsageError, Vocabulary, normal_for
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
 from fxtrain.models import MODELS, Translator, build_model, resolve_model
-from fxtrain.models.layers import hide_spans, sinusoids
+from fxtrain.models.layers import hidden_spans, random_timbre, sinusoids
 from fxtrain.objective import (
     IGNORED,
     alphabetical,
@@ -80,9 +80,10 @@ def test_chains_of_a_clip_do_not_see_one_another(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
+@pytest.mark.parametrize("mel_channels", [0, 3])
 @pytest.mark.parametrize("extra", [1, 2, 7])
-def test_padding_never_changes_a_prediction(kind: str, extra: int) -> None:
-    model = make_model(kind, n_mels=6)
+def test_padding_never_changes_a_prediction(kind: str, mel_channels: int, extra: int) -> None:
+    model = make_model(kind, n_mels=6, mel_channels=mel_channels)
     codes, garbage = random_codes(3), random_codes(3, extra, seed=9)
     mel, noise = torch.rand(3, 6, N_FRAMES), torch.rand(3, 6, extra)
     tokens = torch.tensor([[[N_PEDALS, 1, 2]]] * 3)
@@ -152,14 +153,50 @@ def test_learned_residual_drops_whole_books_in_training_only() -> None:
 
 def test_hidden_frames_come_in_spans_of_about_the_asked_share() -> None:
     torch.manual_seed(0)
-    hidden = hide_spans(torch.ones(200, 100, 1), 0.2)[..., 0] == 0
+    hidden = hidden_spans((200, 100), 0.2, torch.device("cpu"))
     assert 0.12 < hidden.float().mean() < 0.25
     n_spans = (hidden[:, 1:] & ~hidden[:, :-1]).sum()
     assert hidden.sum() / n_spans > 5
 
 
-def test_mel_is_heard_where_asked_for_and_missing_mel_is_refused() -> None:
-    model = make_model("gru", n_mels=6)
+def test_another_timbre_is_the_same_at_all_times_smooth_and_leaves_the_floor_alone() -> None:
+    torch.manual_seed(0)
+    mel = torch.rand(50, 24, 7) * 0.2 + 0.4
+    mel[:, :, 3] = 0.0
+    change = random_timbre(mel, 0.02) - mel
+    assert torch.equal(change[:, :, 3], torch.zeros(50, 24))
+    assert torch.allclose(change[:, :, 0], change[:, :, 6], atol=1e-6)
+    curve = change[:, :, 0]
+    assert 0.01 < curve.std() < 0.04
+    assert curve.diff(dim=1).std() < 0.5 * curve.std()
+    assert (curve[0] - curve[1]).abs().max() > 0.005
+
+
+@pytest.mark.parametrize("subsample", [1, 2, 4, 8])
+def test_a_picture_has_the_steps_of_the_codes_beside_it(subsample: int) -> None:
+    mel = torch.rand(2, 21, N_FRAMES)
+    for use_codes in (True, False):
+        model = make_model(
+            "gru", n_mels=21, mel_channels=2, subsample=subsample, use_codes=use_codes
+        )
+        states = model.encode(random_codes(2), mel).states
+        assert states.shape == (2, -(-N_FRAMES // subsample), 48)
+    with pytest.raises(UsageError, match="at most 8"):
+        ModelConfig(subsample=16)
+    assert ModelConfig(subsample=16, mel_channels=0).subsample == 16
+
+
+def test_varying_the_sound_is_for_training_only() -> None:
+    model = make_model("gru", n_mels=21, mel_channels=2, timbre_spread=0.05, dropout=0.0)
+    codes, mel = random_codes(2), torch.rand(2, 21, N_FRAMES)
+    assert torch.equal(model.encode(codes, mel).states, model.encode(codes, mel).states)
+    model.train()
+    assert not torch.equal(model.encode(codes, mel).states, model.encode(codes, mel).states)
+
+
+@pytest.mark.parametrize("mel_channels", [0, 2])
+def test_mel_is_heard_where_asked_for_and_missing_mel_is_refused(mel_channels: int) -> None:
+    model = make_model("gru", n_mels=6, mel_channels=mel_channels)
     codes = random_codes(1)
     low, high = (model.encode(codes, torch.full((1, 6, N_FRAMES), v)) for v in (0.1, 0.9))
     assert not torch.allclose(low.states, high.states)

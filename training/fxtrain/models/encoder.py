@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
-from fxtrain.models.layers import ConvStep, drop_rarely, hide_spans, padding_mask, sinusoids
+from fxtrain.models.layers import (
+    ConvStep,
+    drop_rarely,
+    hidden_spans,
+    padding_mask,
+    random_timbre,
+    sinusoids,
+)
+from fxtrain.models.picture import Picture
 
 
 class Memory(NamedTuple):
@@ -65,19 +73,32 @@ class CodeFrames(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Frames from codes and mel, joined, subsampled, then a transformer or a bidirectional GRU."""
+    """What is heard, subsampled and joined, then a transformer or a bidirectional GRU.
+
+    Codes and mel are read frame by frame and joined before they are subsampled; with
+    ``mel_channels`` the mel frames are a :class:`Picture` of their own, joined after it.
+    """
 
     def __init__(self, config: ModelConfig, codebooks: Tensor, n_mels: int) -> None:
         super().__init__()
         n_halvings = config.subsample.bit_length() - 1
         width = config.d_model // 2 if n_halvings else config.d_model
+        seen = config.use_mel and config.mel_channels > 0
         self.codes = CodeFrames(config, codebooks, width) if config.use_codes else None
-        self.mel = nn.Linear(n_mels, width) if config.use_mel else None
-        self.norm = nn.LayerNorm(width)
-        widths = [width] * n_halvings + [config.d_model]
-        self.halvings = nn.ModuleList(map(ConvStep, widths[:-1], widths[1:]))
+        self.mel = nn.Linear(n_mels, width) if config.use_mel and not seen else None
+        self.picture: Picture | None = None
+        self.norm: nn.LayerNorm | None = None
+        self.halvings: nn.ModuleList | None = None
+        if seen:
+            self.picture = Picture(n_mels, config.mel_channels, n_halvings, config.d_model)
+        if self.codes is not None or self.mel is not None:
+            self.norm = nn.LayerNorm(width)
+            widths = [width] * n_halvings + [config.d_model]
+            self.halvings = nn.ModuleList(map(ConvStep, widths[:-1], widths[1:]))
         self.dropout = nn.Dropout(config.dropout)
-        self.frame_mask = config.frame_mask
+        self.n_halvings = n_halvings
+        self.frame_mask, self.band_mask = config.frame_mask, config.band_mask
+        self.timbre_spread = config.timbre_spread
         self.context = CONTEXTS[config.kind](config)
 
     def forward(self, codes: Tensor, mel: Tensor | None, n_frames: Tensor | None = None) -> Memory:
@@ -86,32 +107,69 @@ class Encoder(nn.Module):
         n_frames: int64 [B], real frames of each sample; None where all T are real. What stands
         beyond them never changes the result.
         """
-        frames = self._frames(codes, mel)
+        if mel is None and (self.mel is not None or self.picture is not None):
+            raise ValueError("this model hears log-mel frames, but none were given")
+        hidden = None
         if self.training and self.frame_mask:
-            frames = hide_spans(frames, self.frame_mask)
-        lengths = n_frames
+            shape = codes.shape[0], codes.shape[2]
+            hidden = hidden_spans(shape, self.frame_mask, codes.device)
+        if self.training and mel is not None:
+            mel = self._varied(mel)
+        parts = []
+        if self.halvings is not None:
+            parts.append(self._steps(self._frames(codes, mel), hidden, n_frames))
+        if self.picture is not None and mel is not None:
+            shown = 4.0 * mel - 2.0
+            if hidden is not None:
+                shown = shown.masked_fill(hidden[:, None], 0.0)
+            parts.append(self.picture(shown, n_frames))
+        steps: Tensor = sum(parts[1:], start=parts[0])
         padding = None
-        if lengths is not None:
-            padding = padding_mask(lengths, frames.shape[1])
-            frames = frames.masked_fill(padding[..., None], 0.0)
-        for halve in self.halvings:
-            frames = halve(frames)
-            if lengths is not None:
-                lengths = (lengths + 1) // 2
-                padding = padding_mask(lengths, frames.shape[1])
-                frames = frames.masked_fill(padding[..., None], 0.0)
-        return Memory(self.context(self.dropout(frames), lengths, padding), padding)
+        if n_frames is not None:
+            for _ in range(self.n_halvings):
+                n_frames = (n_frames + 1) // 2
+            padding = padding_mask(n_frames, steps.shape[1])
+            steps = _ended(steps, n_frames)
+        return Memory(self.context(self.dropout(steps), n_frames, padding), padding)
+
+    def _varied(self, mel: Tensor) -> Tensor:
+        """Another guitar, and some bands not heard."""
+        if self.timbre_spread:
+            mel = random_timbre(mel, self.timbre_spread)
+        if self.band_mask:
+            bands = hidden_spans((mel.shape[0], mel.shape[1]), self.band_mask, mel.device)
+            mel = mel.masked_fill(bands[..., None], 0.5)
+        return mel
 
     def _frames(self, codes: Tensor, mel: Tensor | None) -> Tensor:
         parts = []
         if self.codes is not None:
             parts.append(self.codes(codes))
-        if self.mel is not None:
-            if mel is None:
-                raise ValueError("this model hears log-mel frames, but none were given")
+        if self.mel is not None and mel is not None:
             parts.append(self.mel(4.0 * mel.transpose(1, 2) - 2.0))
+        assert self.norm is not None
         frames: Tensor = self.norm(sum(parts[1:], start=parts[0]))
         return frames
+
+    def _steps(self, frames: Tensor, hidden: Tensor | None, n_frames: Tensor | None) -> Tensor:
+        """[B, T, D] -> [B, S, D]"""
+        assert self.halvings is not None
+        if hidden is not None:
+            frames = frames.masked_fill(hidden[..., None], 0.0)
+        frames = _ended(frames, n_frames)
+        for halve in self.halvings:
+            frames = halve(frames)
+            if n_frames is not None:
+                n_frames = (n_frames + 1) // 2
+                frames = _ended(frames, n_frames)
+        return frames
+
+
+def _ended(frames: Tensor, n_frames: Tensor | None) -> Tensor:
+    """[B, T, D] with 0 beyond each end."""
+    if n_frames is None:
+        return frames
+    return frames.masked_fill(padding_mask(n_frames, frames.shape[1])[..., None], 0.0)
 
 
 class TransformerContext(nn.Module):

@@ -35,12 +35,26 @@ def causal_mask(n_chains: int, n_steps: int, device: torch.device) -> Tensor:
     return (chain[:, None] != chain) | (step[:, None] < step)
 
 
-def hide_spans(frames: Tensor, fraction: float, width: int = 8) -> Tensor:
-    """``frames`` [B, T, D] with about ``fraction`` of time set to zero in spans of ``width``."""
-    n_batch, n_frames = frames.shape[:2]
-    starts = torch.rand(n_batch, 1, n_frames, device=frames.device) < fraction / width
-    hidden = nn.functional.max_pool1d(starts.to(frames.dtype), width, stride=1, padding=width // 2)
-    return frames * (1 - hidden[:, 0, :n_frames, None])
+def hidden_spans(shape: tuple[int, int], fraction: float, device: torch.device) -> Tensor:
+    """bool ``shape`` [B, N], True for about ``fraction`` of the N, in spans of 8 (SpecAugment)."""
+    n_batch, n_steps = shape
+    width = 8
+    starts = torch.rand(n_batch, n_steps, device=device) < fraction / width
+    hidden = nn.functional.max_pool1d(starts.float(), width, stride=1, padding=width // 2)
+    return hidden[:, :n_steps] > 0
+
+
+def random_timbre(mel: Tensor, spread: float) -> Tensor:
+    """``mel`` [B, M, T] in 0..1 with a smooth random curve over the bands added, the same at all
+    times: another guitar, pickup or microphone. What lies at the floor stays there.
+
+    ``spread``: standard deviation of each of the curve's four cosines, as a part of the range.
+    """
+    n_batch, n_mels = mel.shape[:2]
+    place = (torch.arange(n_mels, device=mel.device) + 0.5) / n_mels
+    cosines = torch.cos(torch.pi * torch.arange(1, 5, device=mel.device)[:, None] * place)
+    curve = spread * torch.randn(n_batch, 4, device=mel.device) @ cosines
+    return torch.where(mel > 0, (mel + curve[..., None]).clamp(0, 1), mel)
 
 
 def drop_rarely(layer: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> None:

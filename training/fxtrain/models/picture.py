@@ -1,0 +1,101 @@
+"""The log-mel frames seen as a picture: 2-D convolutions over bands and time. torch only.
+
+A pedal leaves the same mark whatever note is played: moving a filter over the bands says so before
+training begins, where a layer that reads each frame as a list of bands has to learn it band by
+band.
+
+Shapes: B batch, M mel band, T frame, S encoder step, C channel, H height (bands left), D channel
+of the encoder.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fxtrain.models.layers import padding_mask
+
+WIDENING = (1, 2, 4, 4)
+"""Channels after each convolution that halves the bands, times ``mel_channels``."""
+
+
+class Picture(nn.Module):
+    """Four times half the bands, and time halved as often as asked; after the first, which is the
+    largest picture by far, a residual block each time."""
+
+    def __init__(self, n_mels: int, n_channels: int, n_halvings: int, width: int) -> None:
+        """``n_halvings`` of time, at most 3: the first convolution keeps every frame."""
+        super().__init__()
+        widths = [1, *(n_channels * wider for wider in WIDENING)]
+        self.time_strides = (1, *(2 if i < n_halvings else 1 for i in range(len(WIDENING) - 1)))
+        self.lower = nn.ModuleList()
+        self.blocks = nn.ModuleList()
+        height = n_mels
+        for n_in, n_out, stride in zip(widths[:-1], widths[1:], self.time_strides, strict=True):
+            height = (height + 1) // 2
+            size = 5 if n_in == 1 else 3
+            self.lower.append(nn.Conv2d(n_in, n_out, size, (2, stride), padding=size // 2))
+            self.blocks.append(nn.GELU() if n_in == 1 else Block(n_out))
+        self.out = nn.Linear(widths[-1] * height, width)
+
+    def forward(self, mel: Tensor, n_frames: Tensor | None = None) -> Tensor:
+        """[B, M, T] -> [B, S, D]. What stands beyond ``n_frames`` [B] never changes the rest."""
+        picture, there = mel[:, None], _there(n_frames, mel.shape[-1])
+        for lower, block, stride in zip(self.lower, self.blocks, self.time_strides, strict=True):
+            picture = lower(_only(picture, there))
+            if n_frames is not None and stride > 1:
+                n_frames = (n_frames + 1) // 2
+            there = _there(n_frames, picture.shape[-1])
+            if picture.is_cuda:  # as tensor cores want it; else cuDNN turns it around each time
+                picture = picture.contiguous(memory_format=torch.channels_last)
+            picture = block(picture, there) if isinstance(block, Block) else block(picture)
+        steps: Tensor = self.out(picture.permute(0, 3, 1, 2).flatten(2))
+        return steps
+
+
+class Block(nn.Module):
+    """Residual: twice norm, GELU, convolution (He et al. 2016, pre-activation)."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(FrameNorm(n_channels) for _ in range(2))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(n_channels, n_channels, 3, padding=1) for _ in range(2)
+        )
+
+    def forward(self, picture: Tensor, there: Tensor | None) -> Tensor:
+        heard = picture
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            heard = conv(_only(nn.functional.gelu(norm(heard)), there))
+        joined: Tensor = picture + heard
+        return joined
+
+
+class FrameNorm(nn.Module):
+    """LayerNorm of each frame over channels and bands: no frame changes what another one becomes.
+
+    Scale and shift are a channel's, whatever the band.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(n_channels, 1, 1))
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """[B, C, H, T]"""
+        spread, mean = torch.var_mean(picture, dim=(1, 2), keepdim=True, correction=0)
+        scale = (torch.rsqrt(spread + 1e-5) * self.weight).to(picture.dtype)
+        return (picture - mean) * scale + self.bias.to(picture.dtype)
+
+
+def _there(n_frames: Tensor | None, n_steps: int) -> Tensor | None:
+    """[B, 1, 1, n_steps], 1 where a frame is real; None where all are."""
+    if n_frames is None:
+        return None
+    return ~padding_mask(n_frames, n_steps)[:, None, None]
+
+
+def _only(picture: Tensor, there: Tensor | None) -> Tensor:
+    """``picture`` with 0 beyond each end, as a convolution's own padding is."""
+    return picture if there is None else picture * there

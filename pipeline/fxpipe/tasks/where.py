@@ -38,6 +38,14 @@ WORKER_ENVIRONMENT = {
 activations are otherwise mapped and page-faulted afresh at every layer (dask's own default trims
 at 64 kB)."""
 
+LITTLE_WATCHING = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+}
+"""Otherwise dask looks at each of its processes a hundred times a second, which takes a worker 4 %
+of its core and the driver as much."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -205,6 +213,7 @@ def _local(n_workers: int) -> Iterator[Any]:
             {
                 "distributed.worker.memory.terminate": False,
                 "distributed.admin.tick.limit": "1h",
+                **LITTLE_WATCHING,
                 "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                 # A dead process is known by its closed socket. A silent one may be a laptop's
                 # that slept, or one that waits for memory: let it.

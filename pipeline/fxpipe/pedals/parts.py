@@ -45,7 +45,7 @@ def oversampled(
     shape: Callable[[np.ndarray], np.ndarray], audio: np.ndarray, sample_rate_hz: int, factor: int
 ) -> np.ndarray:
     """``shape`` at ``factor`` times the rate: what it makes above the guitar's rate is cut, not
-    folded down as inharmonic tones."""
+    folded down as inharmonic tones. ``shape`` may write to the wave it is given."""
     high_hz = sample_rate_hz * factor
     fine = soxr.resample(audio, sample_rate_hz, high_hz, quality="HQ")
     shaped: np.ndarray = soxr.resample(shape(fine), high_hz, sample_rate_hz, quality="HQ")
@@ -56,7 +56,13 @@ def saturate(audio: np.ndarray, drive_db: float, sample_rate_hz: int) -> np.ndar
     """tanh after a gain, as pedalboard's Distortion, which aliases at -20 dB where this one stays
     under -50 (the guitar's highest note, full drive)."""
     gain = np.float32(10 ** (drive_db / 20))
-    return oversampled(lambda fine: np.tanh(gain * fine), audio, sample_rate_hz, 4)
+
+    def bend(fine: np.ndarray) -> np.ndarray:
+        fine *= gain
+        bent: np.ndarray = np.tanh(fine, out=fine)
+        return bent
+
+    return oversampled(bend, audio, sample_rate_hz, 4)
 
 
 def hard_clip(wave: np.ndarray, limit: float) -> np.ndarray:
@@ -66,19 +72,26 @@ def hard_clip(wave: np.ndarray, limit: float) -> np.ndarray:
     continuous-time convolution", DAFx 2016.
     """
     out = np.empty(len(wave), np.float32)
+    size = min(len(wave), BLOCK_SAMPLES) + 1
+    room = np.empty((4, size))  # used again for every block
     for start in range(0, len(wave), BLOCK_SAMPLES):
-        now = wave[max(0, start - 1) : start + BLOCK_SAMPLES].astype(np.float64)
-        if start == 0:
-            now = np.concatenate([now[:1], now])
-        step = np.diff(now)
-        size = np.abs(now)
-        inside = np.minimum(size, limit)
-        under = inside * (size - inside / 2)  # the antiderivative
-        clipped = np.clip(now[1:] - step / 2, -limit, limit)
-        moves = np.abs(step) > 1e-6
-        np.copyto(step, 1.0, where=~moves)
-        np.copyto(clipped, np.diff(under) / step, where=moves)
-        out[start : start + BLOCK_SAMPLES] = clipped
+        stop = min(start + BLOCK_SAMPLES, len(wave))
+        now, under, step, rise = room[:, : stop - start + 1]
+        now[0], now[1:] = wave[max(0, start - 1)], wave[start:stop]
+        np.abs(now, out=under)
+        inside = np.minimum(under, limit, out=rise)
+        under -= np.multiply(inside, 0.5, out=step)
+        under *= inside  # the antiderivative
+        step, rise = step[1:], rise[1:]
+        np.subtract(now[1:], now[:-1], out=step)
+        np.subtract(under[1:], under[:-1], out=rise)
+        moved = np.abs(step, out=under[1:])
+        if moved.min() <= 1e-6:  # there clip the middle of the step
+            rests = moved <= 1e-6
+            middle = np.clip(now[1:] - step / 2, -limit, limit)
+            np.copyto(step, 1.0, where=rests)
+            np.copyto(rise, middle, where=rests)
+        np.divide(rise, step, out=out[start:stop], casting="same_kind")
     return out
 
 
@@ -145,7 +158,11 @@ def fuzz(s: Settings, sample_rate_hz: int) -> Process:
     limit = 0.5
 
     def clip(fine: np.ndarray) -> np.ndarray:
-        return hard_clip(gain * fine + bias, limit) - np.clip(bias, -limit, limit)
+        fine *= gain
+        fine += bias
+        clipped = hard_clip(fine, limit)
+        clipped -= np.clip(bias, -limit, limit)
+        return clipped
 
     return lambda audio: tone(oversampled(clip, audio, sample_rate_hz, 2))
 
@@ -273,10 +290,24 @@ def tremolo(s: Settings, sample_rate_hz: int) -> Process:
     rate_hz, depth, edge = s["rate_hz"], s["depth"], 0.5 * 18.0 ** s["shape"]
 
     def process(audio: np.ndarray) -> np.ndarray:
-        turns = np.arange(len(audio)) * (rate_hz / sample_rate_hz) + s["phase_cycles"]
-        wave = np.tanh(edge * np.sin(2 * np.pi * turns)) / np.tanh(edge)
-        gain = 1.0 - depth * (0.5 + 0.5 * wave)
-        swelled: np.ndarray = audio * gain.astype(np.float32)
+        swelled = np.empty(len(audio), np.float32)
+        room = np.empty(min(len(audio), BLOCK_SAMPLES))
+        for start in range(0, len(audio), BLOCK_SAMPLES):
+            part = audio[start : start + BLOCK_SAMPLES]
+            x = room[: len(part)]
+            x[:] = np.arange(start, start + len(part))
+            x *= rate_hz / sample_rate_hz
+            x += s["phase_cycles"]
+            x *= 2 * np.pi
+            np.sin(x, out=x)
+            x *= edge
+            np.tanh(x, out=x)
+            x /= np.tanh(edge)
+            x *= 0.5
+            x += 0.5
+            x *= -depth
+            x += 1.0
+            np.multiply(part, x.astype(np.float32), out=swelled[start : start + len(part)])
         return swelled
 
     return process

@@ -12,7 +12,7 @@ import cachetools
 import numpy as np
 import pytest
 import scipy.signal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.datasets import make_folder
@@ -155,6 +155,7 @@ def test_another_way_to_render_is_another_identity(tmp_path, monkeypatch):
     assert plan.identity != before
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30_000), st.integers(0, 99), st.sampled_from([0.1, 0.5]))
 def test_clipping_in_blocks_gives_the_bytes_of_clipping_at_once(n_samples, seed, limit):
     rng = np.random.default_rng(seed)
@@ -169,6 +170,7 @@ def test_clipping_in_blocks_gives_the_bytes_of_clipping_at_once(n_samples, seed,
     np.testing.assert_array_equal(hard_clip(wave, limit), expected.astype(np.float32))
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 0.99), st.integers(1, 5000), st.integers(0, 99))
 def test_noise_is_lowpassed_as_by_the_textbook_filter(pole, n_samples, seed):
     found = lowpassed_noise(np.random.default_rng(seed), n_samples, pole)

@@ -68,7 +68,7 @@ class PipelineFrontend:
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         import soundfile
 
-        from fxpipe.sources.scan import read_file, read_mono
+        from fxpipe.recording import read_file, read_mono
 
         try:
             audio, sample_rate_hz, _ = read_mono(read_file(Path(path)))
@@ -85,7 +85,7 @@ class PipelineFrontend:
     def decode(self, data: bytes) -> tuple[np.ndarray, int]:
         import soundfile
 
-        from fxpipe.sources.scan import read_mono
+        from fxpipe.recording import read_mono
 
         try:
             audio, sample_rate_hz, _ = read_mono(data)

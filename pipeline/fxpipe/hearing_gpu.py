@@ -12,14 +12,20 @@ import torch
 from torch import Tensor
 
 from fxpipe.errors import CodecError
-from fxpipe.level import BLOCK_S, LEVEL_RULE, k_weighting
+from fxpipe.level import LEVEL_RULE
+from fxpipe.loudness import (
+    ABSOLUTE_LUFS,
+    BLOCK_S,
+    OFFSET_LUFS,
+    RELATIVE_LU,
+    STEP,
+    k_weighting,
+)
 from fxpipe.mel import mel_filters
 from fxtrain.contract import MelInfo
 
 CHUNK = 32
 """Clips at once: 0.1 GB for two seconds each."""
-ABSOLUTE_LUFS, RELATIVE_LU, OFFSET_LUFS = -70.0, -10.0, -0.691
-"""Gates and constant of ITU-R BS.1770-4, annex 1."""
 
 
 class GpuEars:
@@ -68,7 +74,7 @@ class GpuEars:
         return levelled, loud, self._log_mel(levelled, self._mel) if self._mel else None
 
     def _loudness_lufs(self, waves: Tensor) -> Tensor:
-        """float64 [B], integrated and gated as pyloudnorm does it."""
+        """float64 [B], integrated and gated as `fxpipe.loudness` does it."""
         n_samples = waves.shape[1]
         n_fft = 1 << (n_samples + self._rate // 4).bit_length()  # room for the filters to ring out
         turn = torch.linspace(0, torch.pi, n_fft // 2 + 1, device=waves.device, dtype=torch.float64)
@@ -77,9 +83,9 @@ class GpuEars:
             spectrum *= _response(b, turn) / _response(a, turn)
         heard = torch.fft.irfft(spectrum, n_fft)[:, :n_samples].float().double().square()
         sums = torch.nn.functional.pad(heard.cumsum(1), (1, 0))
-        n_blocks = round((n_samples / self._rate - BLOCK_S) / (BLOCK_S * 0.25)) + 1
-        begin = [int(BLOCK_S * (j * 0.25) * self._rate) for j in range(n_blocks)]
-        end = [min(n_samples, int(BLOCK_S * (j * 0.25 + 1) * self._rate)) for j in range(n_blocks)]
+        n_blocks = round((n_samples / self._rate - BLOCK_S) / (BLOCK_S * STEP)) + 1
+        begin = [int(BLOCK_S * (j * STEP) * self._rate) for j in range(n_blocks)]
+        end = [min(n_samples, int(BLOCK_S * (j * STEP + 1) * self._rate)) for j in range(n_blocks)]
         power = (sums[:, end] - sums[:, begin]) / (BLOCK_S * self._rate)
         block_lufs = OFFSET_LUFS + 10 * power.log10()
         gate = block_lufs >= ABSOLUTE_LUFS

@@ -6,43 +6,27 @@ one loudness first. DAC itself was trained at -16 LUFS.
 
 from __future__ import annotations
 
-import functools
 import math
-import warnings
-from typing import Any
 
 import numpy as np
 
+from fxpipe.loudness import BLOCK_S, integrated_lufs
 from fxtrain.contract import LevelRule
 
 LEVEL_RULE = LevelRule(target_lufs=-16.0, peak_limit=0.999)
-BLOCK_S = 0.4
-"""Gating block of ITU-R BS.1770-4; shorter audio is looped for measuring only."""
 
 
 def loudness_lufs(wave: np.ndarray, sample_rate_hz: int) -> float:
-    """Integrated loudness of mono ``wave`` [N]; -inf for silence."""
+    """Integrated loudness of mono ``wave`` [N]; -inf for silence.
+
+    What is shorter than a gating block is looped for measuring only.
+    """
     shortest = math.ceil(BLOCK_S * sample_rate_hz) + 1
     if not np.any(wave):
         return -math.inf
     if len(wave) < shortest:
         wave = np.resize(wave, shortest)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return float(_meter(sample_rate_hz).integrated_loudness(wave))
-
-
-@functools.lru_cache(maxsize=4)
-def _meter(sample_rate_hz: int) -> Any:
-    import pyloudnorm
-
-    return pyloudnorm.Meter(sample_rate_hz, block_size=BLOCK_S)
-
-
-def k_weighting(sample_rate_hz: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(b, a) of the filters that the loudness is measured through, pass-band gain included."""
-    filters = _meter(sample_rate_hz)._filters.values()
-    return [(each.passband_gain * each.b, each.a) for each in filters]
+    return integrated_lufs(wave, sample_rate_hz)
 
 
 def normalise(

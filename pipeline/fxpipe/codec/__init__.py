@@ -1,4 +1,5 @@
-"""Codecs by name: audio to tokens. Light to import: torch and dac come in with `load_codec`.
+"""Codecs by name: audio to tokens. Light to import: torch and dac come in with `load_codec`, and
+only for what `fxpipe.codec.cpu` does not do.
 
 Shapes: B batch, K codebook, T frame, N audio sample.
 """
@@ -186,7 +187,7 @@ def load_codec(
     Raises:
         CodecError: unknown name, weights missing or unreadable, device or precision not there.
     """
-    from fxpipe.codec import engine, weights
+    from fxpipe.codec import cpu, weights
 
     if precision not in PRECISIONS:
         raise CodecError(unknown_name("precision", precision, PRECISIONS))
@@ -203,14 +204,14 @@ def load_codec(
         )
     else:
         raise CodecError(unknown_name("codec", name_or_path, CODECS))
+    digest = weights.checked_sha256(path, name, sha256)
+    if not (how and how.exact) and cpu.can_open(path, device, precision):
+        return cpu.open_codec(name, path, digest, n_threads=n_threads)
+
+    from fxpipe.codec import engine
+
     return engine.open_codec(
-        name,
-        path,
-        device=device,
-        precision=precision,
-        n_threads=n_threads,
-        sha256=sha256,
-        how=how,
+        name, path, digest, device=device, precision=precision, n_threads=n_threads, how=how
     )
 
 

@@ -9,7 +9,6 @@ Method: R. Kumar et al., "High-Fidelity Audio Compression with Improved RVQGAN",
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import importlib
 import sys
@@ -18,86 +17,27 @@ import types
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fxpipe.codec.architecture import (
+    Architecture,
+    difference,
+    first_line,
+    misfit,
+    read_card,
+    unreadable,
+)
 from fxpipe.errors import CodecError
-from fxtrain.contract import ContractError, MissingExtraError, read_json, shorten
+from fxtrain.contract import MissingExtraError
 
 _ONE_AT_A_TIME = threading.Lock()
 """While models are built: warnings, dac's and torch's layers are changed for all threads, and a
 dask worker has several."""
 _STUBS = ("torchaudio", "torchaudio.functional", "torchaudio.transforms")
-
-
-LARGEST = {
-    "encoder_dim": 4096,
-    "encoder_rate": 64,
-    "depth": 16,
-    "n_codebooks": 256,
-    "codebook_size": 65_535,
-    "codebook_dim": 4096,
-    "sample_rate": 768_000,
-}
-LARGEST_LATENT = 65_536
-"""A checkpoint's own words decide how much is built; the official models lie far below."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Arguments of ``dac.DAC`` as a checkpoint records them; defaults are those of dac 1.0.0."""
-
-    encoder_dim: int = 64
-    encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
-    latent_dim: int | None = None
-    decoder_dim: int = 1536
-    decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
-    n_codebooks: int = 9
-    codebook_size: int = 1024
-    codebook_dim: int = 8
-    quantizer_dropout: float = 0.0
-    sample_rate: int = 44_100
-
-    @property
-    def hop_samples(self) -> int:
-        return int(np.prod(self.encoder_rates))
-
-    @property
-    def latent_channels(self) -> int:
-        return self.latent_dim or self.encoder_dim * 2 ** len(self.encoder_rates)
-
-    @classmethod
-    def from_kwargs(cls, kwargs: Mapping[str, Any], where: str) -> Architecture:
-        """From a checkpoint's metadata. Raises CodecError on what this build cannot run."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        try:
-            values: dict[str, Any] = {
-                key: tuple(int(rate) for rate in value) if key.endswith("_rates") else value
-                for key, value in kwargs.items()
-                if key in known
-            }
-            found = cls(**values)
-            sizes = {"encoder_rate": found.encoder_rates, "depth": (len(found.encoder_rates),)}
-            sizes |= {name: (getattr(found, name),) for name in LARGEST if hasattr(found, name)}
-            valid = (
-                all(
-                    type(size) is int and 0 < size <= LARGEST[name]
-                    for name, listed in sizes.items()
-                    for size in listed
-                )
-                and 0 < found.latent_channels <= LARGEST_LATENT
-            )
-        except (TypeError, ValueError, OverflowError):
-            valid = False
-        if not valid:
-            told = ", ".join(f"{shorten(key)} {shorten(kwargs[key])}" for key in list(kwargs)[:12])
-            raise CodecError(f"{where}: its metadata does not describe a DAC model: {told}")
-        return found
 
 
 @functools.cache
@@ -279,25 +219,15 @@ def _read_pickled(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     return Architecture.from_kwargs(kwargs, str(path)), state
 
 
-def first_line(error: Exception) -> str:
-    """Another library's error, short enough for one line of ours."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def _read_safetensors(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    card = path.with_name("codec.json")
+    architecture = read_card(path)
     try:
-        kwargs = dict(read_json(card.read_bytes(), card.name)["architecture"])
-        state = load_file(path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, ContractError) as error:
-        raise CodecError(
-            f"{path}: cannot be read with {card.name} beside it ({first_line(error)}); "
-            "expected safetensors and a JSON object with the key architecture"
-        ) from error
-    return Architecture.from_kwargs(kwargs, str(card)), state
+        return architecture, load_file(path)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CodecError(unreadable(path, error)) from error
 
 
 def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where: str) -> nn.Module:
@@ -319,10 +249,7 @@ def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where:
             raise RuntimeError("some are not finite numbers")
         model.load_state_dict(own, strict=True, assign=True)
     except RuntimeError as error:
-        raise CodecError(
-            f"{where}: its tensors do not fit its own metadata "
-            f"({first_line(error)}); the file is damaged or not a DAC model"
-        ) from error
+        raise CodecError(misfit(where, first_line(error))) from error
     remove_weight_norm(model)
     return model.eval().requires_grad_(False)
 
@@ -338,5 +265,5 @@ def _difference(found: Mapping[str, object], shapes: Mapping[str, torch.Size]) -
     for key in sorted({*shapes, *found}):
         want, have = shapes.get(key), _shape(found.get(key))
         if want != have:
-            return f"{shorten(key)} is {have and list(have)}, expected {want and list(want)}"
+            return difference(key, have, want)
     return "no difference"

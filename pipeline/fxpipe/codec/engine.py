@@ -1,16 +1,16 @@
 """A checkpoint made ready to encode: which device, which arithmetic, and the codec itself.
 
+fp32 on a CPU is `fxpipe.codec.cpu`'s, which knows no torch; here is the rest, and what unpickles.
+
 Shapes: B batch, K codebook, T frame, N audio sample.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fxpipe.codec import How
+from fxpipe.codec import Codec, How
+from fxpipe.codec.cpu import CpuCodec, check_audio, codec_info, finite
 from fxpipe.codec.dac import load_encoder, read_checkpoint
-from fxpipe.codec.gpu import GpuForward, finite
-from fxpipe.codec.tiled import TiledEncoder
+from fxpipe.codec.gpu import GpuForward
 from fxpipe.errors import CodecError
 from fxtrain.contract import CodecInfo
 
@@ -60,7 +60,7 @@ class DacCodec:
             )
             self._forward = self.gpu
         else:
-            self._forward = cpu_forward(encoder, quantizer, info.precision, how, n_threads or 1)
+            self._forward = cpu_forward(encoder, quantizer, info.precision, how)
 
     @property
     def arithmetic(self) -> str:
@@ -68,10 +68,9 @@ class DacCodec:
         if self.gpu is not None:
             batches = " and ".join(map(str, sorted(self.gpu.batches_used)))
             return f"{self.info.precision}, {self.gpu.layers}, batch {batches}, on {self.gpu.name}"
-        layers = "dac's layers" if self._how.exact or self.info.precision == "bf16" else "tiled"
         fused = ", compiled" if self._how.fused else ""
         capability = torch.backends.cpu.get_cpu_capability()
-        return f"{self.info.precision}, {layers}{fused}, on a CPU with {capability}"
+        return f"{self.info.precision}, dac's layers{fused}, on a CPU with {capability}"
 
     def usage(self) -> dict[str, list[int]]:
         """On a GPU: the batches that were run, and the most memory held, in bytes."""
@@ -89,12 +88,7 @@ class DacCodec:
         A tensor must lie on the codec's own GPU. Raises CodecError on other shapes, dtypes, or
         samples that are not finite.
         """
-        is_float = audio.dtype in (np.float32, torch.float32)
-        if audio.ndim != 2 or not is_float or audio.shape[1] == 0:
-            raise CodecError(
-                f"codec {self.info.name}: audio is {audio.dtype} {list(audio.shape)}, "
-                "expected float32 [B, N]"
-            )
+        check_audio(audio, self.info.name)
         n_clips, n_samples = audio.shape
         n_frames = self.n_frames(n_samples)
         codes = np.zeros((n_clips, self.info.n_codebooks, n_frames), np.uint16)
@@ -104,13 +98,10 @@ class DacCodec:
         return codes
 
 
-def cpu_forward(
-    encoder: nn.Module, quantizer: nn.Module, precision: str, how: How, n_threads: int = 1
-) -> Forward:
-    """fp32: tile by tile; ``how.exact``: dac's own layers; bf16: those, compiled, under autocast.
+def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: How) -> Forward:
+    """dac's own layers, in fp32; bf16: the encoder under autocast, compiled where asked.
 
-    Whatever the encoder, the quantiser is dac's own, in fp32. Tile by tile, ``n_threads`` clips are
-    encoded side by side, each in one thread: tiles are too small to be shared.
+    Whatever the encoder, the quantiser is dac's own, in fp32.
     """
     latents_of: Callable[[Tensor], Tensor]
     if precision == "bf16":
@@ -119,34 +110,19 @@ def cpu_forward(
         def latents_of(wave: Tensor) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 return whole(wave[None, None])[0].float()  # type: ignore[no-any-return]
-    elif how.exact:
+    else:
 
         def latents_of(wave: Tensor) -> Tensor:
             return encoder(wave[None, None])[0]  # type: ignore[no-any-return]
-    else:
-        latents_of = TiledEncoder(encoder)
 
-    def codes_of(clip: np.ndarray, n_padded: int, latents_of: Callable[[Tensor], Tensor]) -> Tensor:
+    def codes_of(clip: np.ndarray, n_padded: int) -> Tensor:
         wave = torch.zeros(n_padded)
         wave[: len(clip)] = torch.from_numpy(finite(clip))
         codes: Tensor = quantizer(latents_of(wave)[None])[1]
         return codes
 
     def forward(audio: np.ndarray, n_padded: int) -> Tensor:
-        if isinstance(latents_of, TiledEncoder) and min(n_threads, len(audio)) > 1:
-            return side_by_side(audio, n_padded, latents_of)
-        return torch.cat([codes_of(clip, n_padded, latents_of) for clip in audio])
-
-    def side_by_side(audio: np.ndarray, n_padded: int, tiled: TiledEncoder) -> Tensor:
-        def part(number: int) -> list[Tensor]:
-            own = tiled.twin()
-            with torch.inference_mode():
-                return [codes_of(clip, n_padded, own) for clip in audio[number::n_parts]]
-
-        n_parts = min(n_threads, len(audio))
-        with threads(1), ThreadPoolExecutor(n_parts, "encode") as pool:
-            parts = list(pool.map(part, range(n_parts)))
-        return torch.cat([parts[i % n_parts][i // n_parts] for i in range(len(audio))])
+        return torch.cat([codes_of(clip, n_padded) for clip in audio])
 
     return forward
 
@@ -198,34 +174,21 @@ def cpu_has_bf16() -> bool:
 def open_codec(
     name: str,
     path: Path,
+    digest: str,
     *,
     device: str = "cpu",
     precision: str = "fp32",
     n_threads: int | None = None,
-    sha256: str | None = None,
     how: How | None = None,
-) -> DacCodec:
-    """Check, read and seat a checkpoint; ``sha256``: what it must hash to. Raises CodecError."""
+) -> Codec:
+    """Read and seat a checkpoint whose sha256 is ``digest``. Raises CodecError."""
     where = find_device(device, precision)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 is not None and digest != sha256:
-        raise CodecError(
-            f"{path}: sha256 is {digest}, expected {sha256} for codec {name!r}; "
-            f"delete the file and type 'fxpipe codec fetch {name}'"
-        )
     architecture, state = read_checkpoint(path)
     model = load_encoder(architecture, state, str(path))
     version = importlib.metadata.version("descript-audio-codec")
-    info = CodecInfo(
-        name=name,
-        weights_sha256=digest,
-        sample_rate_hz=architecture.sample_rate,
-        hop_samples=architecture.hop_samples,
-        n_codebooks=architecture.n_codebooks,
-        codebook_size=architecture.codebook_size,
-        codebook_dim=architecture.codebook_dim,
-        precision=precision,
-        backend=f"descript-audio-codec {version} / torch {torch.__version__}",
-    )
+    backend = f"descript-audio-codec {version} / torch {torch.__version__}"
+    info = codec_info(name, digest, architecture, precision, backend)
+    if where.type == "cpu" and precision == "fp32" and not (how and how.exact):
+        plain = {key: value.numpy() for key, value in model.state_dict().items()}
+        return CpuCodec(plain, architecture.encoder_rates, info, n_threads)
     return DacCodec(model, info, device=where, n_threads=n_threads, how=how)

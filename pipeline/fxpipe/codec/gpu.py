@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fxpipe.codec import How
+from fxpipe.codec.cpu import finite
 from fxpipe.codec.dac import snake
 from fxpipe.errors import CodecError
 
@@ -192,13 +193,6 @@ class GpuForward:
     def _here(self) -> contextlib.AbstractContextManager[Any]:
         cuda = self._device.type == "cuda"
         return torch.cuda.device(self._device) if cuda else contextlib.nullcontext()
-
-
-def finite(audio: Any) -> Any:
-    """The same array or tensor. Raises CodecError where a sample is no number."""
-    if not (audio.isfinite() if isinstance(audio, Tensor) else np.isfinite(audio)).all():
-        raise CodecError("audio holds NaN or infinite samples; check the render that made it")
-    return audio
 
 
 class _OutOfMemoryAt(Exception):  # noqa: N818 - caught two lines above; not an error of ours

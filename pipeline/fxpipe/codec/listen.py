@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fxpipe.codec import CODECS, dac
+from fxpipe.codec.architecture import first_line
 from fxpipe.codec.train import DECODER
 from fxpipe.codec.weights import find_weights
 from fxpipe.errors import CodecError
@@ -44,7 +45,7 @@ def decoded(
         model.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as error:
         raise CodecError(
-            f"{decoder_file}: does not fit the encoder beside it ({dac.first_line(error)})"
+            f"{decoder_file}: does not fit the encoder beside it ({first_line(error)})"
         ) from None
     model.eval()
     padded = np.pad(wave, (0, -len(wave) % architecture.hop_samples)).astype(np.float32)

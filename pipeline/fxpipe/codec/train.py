@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fxpipe.codec import CODECS, dac, engine
+from fxpipe.codec.architecture import Architecture, first_line
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
 from fxpipe.codec.loss import MelHead, MelLoss, mel_error_db
 from fxpipe.errors import CodecError
@@ -133,7 +134,7 @@ class _Run:
 
     def __init__(self, config: TrainConfig, device: str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
-        self.shape = dac.Architecture.from_kwargs(config.architecture, "codec architecture")
+        self.shape = Architecture.from_kwargs(config.architecture, "codec architecture")
         torch.manual_seed(config.seed)
         self.model = _build(self.shape)
         for module in self.model.modules():
@@ -272,7 +273,7 @@ class _Run:
             self.ema[at][entries] = vectors
 
 
-def _build(shape: dac.Architecture) -> nn.Module:
+def _build(shape: Architecture) -> nn.Module:
     """A whole DAC, and the head that is only trained with."""
     model = dac.build(shape, decoder=True)
     head = MelHead(shape.latent_channels, shape.sample_rate, shape.hop_samples)
@@ -394,7 +395,7 @@ def _read(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for files that are not its own
         raise CodecError(
-            f"{path}: not a checkpoint of a codec run ({dac.first_line(error)}); "
+            f"{path}: not a checkpoint of a codec run ({first_line(error)}); "
             "delete the run directory and start again"
         ) from error
     return state

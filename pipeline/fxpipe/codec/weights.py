@@ -90,3 +90,14 @@ def _locked(path: Path) -> str | None:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checked_sha256(path: Path, name: str, expected: str | None) -> str:
+    """The sha256 of a checkpoint. Raises CodecError where it is not the expected one."""
+    digest = sha256_of(path)
+    if expected is not None and digest != expected:
+        raise CodecError(
+            f"{path}: sha256 is {digest}, expected {expected} for codec {name!r}; "
+            f"delete the file and type 'fxpipe codec fetch {name}'"
+        )
+    return digest

@@ -161,7 +161,8 @@ def dry_pictures(count: int, seed: int = SEED) -> np.ndarray:
 
 def recorded_pictures(root: Path, count: int, seed: int = SEED) -> np.ndarray:
     """Windows of recordings under ``root``, of guitars without any pedal."""
-    from fxpipe.sources.scan import read_file, read_mono, walk_audio
+    from fxpipe.recording import read_file, read_mono
+    from fxpipe.sources.scan import walk_audio
 
     paths = [path for path, _ in walk_audio(root)]
     rng = np.random.default_rng(seed)

@@ -14,8 +14,8 @@ import soundfile
 import soxr
 
 from fxpipe.errors import SourceError
+from fxpipe.recording import Audio, read_file, read_mono
 from fxpipe.sources.base import Item
-from fxpipe.sources.scan import Audio, read_file, read_mono
 
 MIN_SOUND_S = 0.5
 CACHE_BYTES = 96_000_000

@@ -49,10 +49,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from fxpipe.recording import read_mono
 from fxpipe.sources.base import Item
 from fxpipe.sources.likeness import Course, Excerpt, alignments, course_of, excerpts, likeness
 from fxpipe.sources.likeness import profile as profile_of
-from fxpipe.sources.scan import read_mono, with_progress
+from fxpipe.sources.scan import with_progress
 
 SAME_NOTES = 0.75
 SAME_COURSE = 0.6

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxpipe import arithmetic as ar
-from fxpipe.codec import CODECS, How, dac, default_precision, engine, gpu, load_codec, tiled
+from fxpipe.codec import CODECS, How, cpu, dac, default_precision, engine, gpu, load_codec, tiled
+from fxpipe.codec.architecture import Architecture
 from fxpipe.codec.weights import find_weights
 from fxpipe.errors import CodecError
 from fxpipe.hearing import Ahead
@@ -40,11 +41,15 @@ def seeded(**kwargs) -> torch.nn.Module:
     return dac.remove_weight_norm(model).eval().requires_grad_(False)
 
 
+def plain(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+
 @pytest.mark.parametrize(("n_out", "n_taps"), [(6, 7), (4, 7), (4, 3), (4, 2), (2, 2), (1, 1)])
 def test_toom_cook_is_exact_in_the_sense_of_algebra(n_out, n_taps):
     rng = np.random.default_rng(0)
     data, taps = rng.standard_normal(n_out + n_taps - 1), rng.standard_normal(n_taps)
-    out, evaluate, transform = (m.numpy() for m in tiled.toom_cook(n_out, n_taps))
+    out, evaluate, transform = tiled.toom_cook(n_out, n_taps)
     found = out @ ((evaluate @ taps) * (transform @ data))
     np.testing.assert_allclose(found, np.correlate(data, taps), rtol=1e-9, atol=1e-10)
 
@@ -56,22 +61,37 @@ def test_tiles_give_the_latents_of_dac(rates, n_frames, monkeypatch):
     monkeypatch.setattr(tiled, "TILE_ELEMENTS", 4096)
     model = seeded(encoder_dim=8, encoder_rates=tuple(rates))
     encoder = model.get_submodule("encoder")
-    ours = tiled.TiledEncoder(encoder)
-    with torch.inference_mode():
-        for wave in torch.from_numpy(notes(2, n_frames * int(np.prod(rates)))):
-            expected = encoder(wave[None, None])[0]
-            found = ours(wave)
-            assert found.shape == expected.shape
-            assert float((found - expected).norm() / expected.norm()) < 2e-5
+    ours = tiled.TiledEncoder(plain(encoder), rates)
+    for wave in notes(2, n_frames * int(np.prod(rates))):
+        with torch.inference_mode():
+            expected = encoder(torch.from_numpy(wave)[None, None])[0].numpy()
+        found = ours(wave)
+        assert found.shape == expected.shape
+        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 2e-5
 
 
 def test_the_second_clip_hears_nothing_of_the_first():
     model = seeded(encoder_dim=8)
-    ours = tiled.TiledEncoder(model.get_submodule("encoder"))
+    ours = tiled.TiledEncoder(plain(model.get_submodule("encoder")), RATES["44khz"])
+    quiet = ours(np.zeros(5120, np.float32)).copy()
+    ours(np.ones(10_240, np.float32))
+    np.testing.assert_array_equal(ours(np.zeros(5120, np.float32)), quiet)
+
+
+def test_a_snake_of_no_bend_is_a_plain_wire():
+    """An alpha of zero, or nearly, is divided by in the weights around it."""
+    model = seeded(encoder_dim=8)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("alpha"):
+                tensor[:, ::2] = 0.0
+                tensor[:, 1::4] = 1e-7
+    encoder = model.get_submodule("encoder")
+    (wave,) = notes(1, 5120)
     with torch.inference_mode():
-        quiet = ours(torch.zeros(5120)).clone()
-        ours(torch.ones(10_240))
-        torch.testing.assert_close(ours(torch.zeros(5120)), quiet, rtol=0, atol=0)
+        expected = encoder(torch.from_numpy(wave)[None, None])[0].numpy()
+    found = tiled.TiledEncoder(plain(encoder), RATES["44khz"])(wave)
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 2e-5
 
 
 def shipped(model: torch.nn.Module, clips: np.ndarray) -> np.ndarray:
@@ -102,12 +122,35 @@ def test_every_mode_of_a_cpu_gives_the_codes_of_dac_on_a_seeded_model():
     model = seeded(encoder_dim=12)
     clips = notes(3, 88_200, seed=1)
     expected = shipped(model, clips)
-    for how in (How(), How(exact=True)):
-        forward = engine.cpu_forward(*model.children(), "fp32", how)
-        with torch.inference_mode():
-            found = forward(clips, 88_576).numpy()
-        assert found.shape == expected.shape
-        assert (found == expected).mean() >= 0.999
+    forward = engine.cpu_forward(*model.children(), "fp32", How(exact=True))
+    with torch.inference_mode():
+        np.testing.assert_array_equal(forward(clips, 88_576).numpy(), expected)
+    info = cpu.codec_info("seeded", "0" * 64, Architecture(encoder_dim=12), "fp32", "")
+    for n_threads in (1, 2):
+        ours = cpu.CpuCodec(plain(model), RATES["44khz"], info, n_threads)
+        assert (ours.encode(clips) == expected).mean() >= 0.999
+
+
+def test_near_ties_in_the_quantiser_fall_as_in_dac():
+    """Latents far from every entry, near one, and entries of one direction: the first is taken."""
+    quantizer = seeded(encoder_dim=8, latent_dim=32).get_submodule("quantizer")
+    state = plain(quantizer)
+    book = state["quantizers.0.codebook.weight"]
+    book[7] = 2 * book[3]
+    latents = np.random.default_rng(0).standard_normal((32, 500)).astype(np.float32)
+    latents[:, 0] = 0
+    with torch.inference_mode():
+        expected = quantizer(torch.from_numpy(latents)[None])[1][0].numpy()
+    found = cpu.Quantizer(state, 9)(latents)
+    assert (found == expected).mean() > 0.999
+
+
+@pytest.mark.parametrize("name", ["44khz", "24khz", "embedded"])
+def test_the_shapes_of_an_architecture_are_those_that_dac_builds(name):
+    architecture = Architecture.from_kwargs(CODECS[name].architecture, name)
+    with torch.device("meta"):
+        model = dac.build(architecture, normed=False)
+    assert architecture.shapes() == {k: tuple(v.shape) for k, v in model.state_dict().items()}
 
 
 def test_bf16_is_refused_on_a_cpu_that_would_be_slower_with_it(monkeypatch):

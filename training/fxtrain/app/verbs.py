@@ -24,6 +24,10 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
 
     Nothing leaves the machine, and nothing is kept when it ends (Ctrl-C).
     """
+    from fxtrain.calm import share_the_cores
+
+    share_the_cores()
+
     from fxtrain.app.ears import Ears, open_ears
     from fxtrain.app.limits import Limits
     from fxtrain.app.server import page_app
@@ -31,9 +35,6 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     from fxtrain.finding import model_folder
     from fxtrain.web.server import bind, is_loopback, run_app, url_of
 
-    # Before torch is loaded. Threads that wait in a loop for one another, as they do by default,
-    # took 12 s of CPU for one window where others (a DAW) use the cores; asleep they take 0.5 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     folder = model_folder(run)
     listener = bind(host, port)
     click.echo(f"{url_of(listener)}  (Ctrl-C ends it; model: {folder})", err=True)

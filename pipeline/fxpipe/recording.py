@@ -1,0 +1,84 @@
+"""An audio file's bytes to mono samples, within bounds of memory. One door to libsndfile's decoder.
+
+Imports little: whoever asks for the pedals on one clip waits for it.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+Audio = npt.NDArray[np.float32]
+Fact = str | int | float
+
+MAX_FILE_BYTES = 2**32
+MAX_SAMPLES = 2**28
+MAX_DURATION_S = 6000.0
+"""A recording is decoded whole: 2**28 samples over all channels are 1 GB, 100 minutes of mono at
+44.1 kHz. What a header promises is looked at before any memory is taken for it."""
+
+RATES_HZ = (4_000, 768_000)
+BLOCK_SAMPLES = 2**22
+FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU"})
+"""Of what libsndfile reads, by its names; most of the rest nobody has recorded a guitar in."""
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an audio file; ValueError where it is no file, or too large to be one."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, for ever
+        raise ValueError("not a file")
+    if state.st_size > MAX_FILE_BYTES:
+        raise ValueError("larger than 4 GB: cut it in pieces")
+    return path.read_bytes()
+
+
+def read_mono(data: bytes) -> tuple[Audio, int, dict[str, Fact]]:
+    """Decode a file's bytes: mono float32 [N], sample rate in Hz, and its format.
+
+    Channels are averaged. Raises soundfile.SoundFileError for what it cannot read, ValueError for
+    a format, rate or length that is not used here.
+    """
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        _check_header(file)
+        facts: dict[str, Fact] = {"channels": file.channels, "subtype": file.subtype}
+        sample_rate_hz = int(file.samplerate)
+        blocks = list(_mono_blocks(file))
+    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return mono, sample_rate_hz, facts
+
+
+def _check_header(file: soundfile.SoundFile) -> None:
+    if file.format not in FORMATS:
+        raise ValueError(f"format {file.format} is not read here")
+    low, high = RATES_HZ
+    if not low <= file.samplerate <= high:
+        raise ValueError(f"a sample rate of {file.samplerate} Hz, expected {low} to {high}")
+    longest = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate)
+    # Compressed formats may say that they do not know, which reads as a number beyond all.
+    if file.frames > longest and file.format != "OGG":
+        raise ValueError(
+            f"too long: {file.frames} samples in {file.channels} channel(s), expected "
+            f"{longest:.0f} at most; cut it in pieces"
+        )
+
+
+def _mono_blocks(file: soundfile.SoundFile) -> Iterator[Audio]:
+    """As many samples as the file really has, block by block, whatever its header says."""
+    n_block = max(1, BLOCK_SAMPLES // file.channels)
+    longest, total = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate), 0
+    while True:
+        frames = file.read(min(n_block, max(1, file.frames)), dtype="float32", always_2d=True)
+        total += len(frames)
+        if total > longest:
+            raise ValueError(f"too long: more than {longest:.0f} samples; cut it in pieces")
+        mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+        yield np.ascontiguousarray(mono, dtype=np.float32)
+        if len(frames) < min(n_block, max(1, file.frames)) or total >= file.frames:
+            return

@@ -202,8 +202,13 @@ def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("shards", nargs=-1, required=True)
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("shards", nargs=-1)
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), metavar="CSV",
+    help="Recordings of a zero-shot kit, instead of SHARDS.",
+)  # fmt: skip
+@click.option("--each-clip", is_flag=True, help="With --manifest: an answer for every phrase.")
 @click.option(
     "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True
 )
@@ -221,8 +226,10 @@ def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="The evaluation as JSON on stdout.")
 def evaluate(
-    run: Path,
+    run: Path | None,
     shards: tuple[str, ...],
+    manifest: Path | None,
+    each_clip: bool,
     split: str,
     rerender: int | None,
     html: bool,
@@ -231,12 +238,27 @@ def evaluate(
     seed: int,
     device: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Score RUN on SHARDS: every score with its interval, null and ceiling.
 
     Also written to evaluation.json in RUN, and to evaluation.html: one page with tables, drawings
-    and clips to hear.
+    and clips to hear. With --manifest on recordings of a kit (fxtrain zeroshot kit), by the model
+    in the package where no RUN is named; both files then lie beside the manifest.
     """
+    from fxtrain.contract import UsageError
+
+    if manifest is not None:
+        if shards or rerender or renders:
+            raise UsageError("--manifest takes no SHARDS, no --rerender and no --renders")
+        from fxtrain.zeroshot.verbs import judge_manifest
+
+        return judge_manifest(
+            run, manifest, each_clip=each_clip, html=html, clips=clips, seed=seed,
+            device=device, as_json=as_json,
+        )  # fmt: skip
+    if run is None or not shards:
+        raise UsageError("give RUN and SHARDS, or --manifest renders.csv")
+
     from fxtrain.data import open_shards
 
     dataset = open_shards(shards)
@@ -263,6 +285,7 @@ def evaluate(
     else:
         for line in scoring.table(evaluation):
             click.echo(line)
+    return 0
 
 
 @cli.command()

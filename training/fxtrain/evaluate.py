@@ -122,7 +122,12 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
-    """Score what was heard."""
+    """Score what was heard of a data set."""
+    return judge_answers(run, dataset.index.identity, answers, seed=seed)
+
+
+def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
+    """Score what was heard; ``identity`` says of what."""
     names, truth, predicted = run.card.vocabulary.names, answers.truth, answers.predicted
 
     def score(said: list[Names], n_resamples: int) -> dict[str, Score]:
@@ -147,7 +152,7 @@ def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -
     return Evaluation(
         run=str(run.path),
         split=answers.split,
-        data_identity=dataset.index.identity,
+        data_identity=identity,
         scores=score(predicted, 1000) | errors,
         null={name: s.value for name, s in score(fixed_order(truth, names), 1).items()},
         constant={name: s.value for name, s in score(constant_chain(truth), 1).items()},

@@ -51,7 +51,7 @@ def test_a_bare_marker_is_found_to_the_sample_and_surely() -> None:
     assert abs(found.stretch) < 5e-5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rate=st.sampled_from([22_050, 44_100, 48_000, 96_000]),
     shift_s=st.floats(-0.4, 1.0),

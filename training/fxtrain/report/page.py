@@ -17,9 +17,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from fxtrain.checkpoint import PAGE_NAME, Run
+from fxtrain.checkpoint import PAGE_NAME, ModelCard, Run
 from fxtrain.confusions import confusion_by_position, pair_orders
-from fxtrain.contract import Commutes, LocalFolder, arrow
+from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
 from fxtrain.data import ShardDataset
 from fxtrain.evaluate import Answers, Evaluation
 from fxtrain.metrics import HEADLINES, Score
@@ -91,7 +91,22 @@ def page(
     n_clips: int = N_CLIPS,
 ) -> str:
     """The whole page as text; ``n_clips`` of the worst and as many of the best can be heard."""
-    vocabulary, index = run.card.vocabulary, dataset.index
+    return page_of(run, dataset.index, answers, evaluation, sounds, n_clips=n_clips)
+
+
+def page_of(
+    run: Run,
+    index: DatasetIndex | ModelCard,
+    answers: Answers,
+    evaluation: Evaluation,
+    sounds: Sounds,
+    *,
+    n_clips: int = N_CLIPS,
+    what: str = "split",
+) -> str:
+    """The page of any evaluation: ``index`` says whose the sounds are and which pairs commute,
+    ``what`` the evaluation's split is."""
+    vocabulary = run.card.vocabulary
     pedals = vocabulary.names
     worst, best = pick(answers, n_clips)
     return str(
@@ -99,6 +114,7 @@ def page(
             css=asset("page.css"),
             js=asset("page.js"),
             run=run.path.resolve().name,
+            what=what,
             evaluation=evaluation,
             card=run.card,
             index=index,

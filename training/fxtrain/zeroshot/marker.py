@@ -41,6 +41,8 @@ random boards of one to five pedals, gave 0.15 at most."""
 ALIKE = 0.4
 """Of two markers through one board, neither is so much fainter than the other: that is chance."""
 
+ECHOES = 1.3
+
 ALONE = 0.35
 """The same of one marker, where the other is cut off; there guitar gave 0.22 at most."""
 
@@ -97,7 +99,9 @@ def find_markers(
     pairs = [(*heard.pair(span), which) for which, span in enumerate(spans_s)]
     share, i, j, which = max(pairs)
     two = heard.shares[0][i], heard.shares[1][j]
-    if share < SURE or min(two) < ALIKE * max(two):
+    # A marker far clearer than both: its fellow is cut off, and these are echoes of the two.
+    clearest = max(float(s.max()) for s in heard.shares)
+    if share < SURE or min(two) < ALIKE * max(two) or clearest > ECHOES * max(two):
         return heard.alone()
     i, j = heard.before_echo(i, j)
     return Found(

@@ -1,7 +1,9 @@
-"""``fxtrain zeroshot kit``. Parse, call, print; heavy imports inside."""
+"""``fxtrain zeroshot kit``, ``evaluate --manifest``. Parse, call, print; heavy imports inside."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,48 @@ def kit(
         click.echo(line, err=True)
     click.echo(f"next: fxtrain evaluate --manifest {output / MANIFEST_NAME}", err=True)
     click.echo(output)
+
+
+def judge_manifest(
+    run: Path | None,
+    manifest: Path,
+    *,
+    each_clip: bool,
+    html: bool,
+    clips: int,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> int:
+    """``fxtrain evaluate --manifest``; 1 where a row could not be scored."""
+    # Before torch: threads that wait by spinning take the cores from each other on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from fxtrain.checkpoint import load_run
+    from fxtrain.contract import UsageError, open_frontend
+    from fxtrain.device import resolve_device
+    from fxtrain.finding import model_folder
+    from fxtrain.predict import one_thread
+    from fxtrain.zeroshot import score
+    from fxtrain.zeroshot.pages import write_pages
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if not manifest.is_file():  # before a model is loaded
+        raise UsageError(f"{manifest}: no such file; 'fxtrain zeroshot kit' writes one to fill")
+    one_thread()
+    loaded = load_run(model_folder(run), resolve_device(device))
+    frontend = open_frontend(loaded.card.hearing)
+    found = score.evaluate_manifest(
+        loaded, frontend, manifest, each_clip=each_clip, seed=seed, say=say
+    )
+    say(f"scores: {score.save(found)}")
+    if html:
+        for page in write_pages(loaded, found, frontend, n_clips=clips):
+            say(f"page: {page}")
+    if as_json:
+        click.echo(json.dumps(score.zero_shot_dict(found), ensure_ascii=False))
+    else:
+        for line in score.zero_shot_lines(found):
+            click.echo(line)
+    return 1 if found.left_out else 0

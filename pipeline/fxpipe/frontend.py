@@ -37,7 +37,7 @@ PEDALS_VARIABLE = "FXPIPE_PEDALS"
 """A TOML file of VST3 pedals (docs/vst3.md); ``fxpipe render --pedals`` reads the same variable."""
 
 
-def open_frontend(hearing: Hearing | None = None) -> Frontend:
+def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) -> Frontend:
     """Ears set up as in training; refuses when this installation would hear something else.
 
     Without ``hearing`` no codec is loaded: files, pedals and measures only.
@@ -48,7 +48,7 @@ def open_frontend(hearing: Hearing | None = None) -> Frontend:
         load_pedals(Path(os.environ[PEDALS_VARIABLE]))
     if hearing is None:
         return PipelineFrontend(None, None)
-    codec = load_codec(hearing.codec.name, precision="fp32", n_threads=os.cpu_count())
+    codec = load_codec(hearing.codec.name, precision="fp32", n_threads=n_threads or os.cpu_count())
     if codec.info.weights_sha256 != hearing.codec.weights_sha256:
         raise CodecError(
             f"codec {hearing.codec.name!r} here has weights {codec.info.weights_sha256[:12]}, "

@@ -16,69 +16,29 @@ import safetensors
 import safetensors.torch
 import torch
 
+from fxtrain.card import MODEL_FORMAT_VERSION as MODEL_FORMAT_VERSION
+from fxtrain.card import ModelCard as ModelCard
+from fxtrain.card import read_card as read_card
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
 from fxtrain.contract import (
     CodecInfo,
-    Commutes,
-    ContractError,
     DatasetIndex,
-    FileEntry,
     Hearing,
-    Licence,
     LocalFolder,
     SplitCounts,
-    UsageError,
-    Vocabulary,
     VocabularyError,
-    from_dict,
-    read_json,
     shorten,
     to_dict,
 )
 from fxtrain.errors import CheckpointError
+from fxtrain.finding import CARD_NAME as CARD_NAME
 from fxtrain.models import Translator, build_model
 
-MODEL_FORMAT_VERSION = 1
-CARD_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.json"
 EVALUATION_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """All that stands beside the weights.
-
-    ``hearing`` is how audio became codes in training; ``commutes`` which orders sounded alike
-    there; ``data_identity`` the shards' own; ``weights`` the file this card belongs to.
-    """
-
-    model: ModelConfig
-    vocabulary: Vocabulary
-    hearing: Hearing
-    rules: Rules
-    commutes: tuple[tuple[str, str], ...]
-    commutes_basis: str
-    decode: DecodeSettings
-    data_identity: str
-    n_train: int
-    licences: dict[str, Licence]
-    shareable: bool
-    versions: dict[str, str]
-    weights: FileEntry | None = None
-    format_version: int = MODEL_FORMAT_VERSION
-    kind: str = "fxtrain-model"
-
-    def __post_init__(self) -> None:
-        n_pedals = len(self.vocabulary.pedals)
-        if self.rules.n_pedals != n_pedals:
-            raise ContractError(f"rules for {self.rules.n_pedals} pedals, expected {n_pedals}")
-
-    @property
-    def commuting_pairs(self) -> Commutes:
-        return frozenset(frozenset(pair) for pair in self.commutes)
 
 
 @dataclass(frozen=True)
@@ -163,32 +123,6 @@ def save_model(
     text = json.dumps(to_dict(card), indent=1, ensure_ascii=False, allow_nan=False)
     folder.write(CARD_NAME, text.encode() + b"\n")
     return card
-
-
-def read_card(path: Path) -> ModelCard:
-    """``model.json`` of a run directory."""
-    where = path / CARD_NAME
-    if not where.is_file():
-        raise CheckpointError(
-            f"{path}: no {CARD_NAME}, so there is no trained model here; "
-            "train one with 'fxtrain fit', or give another run"
-        )
-    try:
-        data = read_json(where.read_bytes(), str(where))
-    except ContractError as error:
-        raise CheckpointError(f"{error}; train again") from None
-    found = data.get("kind") if isinstance(data, dict) else type(data).__name__
-    if found != "fxtrain-model":
-        raise CheckpointError(f"{where}: found kind {shorten(found)}, expected 'fxtrain-model'")
-    if data.get("format_version") != MODEL_FORMAT_VERSION:
-        raise CheckpointError(
-            f"{where}: found format version {shorten(data.get('format_version'))}, this build "
-            f"reads {MODEL_FORMAT_VERSION}; train again with this version"
-        )
-    try:
-        return from_dict(ModelCard, data, str(where))
-    except (ContractError, UsageError) as error:
-        raise CheckpointError(str(error)) from None
 
 
 def load_run(path: Path, device: str | torch.device = "cpu") -> Run:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from fxtrain.decode import (
     pedal_probabilities,
 )
 from fxtrain.errors import UnreadableFileError
+from fxtrain.heard import hear_file, unreadable
 from fxtrain.models import Memory, SetOrder
 
 ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
@@ -186,15 +186,15 @@ def listen(run: Run, features: Features) -> tuple[Memory, SetOrder]:
 
 def predict_file(run: Run, frontend: Frontend, path: str | os.PathLike[str]) -> Prediction:
     """Read, encode and translate one audio file. Errors name the file."""
-    if not Path(path).is_file():
-        raise UnreadableFileError(f"{os.fspath(path)}: no such file")
+    return predict_heard(run, hear_file(frontend, path), path)
+
+
+def predict_heard(run: Run, features: Features, path: str | os.PathLike[str]) -> Prediction:
+    """Translate what was heard of an audio file. Errors name the file."""
     try:
-        wave, sample_rate_hz = frontend.read(path)
-        return predict_features(run, frontend.encode(wave, sample_rate_hz))
-    except (FxError, OSError) as error:
-        text = str(error)
-        name = os.fspath(path)
-        raise UnreadableFileError(text if name in text else f"{name}: {text}") from None
+        return predict_features(run, features)
+    except FxError as error:
+        raise unreadable(path, error) from None
 
 
 def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) -> dict[str, Any]:

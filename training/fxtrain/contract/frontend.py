@@ -136,20 +136,21 @@ class Frontend(Protocol):
         """A 16-bit FLAC file of ``wave`` [N] at the level rule's loudness, to listen to."""
 
 
-def open_frontend(hearing: Hearing | None = None) -> Frontend:
-    """The installed frontend, set up to hear as ``hearing`` says.
+def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) -> Frontend:
+    """The installed frontend, set up to hear as ``hearing`` says, with so many threads (None: one
+    a core).
 
     Without ``hearing`` it has no codec: files, pedals and measures, but no ``encode``.
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            factory = cast(Callable[[Hearing | None], Frontend], entry_point.load())
+            factory = cast(Callable[[Hearing | None, int | None], Frontend], entry_point.load())
         except ImportError as error:
             raise MissingExtraError(
                 f"hearing audio needs the pipeline, and {error.name or error} is not installed: "
                 'pip install "fxpipe[pipeline]"'
             ) from None
-        return factory(hearing)
+        return factory(hearing, n_threads)
     raise MissingExtraError(
         'hearing audio needs the pipeline, which is not installed: pip install "fxpipe[pipeline]"'
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fxtrain import contract
 from fxtrain.contract import BoardFile, Frontend, LocalFolder, UsageError
 from fxtrain.export.board import CHAIN_NAME, Board, board_bytes, board_of, check_board, entries_of
 from fxtrain.export.drawing import draw
@@ -81,11 +83,16 @@ class Exports:
         for folder in self._folders.values():
             check_free(folder)
 
-    def write(self, prediction: Prediction, clip: str, run: Run, frontend: Frontend) -> None:
+    @cached_property
+    def _frontend(self) -> Frontend:
+        """Pedals, no codec."""
+        return contract.open_frontend(None)
+
+    def write(self, prediction: Prediction, clip: str, run: Run) -> None:
         if clip in self._folders:
             model = run.card.weights.sha256 if run.card.weights else ""
-            board = board_of(prediction, Path(clip).name, frontend, model)
-            write_files(self._folders[clip], export_files(board, frontend))
+            board = board_of(prediction, Path(clip).name, self._frontend, model)
+            write_files(self._folders[clip], export_files(board, self._frontend))
 
 
 def check_free(folder: Path) -> None:

@@ -1,0 +1,150 @@
+"""Clips heard here, or in a process of their own while torch is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fixtures.audio import RATE_HZ, riff
+from fxpipe.frontend import open_frontend
+from fxtrain.card import read_card
+from fxtrain.checkpoint import load_run
+from fxtrain.contract import Features, Hearing
+from fxtrain.errors import UnreadableFileError
+from fxtrain.finding import SHIPPED
+from fxtrain.heard import _Here, hear
+from fxtrain.predict import predict_heard, prediction_dict
+
+ASIDE = """
+import os, sys
+from fxtrain import heard
+from fxtrain.contract import FxError
+{before}
+clips = sys.argv[1:]
+with heard.hear(None, clips) as found:
+    assert type(found) is heard._Aside, "no process of its own"
+    assert "torch" not in sys.modules
+    for clip in clips:
+        try:
+            print(found.take())
+        except FxError as error:
+            print(type(error).__name__, error)
+print("ended", found._process.exitcode is not None)
+"""
+FAKE = """
+heard.n_cores = lambda: 2
+class Ears:
+    def __init__(self, hearing, n_threads):
+        self.n_threads = n_threads
+    def read(self, path):
+        if "bad" in path: raise FxError("cannot be decoded")
+        if "end" in path: os._exit(9)
+        return path, os.getpid()
+    def encode(self, path, process):
+        assert process != os.getppid()
+        return heard.Features(path, None, (self.n_threads,))
+heard.contract.open_frontend = Ears
+"""
+
+
+def aside(tmp_path: Path, before: str, *names: str) -> list[str]:
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-c", ASIDE.format(before=before), *names],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+def test_a_process_of_its_own_hears_every_clip_and_names_those_it_cannot(tmp_path: Path) -> None:
+    one, bad, two, ended = aside(tmp_path, FAKE, "one", "bad", "two")
+    assert one.startswith("Features(codes='one'")
+    assert "starts_s=(1,)" in one  # one core of two is left to torch
+    assert bad == "UnreadableFileError bad: cannot be decoded"
+    assert two.startswith("Features(codes='two'")
+    assert ended == "ended True"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
+    one, killed, ended = aside(tmp_path, FAKE, "one", "end")
+    assert one.startswith("Features(codes='one'")
+    assert killed.startswith("FxError the process that hears the clips was ended from outside")
+    assert ended == "ended True"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+def test_what_keeps_it_from_hearing_at_all_is_said(tmp_path: Path) -> None:
+    before = """
+heard.n_cores = lambda: 2
+def missing(hearing, n_threads): raise heard.contract.MissingExtraError("not installed")
+heard.contract.open_frontend = missing
+"""
+    assert aside(tmp_path, before, "one")[0] == "MissingExtraError not installed"
+
+
+def test_one_core_and_a_loaded_torch_hear_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fxtrain.contract.open_frontend", lambda hearing: None)
+    hearing = read_card(SHIPPED).hearing
+    with hear(hearing, []) as found:
+        assert isinstance(found, _Here)
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr("fxtrain.heard.n_cores", lambda: 1)
+    with hear(hearing, []) as found:
+        assert isinstance(found, _Here)
+
+
+def test_clips_heard_here_come_in_order_with_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ears:
+        def __init__(self, hearing: Hearing) -> None:
+            pass
+
+        def read(self, path: str) -> tuple[np.ndarray, int]:
+            return np.zeros(len(Path(path).read_bytes()), np.float32), 44_100
+
+        def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
+            return Features(wave, None, ())
+
+    monkeypatch.setattr("fxtrain.contract.open_frontend", Ears)
+    (tmp_path / "two").write_bytes(b"ab")
+    with hear(read_card(SHIPPED).hearing, [str(tmp_path / "gone"), str(tmp_path / "two")]) as found:
+        with pytest.raises(UnreadableFileError, match="gone: no such file"):
+            found.take()
+        assert len(found.take().codes) == 2
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("heard") / "lick.wav"
+    soundfile.write(path, riff(3 * RATE_HZ), RATE_HZ, subtype="FLOAT")
+    return path
+
+
+def test_a_cold_predict_says_what_a_warm_one_does(clip: Path) -> None:
+    """And names what it cannot read, with exit code 1, whichever process found it."""
+    words = ["predict", str(clip), "gone.wav", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fxtrain.cli", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "fxtrain: error: gone.wav: no such file\n"
+    run = load_run(SHIPPED)
+    wave, rate = soundfile.read(clip, dtype="float32")
+    features = open_frontend(run.card.hearing).encode(wave, rate)
+    warm = prediction_dict(predict_heard(run, features, clip), str(clip), run, 3)
+    cold = json.loads(done.stdout)
+    assert cold.pop("presence") == pytest.approx(warm.pop("presence"), abs=2e-4)
+    assert (cold["chain"], cold["guess"]) == (warm["chain"], warm["guess"])
+    assert cold["probability"] == pytest.approx(warm["probability"], abs=2e-4)

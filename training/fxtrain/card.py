@@ -1,0 +1,87 @@
+"""A model's card: all that stands beside its weights, as ``model.json``. Must not import torch.
+
+Whoever hears a clip needs no more than this to begin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fxtrain.config import DecodeSettings, ModelConfig, Rules
+from fxtrain.contract import (
+    Commutes,
+    ContractError,
+    FileEntry,
+    Hearing,
+    Licence,
+    UsageError,
+    Vocabulary,
+    from_dict,
+    read_json,
+    shorten,
+)
+from fxtrain.errors import CheckpointError
+from fxtrain.finding import CARD_NAME
+
+MODEL_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that stands beside the weights.
+
+    ``hearing`` is how audio became codes in training; ``commutes`` which orders sounded alike
+    there; ``data_identity`` the shards' own; ``weights`` the file this card belongs to.
+    """
+
+    model: ModelConfig
+    vocabulary: Vocabulary
+    hearing: Hearing
+    rules: Rules
+    commutes: tuple[tuple[str, str], ...]
+    commutes_basis: str
+    decode: DecodeSettings
+    data_identity: str
+    n_train: int
+    licences: dict[str, Licence]
+    shareable: bool
+    versions: dict[str, str]
+    weights: FileEntry | None = None
+    format_version: int = MODEL_FORMAT_VERSION
+    kind: str = "fxtrain-model"
+
+    def __post_init__(self) -> None:
+        n_pedals = len(self.vocabulary.pedals)
+        if self.rules.n_pedals != n_pedals:
+            raise ContractError(f"rules for {self.rules.n_pedals} pedals, expected {n_pedals}")
+
+    @property
+    def commuting_pairs(self) -> Commutes:
+        return frozenset(frozenset(pair) for pair in self.commutes)
+
+
+def read_card(path: Path) -> ModelCard:
+    """``model.json`` of a run directory."""
+    where = path / CARD_NAME
+    if not where.is_file():
+        raise CheckpointError(
+            f"{path}: no {CARD_NAME}, so there is no trained model here; "
+            "train one with 'fxtrain fit', or give another run"
+        )
+    try:
+        data = read_json(where.read_bytes(), str(where))
+    except ContractError as error:
+        raise CheckpointError(f"{error}; train again") from None
+    found = data.get("kind") if isinstance(data, dict) else type(data).__name__
+    if found != "fxtrain-model":
+        raise CheckpointError(f"{where}: found kind {shorten(found)}, expected 'fxtrain-model'")
+    if data.get("format_version") != MODEL_FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where}: found format version {shorten(data.get('format_version'))}, this build "
+            f"reads {MODEL_FORMAT_VERSION}; train again with this version"
+        )
+    try:
+        return from_dict(ModelCard, data, str(where))
+    except (ContractError, UsageError) as error:
+        raise CheckpointError(str(error)) from None

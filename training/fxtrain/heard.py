@@ -1,0 +1,118 @@
+"""Clips to what a model hears of them: here, or in a process of its own while this one loads torch.
+
+Importing torch takes as long as hearing ten seconds of guitar, and neither needs the other: with
+two cores both are done at once. In threads they only waited for each other (docs/log.md).
+Must not import torch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from fxtrain import contract
+from fxtrain.contract import Features, Frontend, FxError, Hearing
+from fxtrain.errors import UnreadableFileError
+
+
+class Heard(Protocol):
+    def take(self) -> Features:
+        """Of the next clip. UnreadableFileError where that cannot be heard; the others can."""
+
+
+def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
+    """Read and encode one audio file. Errors name the file."""
+    if not Path(path).is_file():
+        raise UnreadableFileError(f"{os.fspath(path)}: no such file")
+    try:
+        return frontend.encode(*frontend.read(path))
+    except (FxError, OSError) as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> UnreadableFileError:
+    """An error that names the file."""
+    text, name = str(error), os.fspath(path)
+    return UnreadableFileError(text if name in text else f"{name}: {text}")
+
+
+@contextmanager
+def hear(hearing: Hearing, clips: Sequence[str]) -> Iterator[Heard]:
+    """The clips one after another, as ``hearing`` says. Begins at once where a core is free."""
+    if "torch" in sys.modules or n_cores() == 1:
+        yield _Here(hearing, clips)
+        return
+    aside = _Aside(hearing, clips)
+    try:
+        yield aside
+    finally:
+        aside.end()
+
+
+def n_cores() -> int:
+    """That this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class _Here:
+    def __init__(self, hearing: Hearing, clips: Sequence[str]) -> None:
+        self._clips = iter(clips)
+        self._frontend = contract.open_frontend(hearing)
+
+    def take(self) -> Features:
+        return hear_file(self._frontend, next(self._clips))
+
+
+class _Aside:
+    """A process that hears every clip and hands each over; this one's core is left to this one."""
+
+    def __init__(self, hearing: Hearing, clips: Sequence[str]) -> None:
+        # Nothing runs beside this thread yet, so Linux may fork; elsewhere libraries forbid it.
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._heard, told = context.Pipe(duplex=False)
+        job = (told, hearing, list(clips), n_cores() - 1)
+        self._process = context.Process(target=_hear_all, args=job, daemon=True)
+        self._process.start()
+        told.close()
+
+    def take(self) -> Features:
+        try:
+            found = self._heard.recv()
+        except EOFError:
+            raise FxError(
+                "the process that hears the clips was ended from outside; memory may be short: "
+                "close what else runs, or give fewer clips at a time"
+            ) from None
+        if isinstance(found, FxError):
+            raise found
+        assert isinstance(found, Features)
+        return found
+
+    def end(self) -> None:
+        self._heard.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _hear_all(told: Connection, hearing: Hearing, clips: Sequence[str], n_threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this also ends it
+    try:
+        frontend = contract.open_frontend(hearing, n_threads)
+    except FxError as error:
+        told.send(error)
+        return
+    for clip in clips:
+        try:
+            told.send(hear_file(frontend, clip))
+        except UnreadableFileError as error:
+            told.send(error)
+        except BrokenPipeError:
+            return  # nobody listens any more

@@ -205,6 +205,10 @@ def test_a_folder_without_a_kit_and_a_kit_of_another_version(tmp_path: Path, pla
     (tmp_path / "kit.json").write_text(json.dumps(data | {"format_version": 2}))
     with pytest.raises(FormatVersionError, match="version 2"):
         read_kit(tmp_path)
+    data["takes"][0]["first_marker_s"] = 9.0
+    (tmp_path / "kit.json").write_text(json.dumps(data))
+    with pytest.raises(ContractError, match="expected marker, clips and marker"):
+        read_kit(tmp_path)
     (tmp_path / "kit.json").write_text(json.dumps(data | {"takes": []}))
     with pytest.raises(ContractError, match="without a dry file"):
         read_kit(tmp_path)

@@ -130,6 +130,7 @@ def test_pedals_that_were_off_are_noticed(place: Path, kit: Kit, frontend: Front
         (lambda w, r: np.zeros_like(w), "silent (peak -180 dBFS); record it again"),
         (lambda w, r: w[: 3 * r], "ends before a clip is whole (3.0 s, dry-01.wav has"),
         (lambda w, r: w[round(4.8 * r) : 9 * r], "no chirp in it"),
+        (lambda w, r: np.resize(w, 140 * r), "lasts 140 s where 15 s were played"),
     ],
 )
 def test_what_cannot_be_scored_says_why(

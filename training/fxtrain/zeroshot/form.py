@@ -72,6 +72,19 @@ class Take:
     last_marker_s: float
     clips: tuple[KitClip, ...]
 
+    def __post_init__(self) -> None:
+        before = [clip.starts_s - clip.run_in_s for clip in self.clips]
+        after = [clip.starts_s + clip.length_s for clip in self.clips]
+        if self.sample_rate_hz < 1 or not (
+            0 <= self.first_marker_s < min(before, default=0.0)
+            and max(after, default=0.0) < self.last_marker_s < self.length_s
+            and all(clip.length_s > 0 for clip in self.clips)
+        ):
+            raise ContractError(
+                f"take {shorten(self.name)}: expected marker, clips and marker in this order, "
+                "inside the file; make the kit again"
+            )
+
     @property
     def name(self) -> str:
         return self.file.path

@@ -30,6 +30,9 @@ BYPASSED_DB = 0.5
 """What sounds nearer to the dry clip than this is the dry clip, as order classes have it."""
 
 RATES_HZ = (44_100, 48_000, 88_200, 96_000, 22_050, 32_000, 192_000)
+SPARE_S = 120.0
+"""A recording may be so much longer than what was played; more is of something else."""
+
 LATE_S = 0.02
 """A recording may end so much before its last clip does."""
 
@@ -72,6 +75,11 @@ def check_return(row: Row, kit: Kit | None, folder: Path, frontend: Frontend) ->
     notes = list(_clipping(wave))
     if kit is None:
         return Return(row, (Clip(wave, rate, "", 0),), digest, peak, notes=tuple(notes))
+    longest = max(take.length_s for take in kit.takes)
+    if len(wave) > (longest + SPARE_S) * rate:
+        raise UnusableError(
+            f"lasts {len(wave) / rate:.0f} s where {longest:.0f} s were played; cut it to that"
+        )
     found, true_rate = _locate(wave, rate, kit)
     if true_rate != rate:
         notes.append(
@@ -159,8 +167,8 @@ def _level_notes(wave: np.ndarray, rate: int, found: Found, clips: list[Clip]) -
     if peak < QUIET_DBFS:
         yield f"very quiet (the guitar peaks at {peak:.0f} dBFS); turn the recording up"
     if found.first_s is not None and found.first_s > 0.2:
-        before = wave[: round((found.first_s - 0.05) * rate)]
-        snr = _dbfs(_rms(played)) - _dbfs(_rms(before[-round(0.3 * rate) :]))
+        end = round((found.first_s - 0.02) * rate)
+        snr = _dbfs(_rms(played)) - _dbfs(_rms(_level(wave[max(0, end - rate // 5) : end])))
         if snr < HISS_DB:
             yield f"noisy: what stands before the chirp is only {snr:.0f} dB below the guitar"
     if found.polarity < 0:
@@ -197,6 +205,13 @@ def resampled(wave: np.ndarray, n: int) -> np.ndarray:
     """The same sound in ``n`` samples, by its spectrum."""
     spectrum = np.fft.rfft(wave.astype(np.float64))
     return (np.fft.irfft(spectrum, n) * (n / len(wave))).astype(np.float32)
+
+
+def _level(wave: np.ndarray) -> np.ndarray:
+    """Without the slow swing of a pedal that is being switched on."""
+    x = np.linspace(-1, 1, len(wave))
+    level: np.ndarray = wave - np.polynomial.Polynomial.fit(x, wave, 2)(x)
+    return level
 
 
 def _rms(wave: np.ndarray) -> float:

@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     config = ModelConfig(kind="gru", d_model=32, n_heads=2)
     card = card_of(index, resolve_model(config, n_codebooks=4, has_mel=True), {})
     card = dataclasses.replace(card, rules=dataclasses.replace(card.rules, min_length=2))
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
     return load_run(path / "run")
 

@@ -74,6 +74,9 @@ def main(n_uploads: int) -> None:
         with serving(run) as (url, _, began):
             ask(url)
             row("page there after the start", f"{time.perf_counter() - began:.2f} s")
+            for name in ("app.css", "app.js", "board.js", "player.js", "vendor/wavesurfer.esm.js"):
+                ask(f"{url}page/{name}")
+            row("with its scripts", f"{time.perf_counter() - began:.2f} s")
             ask(f"{url}api/start")
             row("model there after the start", f"{time.perf_counter() - began:.2f} s")
             ten = wav(riff(10 * RATE_HZ))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from starlette.testclient import TestClient
 
 from fixtures.audio import RATE_HZ, riff
 from fixtures.models import random_run
-from fixtures.page import cheap_work, wav
+from fixtures.page import cheap_work, open_cheap, wav
 from fxpipe.level import loudness_lufs
-from fxtrain.app.ears import level_after
+from fxtrain.app import server
+from fxtrain.app.ears import Ears, level_after
 from fxtrain.app.limits import MAX_BOARD, Limits, RefusedError, Shelf, title_of
 from fxtrain.app.server import page_app
+from fxtrain.app.work import Work
 from fxtrain.cli import cli, run_cli
 from fxtrain.contract import LevelRule
 from fxtrain.errors import CheckpointError
@@ -222,6 +225,37 @@ def test_too_many_at_once_are_told_to_wait(model: Path) -> None:
     work = cheap_work(model)
     client = TestClient(page_app(work, Limits(n_waiting=0)), base_url="http://127.0.0.1")
     assert "Too much at once" in refused(client, "/api/clip", CLIP, 503)
+    work.close()
+
+
+def test_the_model_is_loaded_when_the_page_asks_for_it(model: Path) -> None:
+    """Not before: the page and its scripts would wait for torch to be imported."""
+    loads = []
+    work = Work(lambda: loads.append(1) or open_cheap(model))
+    client = TestClient(page_app(work, LIMITS), base_url="http://127.0.0.1")
+    assert client.get("/").status_code == client.get("/page/app.js").status_code == 200
+    assert (loads, work.ready) == ([], True)
+    assert client.get("/api/start").json()["pedals"]
+    client.get("/api/start")
+    work.begin()
+    assert work.close()
+    assert loads == [1]
+    work.begin()  # the page's clock may strike when all is over
+
+
+def test_the_model_is_loaded_soon_though_nobody_looks(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def load() -> Ears:
+        begun.set()
+        return open_cheap(model)
+
+    monkeypatch.setattr(server, "LOAD_AFTER_S", 0.0)
+    work = Work(load)
+    with TestClient(page_app(work, LIMITS), base_url="http://127.0.0.1"):
+        assert begun.wait(60)
     work.close()
 
 

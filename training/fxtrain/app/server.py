@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ from starlette.routing import Route  # isort: skip
 STATIC = Path(str(files("fxtrain.app"))) / "static"
 NONCE = "{{nonce}}"
 """In index.html: the word by which the page's own style sheets are known (wavesurfer makes one)."""
+
+LOAD_AFTER_S = 1.0
+"""Where nobody has looked at the page by then, the model is loaded all the same. A page asks for it
+when it has all its scripts, which importing torch would hold up."""
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -165,6 +171,14 @@ class SameOrigin:
         await self.app(scope, receive, send)
 
 
+@asynccontextmanager
+async def unasked(work: Work) -> AsyncIterator[None]:
+    """Load the model soon, whether somebody looks at the page or not."""
+    soon = asyncio.get_running_loop().call_later(LOAD_AFTER_S, work.begin)
+    yield
+    soon.cancel()
+
+
 def page_app(work: Work, limits: Limits, hosts: Sequence[str] = ()) -> Starlette:
     page = Page(work, limits)
     gets: dict[str, Answer] = {
@@ -181,7 +195,7 @@ def page_app(work: Work, limits: Limits, hosts: Sequence[str] = ()) -> Starlette
     }
     routes = [Route(path, answer) for path, answer in gets.items()]
     routes += [Route(path, answer, methods=["POST"]) for path, answer in posts.items()]
-    app = make_app(routes, STATIC, hosts)
+    app = make_app(routes, STATIC, hosts, lambda app: unasked(work))
     for kind in (RefusedError, ContractError, UsageError):
         app.add_exception_handler(kind, refuse)
     app.add_middleware(SameOrigin)

@@ -68,13 +68,16 @@ class SafeHeaders:
         await self.app(scope, receive, with_headers)
 
 
-def make_app(routes: Sequence[BaseRoute], page: Path, hosts: Sequence[str] = ()) -> Starlette:
+def make_app(
+    routes: Sequence[BaseRoute], page: Path, hosts: Sequence[str] = (), lifespan: Any = None
+) -> Starlette:
     """An app whose ``/page`` is the folder ``page`` and whose ``/shared`` is what pages share.
 
     It answers to the names of this machine's loopback and to ``hosts``, so that no foreign page
-    can reach it by a name of its own.
+    can reach it by a name of its own. ``lifespan``: what is to run beside it, as Starlette has it.
     """
     return Starlette(
+        lifespan=lifespan,
         routes=[
             *routes,
             Mount("/page", StaticFiles(directory=page)),
@@ -121,7 +124,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 def run_app(app: Starlette, listener: socket.socket) -> None:
     """Serve until Ctrl-C, then let answers under way finish."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, http="h11", ws="none"
+    )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pedalboard as pb
-import scipy.ndimage
 import soxr
 
 from fxpipe.pedals.spec import Process, Settings
@@ -220,6 +219,8 @@ def turned_over(low: np.ndarray, audio: np.ndarray, sample_rate_hz: int) -> np.n
     A period counts once ``low`` has been clearly under and clearly over zero: by a third of its
     recent peak, and above the hiss.
     """
+    import scipy.ndimage
+
     window = round(0.03 * sample_rate_hz)
     past = (window - 1) // 2  # the peak follower looks back, not ahead
     peak = scipy.ndimage.maximum_filter1d(np.abs(low), window, origin=past)

@@ -52,6 +52,7 @@ def sound(
     loudest = np.abs(voices.amps).max(axis=1)
     rub = (_RUB_LEVEL * np.exp(-np.abs(_RUB_TIMES_S) / rig.noise_s)).astype(np.float32)
     parts, spans = [], []  # of each note, counted from its onset: samples heard, samples computed
+    longest = 0  # fading
     for note, glide in zip(notes, voices.glide, strict=True):
         onset = round(note.onset_s * SAMPLE_RATE_HZ)
         length = int((note.end_s - note.onset_s + _LIFT_TAIL * note.lift_s) * SAMPLE_RATE_HZ)
@@ -63,22 +64,25 @@ def sound(
         start = max(0, start)
         if glide > _LEAST_GLIDE:
             start -= start % _SEGMENT_SAMPLES  # where the pitch makes its steps
-        parts.append((onset, first, stop, path))
+        lift = int((note.end_s - note.onset_s) * SAMPLE_RATE_HZ)
+        longest = max(longest, stop - lift)
+        parts.append((onset, first, stop, lift, path))
         spans.append((start, end))
+    ages = np.arange(longest, dtype=np.float32)
     for row, computed in enumerate(ring(voices, spans)):
-        note, (onset, first, stop, path) = notes[row], parts[row]
+        note, (onset, first, stop, lift, path) = notes[row], parts[row]
         if path is None:
             heard = computed[first - spans[row][0] :]
         else:
             heard = _read_along(computed, path - spans[row][0])[: stop - first]
-        lift = int((note.end_s - note.onset_s) * SAMPLE_RATE_HZ)
         if stop > lift:
             start = max(lift, first)
-            ages = np.arange(start - lift, stop - lift, dtype=np.float32)
-            fade = np.float32(-1.0 / (SAMPLE_RATE_HZ * note.lift_s))
-            heard[start - first :] *= np.exp(ages * fade)
+            fade = ages[start - lift : stop - lift] * np.float32(
+                -1.0 / (SAMPLE_RATE_HZ * note.lift_s)
+            )
+            heard[start - first :] *= np.exp(fade, out=fade)
         out[onset + first : onset + stop] += heard
-    for row, (note, (onset, first, _, _)) in enumerate(zip(notes, parts, strict=True)):
+    for row, (note, (onset, first, *_)) in enumerate(zip(notes, parts, strict=True)):
         if first < _RUB_AFTER and not note.legato:
             noise = rng.standard_normal(rub.size, np.float32)
             noise *= rub * np.float32(rig.pick_noise * loudest[row])
@@ -116,32 +120,36 @@ def ring(voices: Partials, spans: Sequence[tuple[int, int]]) -> Iterator[Float32
     columns, rows, leaps = _factors(poles)
     lengths = [-(-(stop - first) // _SEGMENT_SAMPLES) for first, stop in spans]
     most = max(1, *lengths)
-    walks = _powers(leaps, most)  # [S, segments, P]
+    walks = _powers(leaps, most)  # [segments, S, P]
     begins = np.arange(most) * _SEGMENT_SAMPLES
     living = np.count_nonzero(lives[:, None] > begins[:, None], axis=2).tolist()  # [S, segments]
+    glides = [
+        sharp[note, begun[note] :][: lengths[note]] if alive[0] else sharp[note, :0]
+        for note, alive in enumerate(living)
+    ]
+    glides = [steps[steps > 0.0] for steps in glides]
+    gliding = np.repeat(np.arange(len(spans)), [len(steps) for steps in glides])
+    steps = np.concatenate(glides)[:, None]
+    sharper = _factors(poles[gliding] + turns[gliding] * steps)  # all at once: few, larger calls
+    at = 0  # in these
     buffer = np.empty((most * _BLOCKS, _BLOCK_SAMPLES), np.float32)
     for note, (first, stop) in enumerate(spans):
         n_segments, state, alive = lengths[note], states[note], living[note]
         out = buffer[: n_segments * _BLOCKS]
-        steps = sharp[note, begun[note] :]
-        n_steps = min(n_segments, np.count_nonzero(steps)) if alive[0] else 0
-        if n_steps:
-            heard = np.s_[note, : alive[0]]
-            sharper = _factors(poles[heard] + turns[heard] * steps[:n_steps, None])
-        done = 0
+        n_steps, done = len(glides[note]), 0
         while done < n_segments:
             n = alive[done]
             if not n:
                 out[done * _BLOCKS :] = 0.0
                 break
             if done < n_steps:
-                more, right = 1, sharper[0][done, :, : 2 * n]
-                block = sharper[1][done, :, :n] * state[:n]
-                state = state[:n] * sharper[2][done, :n].astype(np.complex64)
+                more, right = 1, sharper[0][:, at + done, : 2 * n]
+                block = sharper[1][:, at + done, :n] * state[:n]
+                state = state[:n] * sharper[2][at + done, :n].astype(np.complex64)
             else:
-                more, right = min(1 + done, n_segments - done), columns[note, :, : 2 * n]
-                past = walks[note, done - n_steps : done - n_steps + more, None, :n]
-                block = rows[note, :, :n] * (past * state[:n])
+                more, right = min(1 + done, n_segments - done), columns[:, note, : 2 * n]
+                past = walks[done - n_steps : done - n_steps + more, note, None, :n]
+                block = rows[:, note, :n] * (past * state[:n])
             n_rows = _BLOCKS
             while n_rows * _BLOCK_SAMPLES * 2 * n > _SINGLE_THREAD:
                 n_rows //= 2
@@ -149,12 +157,13 @@ def ring(voices: Partials, spans: Sequence[tuple[int, int]]) -> Iterator[Float32
             part = out[done * _BLOCKS : (done + more) * _BLOCKS]
             np.matmul(left, right.T, out=part.reshape(-1, n_rows, _BLOCK_SAMPLES))
             done += more
+        at += n_steps
         yield out.reshape(-1)[: stop - first]
 
 
 def _factors(poles: ComplexArray) -> tuple[Float32Array, Complex64Array, ComplexArray]:
-    """Of poles [S, P]: their powers within a block [S, M, 2P], at the blocks of a segment
-    [S, a, P], and the step to the next segment [S, P]."""
+    """Of poles [S, P]: their powers within a block [M, S, 2P], at the blocks of a segment
+    [a, S, P], and the step to the next segment [S, P]."""
     steps = np.exp(poles)
     columns = _powers(np.conj(steps), _BLOCK_SAMPLES).view(np.float32)
     for _ in range(_DOUBLINGS):
@@ -166,18 +175,16 @@ def _factors(poles: ComplexArray) -> tuple[Float32Array, Complex64Array, Complex
 
 
 def _powers(base: ComplexArray, count: int) -> Complex64Array:
-    """``base ** n`` of [S, P] for n in 0..count-1, [S, count, P], by doubling: no exp per cell.
+    """``base ** n`` of [S, P] for n in 0..count-1, [count, S, P], by doubling: no exp per cell.
 
     Single precision: the error, some 110 dB under the partial, is far below any hiss.
     """
-    n_notes, n_partials = base.shape
-    out = np.empty((n_notes, count, n_partials), np.complex64)
-    out[:, 0] = 1.0
+    out = np.empty((count, *base.shape), np.complex64)
+    out[0] = 1.0
     done, step = 1, base
     while done < count:
         more = min(done, count - done)
-        factor = step.astype(np.complex64)[:, None]
-        np.multiply(out[:, :more], factor, out=out[:, done : done + more])
+        np.multiply(out[:more], step.astype(np.complex64), out=out[done : done + more])
         done, step = 2 * done, step * step
     return out
 

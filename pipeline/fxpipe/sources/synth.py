@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 from fxpipe.sources.gestures import Hand, besides, choked, shaken
 from fxpipe.sources.guitars import GUITARS, Guitar
@@ -25,6 +25,7 @@ from fxpipe.sources.strings import SAMPLE_RATE_HZ, Note, Rig, pickup_filter
 __all__ = ["SAMPLE_RATE_HZ", "Performance", "draw_hand", "perform", "record", "set_up"]
 
 _GRID = 2.0**23  # samples lie on the steps of a 24-bit converter
+_AT_ONCE = 2**14  # samples of a wave worked on at a time: 128 kB, stay in the cache
 _SOUNDING_SHARE = 0.65  # of the clip, by the score's own estimate
 _HISS_DBFS = (-98.0, -60.0)
 _HUM_DBFS = (-92.0, -62.0)
@@ -167,30 +168,44 @@ def record(
     rng: np.random.Generator, rig: Rig, hand: Hand, notes: Sequence[Note], n_samples: int
 ) -> tuple[npt.NDArray[np.float32], Levels]:
     """The notes, and what else the hands do, through pickup and converter, float32 [N]."""
+    from scipy.signal import lfilter  # a second and more: for those who play, not who read files
+
     force = (min(0.9, max(0.3, hand.dynamic)) - 0.3) / 0.6
     peak_dbfs = -19.5 + 16.0 * float(0.55 * force + 0.45 * rng.random())
     hiss_dbfs = float(rng.uniform(*_HISS_DBFS))
     noise = hiss(rng, n_samples) * np.float32(10.0 ** (hiss_dbfs / 20.0))
     faint, squeaks = besides(rng, rig.guitar, hand, notes)
     strings = sound(rng, rig, [*notes, *faint], n_samples)
-    strings *= np.float32(10.0 ** (peak_dbfs / 20.0) / np.abs(strings).max())
+    strings *= np.float32(10.0 ** (peak_dbfs / 20.0) / _peak(strings))
     if squeaks:
         level_db = peak_dbfs + rig.guitar.strings.squeak_db + float(rng.normal(0.0, 5.0))
         rubbed = squeaked(rng, rig.guitar.strings, squeaks, n_samples)
         strings += rubbed * np.float32(10.0 ** (level_db / 20.0))
     strings += noise[::-1] * np.float32(rng.uniform(0.1, 1.3))  # the coil's own, coloured by it
     dry = lfilter(*pickup_filter(rig), strings)
-    dry *= 10.0 ** (peak_dbfs / 20.0) / np.abs(dry).max()
-    dry += noise
+    gain = 10.0 ** (peak_dbfs / 20.0) / _peak(dry)
     hum_hz, hum_dbfs = 0, -120.0
     if rng.random() < (0.15 if rig.pickup.humbucking else 0.5):
         hum_hz, hum_dbfs = int(rng.choice((50, 60))), float(rng.uniform(*_HUM_DBFS))
-        dry += hum(rng, hum_hz, n_samples) * 10.0 ** (hum_dbfs / 20.0)
-    dry *= _GRID
-    np.rint(dry, out=dry)
-    dry *= 1.0 / _GRID
-    audio = dry.astype(np.float32)
+        hummed = hum(rng, hum_hz, n_samples) * 10.0 ** (hum_dbfs / 20.0)
+    audio = np.empty(n_samples, np.float32)
+    for start in range(0, n_samples, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        wave = dry[part]
+        wave *= gain
+        wave += noise[part]
+        if hum_hz:
+            wave += hummed[part]
+        wave *= _GRID
+        np.rint(wave, out=wave)
+        wave *= 1.0 / _GRID
+        audio[part] = wave
     return audio, Levels(len(faint) + len(squeaks), peak_dbfs, hiss_dbfs, hum_hz, hum_dbfs)
+
+
+def _peak(wave: npt.NDArray[np.floating[Any]]) -> Any:
+    """Of the type of the wave's samples."""
+    return max(wave.max(), -wave.min())
 
 
 def _times(rng: np.random.Generator, factor: float) -> float:

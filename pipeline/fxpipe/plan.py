@@ -188,6 +188,15 @@ def split_sizes(n_chains: int, fractions: Fractions = DEFAULT_FRACTIONS) -> dict
     return {split: n_clips.get(split, 0) for split in SPLITS}
 
 
+def shard_size(n_clips: int) -> int:
+    """Clips a shard: at least 32 shards where there are enough clips, 250 clips each from 8,000
+    clips on, and 1,000 each from a million on: fewer files.
+
+    Depends on the number of clips alone: the same shards on any number of workers.
+    """
+    return min(1000, max(25, min(250, n_clips // 32), n_clips // 1000))
+
+
 def _only_kinds(scan: Scan, kinds: Sequence[str]) -> Scan:
     """The scan with recordings of these kinds alone; the digest changes if any was left out."""
     present = Counter(str(item.meta.get("kind", NO_KIND)) for item in scan.items)
@@ -290,6 +299,8 @@ def _take_phrase(
     enough the clip is a single recording too.
     """
     spec = plan.spec
+    if not spec.phrases:
+        return None
     if generator(plan.seed, split, position, "phrase").random() >= spec.phrases:
         return None
     rng = generator(plan.seed, split, position, "phrase", attempt + 1)

@@ -250,7 +250,7 @@ def lowpassed_noise(rng: np.random.Generator, n_samples: int, pole: float) -> np
     What is left out lies 60 dB below the noise.
     """
     raw = rng.bit_generator.random_raw(-(-n_samples // 4))  # 64 bits each: four samples
-    noise = raw.astype("<u8").view("<i2")[:n_samples].astype(np.float32)
+    noise = raw.astype("<u8", copy=False).view("<i2")[:n_samples].astype(np.float32)
     noise *= np.float32(1 / 32768)
     earlier = np.empty_like(noise)
     step = 1

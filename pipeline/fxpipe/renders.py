@@ -29,6 +29,7 @@ from fxpipe.plan import Plan as Plan
 from fxpipe.plan import load_plan as load_plan
 from fxpipe.plan import make_plan as make_plan
 from fxpipe.plan import save_plan as save_plan
+from fxpipe.plan import shard_size as shard_size
 from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
@@ -74,6 +75,10 @@ KIND = "fxpipe-renders"
 MADE_BY = "fxpipe render"
 CLIP_ATTEMPTS = 6
 
+_TURNS = itertools.cycle((False, True))
+"""A process goes through the recordings to and fro: the next shard begins with those that are still
+decoded."""
+
 
 @dataclass(frozen=True)
 class RendersIndex:
@@ -112,15 +117,6 @@ class RendersIndex:
         return {split: [s for s in ordered if s.split == split] for split in SPLITS}
 
 
-def shard_size(n_clips: int) -> int:
-    """Clips a shard: at least 32 shards where there are enough clips, 250 clips each from 8,000
-    clips on, and 1,000 each from a million on: fewer files.
-
-    Depends on the number of clips alone: the same shards on any number of workers.
-    """
-    return min(1000, max(25, min(250, n_clips // 32), n_clips // 1000))
-
-
 def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
     """One job a shard; a shard's clips never depend on how many there are or who makes it."""
     size = plan.shard_size or shard_size(sum(plan.n_clips.values()))
@@ -147,10 +143,11 @@ def render_shard(job: Job) -> Receipt:
     records: dict[int, Record] = {}
     # By recording, so that each file is read once; what is drawn does not depend on the order.
     draws = {p: draw_clip(plan.spec, plan.seed, split, p) for p in positions}
-    for position in sorted(positions, key=lambda p: draws[p].item_u):
+    for position in sorted(positions, key=lambda p: draws[p].item_u, reverse=next(_TURNS)):
         wave, record = render_clip(plan, split, position, draws[position])
         scale = float(max(wave.max(), -wave.min())) / 32767
-        waves[position - job["first"]] = np.round(wave / scale)
+        wave /= scale
+        waves[position - job["first"]] = np.rint(wave, out=wave)
         records[position] = record | {"scale": scale}
     folder = open_folder(job["uri"])
     ordered = [records[position] for position in positions]

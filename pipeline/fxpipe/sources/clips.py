@@ -18,8 +18,8 @@ from fxpipe.recording import Audio, read_file, read_mono
 from fxpipe.sources.base import Item
 
 MIN_SOUND_S = 0.5
-CACHE_BYTES = 96_000_000
-"""Decoded recordings kept in each process: about 110 notes of 5 s."""
+CACHE_BYTES = 256_000_000
+"""Decoded recordings kept in each process: about 290 notes of 5 s."""
 
 
 def pick_start(item: Item, u: float, clip_s: float) -> float:
@@ -108,7 +108,7 @@ def read_clip(
 def read_recording(item: Item, sample_rate_hz: int) -> Audio:
     """All of ``item``, mono float32 [N], not to be written to; silence where it has a lead-in.
 
-    A file is decoded and resampled (soxr HQ) whole; what was read last is kept, up to 96 MB.
+    A file is decoded and resampled (soxr HQ) whole; what was read last is kept, up to 256 MB.
     Raises SourceError where the file has gone or changed since the scan.
     """
     try:

@@ -51,7 +51,7 @@ def test_what_is_kept_stays_within_its_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips._kept.clear()
-    n = 7_000_000  # 28 MB each: three fit
+    n = 20_000_000  # 80 MB each: three fit
     monkeypatch.setattr(clips, "read_mono", lambda data: (np.zeros(n, np.float32), RATE_HZ, {}))
     for k in range(5):
         path = tmp_path / f"{k}.wav"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,10 +24,10 @@ from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import POOLS
 from fxpipe.pedals.parts import hard_clip
-from fxpipe.render import RenderSpec, lowpassed_noise
+from fxpipe.render import RenderSpec, Wet, lowpassed_noise
 from fxpipe.sources import clips, open_source
 from fxpipe.tasks import Workers, run_tasks
-from fxtrain.contract import UsageError, open_folder, to_dict
+from fxtrain.contract import Chain, UsageError, open_folder, to_dict
 
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}), clip_s=0.2, run_in_s=0.1)
 RATE_HZ = 44_100
@@ -186,3 +188,33 @@ def test_noise_is_white_before_its_filter():
     bands = power.mean(axis=0)[1:-1].reshape(-1, 73).mean(axis=1)
     assert white.std() == pytest.approx(3**-0.5, rel=0.01)
     assert bands.max() / bands.min() < 1.2
+
+
+def test_the_next_shard_begins_with_the_recordings_read_last(tmp_path, monkeypatch):
+    make_folder(tmp_path / "guitar")
+    folder, plan = begin(tmp_path / "r", f"folder:{tmp_path / 'guitar'}", n=60)
+    places = {item.item_id: place for place, item in enumerate(plan.items_of("train"))}
+    read: list[int] = []
+
+    def seen(*args):
+        dry, taken = plans.take_clip(*args)
+        read.append(places[taken["item"]])
+        return dry, taken
+
+    monkeypatch.setattr(rd, "take_clip", seen)
+    wet = Wet(np.ones(SPEC.n_samples, np.float32), (), Chain(()), (), ())
+    monkeypatch.setattr(rd, "draw_and_render", lambda *args: wet)
+    ways = []
+    for job in rd.shard_jobs(plan, folder)[:2]:
+        read.clear()
+        rd.render_shard(job)
+        ways.append(read[0] > read[-1])
+        assert read == sorted(read, reverse=ways[-1])
+    assert ways[0] != ways[1]
+
+
+def test_whoever_renders_recordings_does_not_wait_for_what_only_the_synth_needs():
+    heavy = ("scipy.signal", "scipy.ndimage")
+    code = f"import sys, fxpipe.renders; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

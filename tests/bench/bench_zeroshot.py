@@ -2,9 +2,9 @@
 
     python tests/bench/bench_zeroshot.py [--run RUN] [--chains 120] [--close] [--keep DIR]
 
-pedalboard is what the model learnt from, SoX and Guitarix (LV2) are not: apt-get install sox
-lilv-utils guitarix-lv2. The kit, renders.csv, the chirps and the scores are those a user gets.
-Prints tables for docs/results.md. ``--close`` then tries what may close the gap without training,
+pedalboard is what the model learnt from, SoX and Guitarix (LV2) are not (apt-get install sox
+lv2proc lilv-utils guitarix-lv2). Kit, renders.csv, chirps and scores are those a user gets. Prints
+tables for docs/results.md. ``--close`` then tries what may close the gap without training,
 each step on top of the one before it:
 
 hiss     noise 50 dB below the guitar, as the training data has it
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,7 @@ BANDS_HZ = 62.5 * 2 ** (np.arange(25) / 3)
 MOST_DB = 20.0
 N_FIT, N_OFFSETS = 4, 10
 HISS_DB = -50.0
+JOBS = os.cpu_count() or 1
 
 
 def say(text: str) -> None:
@@ -130,8 +132,8 @@ def dial_in(
     """Recording name -> wave of every chain of the kit. ``part``: silence but for the clips."""
     dries = {take.name: frontend.read(path / take.name) for take in kit.takes}
     takes = {take.name: take for take in kit.takes}
-    waves = {}
-    for chain in kit.chains:
+
+    def one(chain: KitChain) -> tuple[str, np.ndarray]:
         dry, rate = dries[chain.take]
         clips = takes[chain.take].clips
         start = round((clips[0].starts_s - clips[0].run_in_s) * rate) if part else 0
@@ -139,8 +141,10 @@ def dial_in(
         wave = dry[start:end]
         for pedal in chain.chain.pedals:
             wave = board(pedal, wave, rate)
-        waves[chain.file] = np.pad(wave, (start, len(dry) - end))
-    return waves
+        return chain.file, np.pad(wave, (start, len(dry) - end))
+
+    with ThreadPoolExecutor(JOBS) as pool:  # other programs do the work
+        return dict(pool.map(one, kit.chains))
 
 
 def record(kit: Kit, path: Path, boards: dict[str, Play], frontend: Frontend) -> Path:

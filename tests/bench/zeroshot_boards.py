@@ -64,8 +64,8 @@ def sox_board() -> Play:
 
 
 def guitarix_board() -> Play:
-    if shutil.which("lv2apply") is None:
-        raise MissingError("lv2apply: apt-get install lilv-utils guitarix-lv2")
+    if shutil.which("lv2proc") is None or shutil.which("lv2ls") is None:
+        raise MissingError("lv2proc: apt-get install lv2proc lilv-utils guitarix-lv2")
     found = subprocess.run(["lv2ls"], capture_output=True, text=True).stdout
     if mod.HOME not in found:
         raise MissingError("Guitarix's LV2 plugins: apt-get install guitarix-lv2")
@@ -73,15 +73,17 @@ def guitarix_board() -> Play:
     def run(pedal: Pedal, wave: np.ndarray, rate: int) -> np.ndarray:
         dial = Dial(pedal, "guitarix-lv2")
         plugin = _echo(dial) if pedal.name == "delay" else mod.PLUGINS[pedal.name](dial)
-        knobs = [w for name, value in plugin.knobs.items() for w in ("-c", name, number(value))]
-        line = ["lv2apply", "-i", "IN", "-o", "OUT", *knobs, mod.HOME + plugin.uri]
+        knobs = [
+            w for name, value in plugin.knobs.items() for w in ("-c", f"{name}:{number(value)}")
+        ]
+        line = ["lv2proc", "-i", "IN", "-o", "OUT", *knobs, mod.HOME + plugin.uri]
         return _run(line, wave, rate, len(plugin.ins))
 
     return run
 
 
 def _echo(d: Dial) -> mod.Plugin:
-    """lv2apply cannot run the digital delay of the export (a port of another kind). Guitarix's
+    """lv2proc cannot run the digital delay of the export (a port of another kind). Guitarix's
     echo has one level, of the first echo and from each to the next: the mean of ours."""
     level = 100 * (d["feedback"] * d["mix"] / (1 - d["mix"])) ** 0.5
     knobs = {"timt_l": d["delay_ms"], "timt_r": d["delay_ms"], "level_l": level, "level_r": level}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fxtrain.card import read_card
 from fxtrain.contract import (
     Chain,
     Frontend,
@@ -19,12 +20,10 @@ from fxtrain.contract import (
     PedalEntry,
     UsageError,
     Vocabulary,
-    from_dict,
-    read_json,
     unknown_name,
 )
 from fxtrain.export.words import knobs, label
-from fxtrain.finding import CARD_NAME, model_folder
+from fxtrain.finding import model_folder
 from fxtrain.listen.dries import Dries, Dry
 from fxtrain.zeroshot.draw import draw_names, draw_settings, hour, step_of
 from fxtrain.zeroshot.form import (
@@ -84,10 +83,7 @@ class Wish:
 
 def known_pedals(run: Path | None) -> Vocabulary:
     """The pedals of a trained model, from its card alone: no torch."""
-    where = model_folder(run) / CARD_NAME
-    data = read_json(where.read_bytes(), str(where))
-    found = data.get("vocabulary") if isinstance(data, dict) else None
-    return from_dict(Vocabulary, found, f"{where}.vocabulary")
+    return read_card(model_folder(run)).vocabulary
 
 
 def make_kit(

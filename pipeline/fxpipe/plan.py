@@ -189,12 +189,12 @@ def split_sizes(n_chains: int, fractions: Fractions = DEFAULT_FRACTIONS) -> dict
 
 
 def shard_size(n_clips: int) -> int:
-    """Clips a shard: at least 32 shards where there are enough clips, 250 clips each from 8,000
-    clips on, and 1,000 each from a million on: fewer files.
+    """Clips a shard: about a thousand shards, of 25 to 1,000 clips each.
 
-    Depends on the number of clips alone: the same shards on any number of workers.
+    So many that no worker waits long for the others' last one. Depends on the number of clips
+    alone: the same shards on any number of workers.
     """
-    return min(1000, max(25, min(250, n_clips // 32), n_clips // 1000))
+    return min(1000, max(25, n_clips // 1000))
 
 
 def _only_kinds(scan: Scan, kinds: Sequence[str]) -> Scan:

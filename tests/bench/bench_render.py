@@ -12,7 +12,8 @@ Two sources: a folder of notes (60 of 4 s at 48 kHz, WAV and FLAC, written by th
 of `fxpipe render` costs, from one run in this process without dask; the same with dask on n
 workers, less the seconds that starting and stopping them takes (a row of their own). Of several
 repeats, taken in turn, the fastest counts. With ``--shard-sizes`` the table is another one: the
-same job in shards of each size. Run by hand; nothing is asserted.
+same job in shards of each size; its clips a second are those of as many cores as are free, its CPU
+time is not. Run by hand; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -221,23 +222,27 @@ def print_row(
 def compare_shards(
     source: str, n_chains: int, workers: Sequence[int], repeats: int, sizes: list[int], where: Path
 ) -> None:
-    print(f"\n{n_chains} chains, clips/s by clips a shard\n")
-    print("| clips a shard | shards | " + " | ".join(f"{n} workers" for n in workers) + " |")
-    print("| ---: | ---: |" + " ---: |" * len(workers))
+    print(f"\n{source.partition(':')[0]}, {n_chains} chains: CPU ms a clip, clips/s\n")
+    heads = " | ".join(f"ms, {n} workers | clips/s" for n in workers)
+    print(f"| clips a shard | shards | {heads} |")
+    print("| ---: | ---: |" + " ---: | ---: |" * len(workers))
     folder = open_folder(where / "renders")
     spec, found = render_spec(None, {}), open_source(source)
-    best: dict[tuple[int, int], float] = {}
+    best: dict[tuple[int, int], list[Cost]] = {}
     n_shards = {}
     for _ in range(repeats):
         for size in sizes:
             plan = make_plan(spec, found, n_chains, 0, progress=False, shard_size=size)
             n_shards[size] = len(renders.shard_jobs(plan, folder))
             for n in workers:
-                took, _start = with_dask(folder, plan, n)
-                best[size, n] = min(took.wall_s, best.get((size, n), took.wall_s))
+                best.setdefault((size, n), []).append(with_dask(folder, plan, n)[0])
     for size in sizes:
-        rates = " | ".join(f"{n_chains / best[size, n]:.1f}" for n in workers)
-        print(f"| {size} | {n_shards[size]} | {rates} |", flush=True)
+        cells = []
+        for n in workers:
+            cpu_s = min(cost.cpu_s for cost in best[size, n])
+            wall_s = min(cost.wall_s for cost in best[size, n])
+            cells += [f"{1e3 * cpu_s / n_chains:.2f}", f"{n_chains / wall_s:.1f}"]
+        print(f"| {size} | {n_shards[size]} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ def test_a_worker_is_a_process_with_one_thread_for_algebra():
 
 def test_shards_grow_with_the_set_and_stay_within_a_thousand_clips():
     sizes = [rd.shard_size(n) for n in (3, 800, 1600, 8000, 50_000, 10**5, 10**6, 10**8)]
-    assert sizes == [25, 25, 50, 250, 250, 250, 1000, 1000]
+    assert sizes == [25, 25, 25, 25, 50, 100, 1000, 1000]
 
 
 def test_another_shard_size_holds_the_same_clips(tmp_path, monkeypatch):

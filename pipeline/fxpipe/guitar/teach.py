@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fxpipe.errors import SourceError
 from fxpipe.guitar.check import (
     CLIP,
     FORMAT_VERSION,
@@ -27,6 +29,7 @@ from fxpipe.guitar.check import (
     picture,
 )
 from fxpipe.guitar.strangers import COUNTS, stranger
+from fxtrain.contract import FxError, UsageError
 
 FALSE_ALARM = 0.015
 """Share of validation windows, guitars all of them, that the limit turns away."""
@@ -37,6 +40,9 @@ EPOCHS = 40
 BATCH = 64
 N_DRY = 250
 SILENT = 1e-3
+TRIES = 50
+"""Windows looked at for each that is wanted."""
+
 SEED = 2
 
 
@@ -141,12 +147,24 @@ def guitar_pictures(renders: Sequence[str], split: str) -> np.ndarray:
     from fxpipe.renders import iter_clips, read_renders_index
     from fxtrain.contract import open_folder
 
-    found = []
+    found: list[np.ndarray] = []
     for uri in renders:
         folder = open_folder(uri)
         index = read_renders_index(folder)
-        clips = iter_clips(folder, index, split, 0, index.counts[split].n_samples)
+        n_samples = round(WINDOW_S * index.spec.sample_rate_hz)
+        if index.spec.n_samples != n_samples:
+            raise UsageError(
+                f"{uri}: clips of {index.spec.n_samples / index.spec.sample_rate_hz:g} s, expected "
+                f"{WINDOW_S:g} s: the check hears windows of that length"
+            )
+        counts = index.counts.get(split)
+        clips = iter_clips(folder, index, split, 0, counts.n_samples) if counts else ()
         found += [picture(wave, index.spec.sample_rate_hz) for wave, _ in clips]
+    if not found:
+        raise UsageError(
+            f"{', '.join(renders)}: no clip of the {split} split, which the check needs; "
+            "render more"
+        )
     return np.stack(found)
 
 
@@ -167,7 +185,14 @@ def recorded_pictures(root: Path, count: int, seed: int = SEED) -> np.ndarray:
     paths = [path for path, _ in walk_audio(root)]
     rng = np.random.default_rng(seed)
     found: list[np.ndarray] = []
+    tries = 0
     while len(found) < count:
+        tries += 1
+        if not paths or tries > TRIES * count:
+            raise SourceError(
+                f"{root}: {len(found)} windows that sound in {len(paths)} recordings, expected "
+                f"{count}; give a folder of guitar recordings without pedals"
+            )
         wave, rate, _ = read_mono(read_file(paths[rng.integers(len(paths))]))
         n = round(WINDOW_S * rate)
         start = int(rng.integers(max(1, len(wave) - n + 1)))
@@ -177,17 +202,36 @@ def recorded_pictures(root: Path, count: int, seed: int = SEED) -> np.ndarray:
     return np.stack(found)
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("renders", nargs="+", help="directories of `fxpipe render`")
+    parser.add_argument("renders", nargs="+", help="directories of `fxpipe render`, clips of 2 s")
     parser.add_argument("--dry", type=Path, help="a folder of recordings without pedals")
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS)
-    options = parser.parse_args()
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="of the strangers and the dry guitar, to try it out",
+    )
+    options = parser.parse_args(args)
+    if not 0 < options.share <= 1:
+        parser.error(f"--share {options.share:g}: expected a share above 0, at most 1")
+    try:
+        _teach_from(options)
+    except FxError as error:
+        parser.exit(error.exit_code, f"teach: error: {error}\n")
+
+
+def _teach_from(options: argparse.Namespace) -> None:
+    n_dry = math.ceil(options.share * N_DRY)
+    counts = {kind: math.ceil(options.share * count) for kind, count in COUNTS.items()}
     valid = guitar_pictures(options.renders, "valid")
-    guitars = [guitar_pictures(options.renders, "train"), dry_pictures(N_DRY)]
+    guitars = [guitar_pictures(options.renders, "train"), dry_pictures(n_dry)]
     if options.dry:
-        guitars.append(recorded_pictures(options.dry, N_DRY))
-    check = teach(np.concatenate(guitars), stranger_pictures(COUNTS), valid)
+        guitars.append(recorded_pictures(options.dry, n_dry))
+    n_guitars = sum(map(len, guitars))
+    print(f"{n_guitars} windows of guitar; making {sum(counts.values())} of strangers", flush=True)
+    check = teach(np.concatenate(guitars), stranger_pictures(counts), valid)
     save_check(options.output, check)
     print(f"{options.output}: limit at {FALSE_ALARM:.1%} of {len(valid)} validation windows")
 

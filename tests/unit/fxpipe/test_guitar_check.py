@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from safetensors.numpy import save_file
 
+from fxpipe import renders as rd
+from fxpipe.chains.chain import ChainSpec
 from fxpipe.errors import CodecError
+from fxpipe.guitar import teach as teaching
 from fxpipe.guitar.check import (
     PICTURE,
     RATE_HZ,
     TENSORS,
+    WINDOW_S,
     describe,
     load_check,
     picture,
@@ -21,9 +26,11 @@ from fxpipe.guitar.check import (
 )
 from fxpipe.guitar.strangers import COUNTS, KINDS, stranger
 from fxpipe.guitar.teach import muffled, save_check, teach
-from fxpipe.render import run_chain
+from fxpipe.pedals import POOLS
+from fxpipe.render import RenderSpec, run_chain
+from fxpipe.sources import open_source
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
-from fxtrain.contract import Chain
+from fxtrain.contract import Chain, open_folder
 
 N = 2 * RATE_HZ
 PLAIN = ("noise", "tones", "clicks", "speech", "singing", "drums")
@@ -142,3 +149,74 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(CodecError, match="junk: the guitar check cannot be read"):
         load_check(tmp_path / "junk")
+
+
+def render(path: Path, clip_s: float = WINDOW_S) -> str:
+    """Ten clips of the built-in guitar, here and without dask."""
+    spec = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0}), clip_s=clip_s, run_in_s=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rd, "run_tasks", lambda function, jobs, workers: map(function, jobs))
+        plan = rd.make_plan(spec, open_source("synth"), 10, 0, progress=False)
+        rd.render_all(open_folder(path), plan, None, lambda shard: None)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def renders(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(tmp_path_factory.mktemp("taught") / "renders")
+
+
+def test_the_check_is_taught_from_renders_and_recordings_by_one_command(
+    renders: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "dry").mkdir()
+    soundfile.write(tmp_path / "dry/lick.wav", dry(3), RATE_HZ)
+    out = tmp_path / "check.safetensors"
+    words = [renders, "--dry", str(tmp_path / "dry"), "-o", str(out), "--share", "0.004"]
+    monkeypatch.setattr(teaching, "EPOCHS", 3)
+    teaching.main(words)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith(" windows of guitar; making 14 of strangers")
+    assert said[1].endswith("validation windows")
+    pictures = np.stack([picture(dry(4), RATE_HZ)])
+    assert np.isfinite(load_check(out).strangeness(pictures)).all()
+    assert load_check(out).centre.shape == load_check().centre.shape
+
+
+@pytest.mark.parametrize(
+    ("clip_s", "dry_folder", "share", "code", "says"),
+    [
+        (0.5, None, "0.004", 2, "clips of 0.5 s, expected 2 s"),
+        (2.0, "empty", "0.004", 1, "0 windows that sound in 0 recordings, expected 1"),
+        (2.0, "silent", "0.004", 1, "0 windows that sound in 1 recordings, expected 1"),
+        (None, None, "0.004", 1, "index.json"),
+        (None, None, "0", 2, "--share 0: expected a share above 0"),
+    ],
+)
+def test_what_it_cannot_be_taught_from_is_said_in_one_line(
+    renders: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    clip_s: float | None,
+    dry_folder: str | None,
+    share: str,
+    code: int,
+    says: str,
+) -> None:
+    given = renders if clip_s else str(tmp_path / "none")
+    if clip_s == 0.5:
+        given = render(tmp_path / "renders", clip_s)
+    words = [given, "--share", share, "-o", str(tmp_path / "out")]
+    if dry_folder:
+        (tmp_path / dry_folder).mkdir()
+        words += ["--dry", str(tmp_path / dry_folder)]
+    if dry_folder == "silent":
+        soundfile.write(tmp_path / "silent/a.wav", np.zeros(RATE_HZ), RATE_HZ)
+    with pytest.raises(SystemExit) as left:
+        teaching.main(words)
+    assert left.value.code == code
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

@@ -78,7 +78,7 @@ class _Aside:
         # Nothing runs beside this thread yet, so Linux may fork; elsewhere libraries forbid it.
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._heard, told = context.Pipe(duplex=False)
-        job = (told, hearing, list(clips), n_cores() - 1)
+        job = (told, self._heard, hearing, list(clips), n_cores() - 1)
         self._process = context.Process(target=_hear_all, args=job, daemon=True)
         self._process.start()
         told.close()
@@ -102,7 +102,10 @@ class _Aside:
         self._process.join()
 
 
-def _hear_all(told: Connection, hearing: Hearing, clips: Sequence[str], n_threads: int) -> None:
+def _hear_all(
+    told: Connection, heard: Connection, hearing: Hearing, clips: Sequence[str], n_threads: int
+) -> None:
+    heard.close()  # else this process would wait for itself where the other one is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this also ends it
     try:
         frontend = contract.open_frontend(hearing, n_threads)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
@@ -91,6 +92,36 @@ def missing(hearing, n_threads): raise heard.contract.MissingExtraError("not ins
 heard.contract.open_frontend = missing
 """
     assert aside(tmp_path, before, "one")[0] == "MissingExtraError not installed"
+
+
+ORPHAN = """
+import os, sys
+from fxtrain import heard
+heard.n_cores = lambda: 2
+class Ears:
+    def __init__(self, hearing, n_threads): pass
+    def read(self, path):
+        sys.stdin.read()  # until the test has seen the other one go
+        return path, 0
+    def encode(self, path, rate): return heard.Features(bytes(2**20), None, ())
+heard.contract.open_frontend = Ears
+with heard.hear(None, ["clip"] * 3) as found:
+    print(found._process.pid, flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+def test_a_process_whose_listener_is_gone_ends_too(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"")
+    command = [sys.executable, "-c", ORPHAN]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout
+        orphan = psutil.Process(int(process.stdout.readline()))
+        assert process.wait(30) == 0
+    orphan.wait(30)
 
 
 def test_one_core_and_a_loaded_torch_hear_here(monkeypatch: pytest.MonkeyPatch) -> None:

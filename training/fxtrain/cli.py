@@ -111,6 +111,9 @@ def cli() -> None:
 @click.option("--config", "config_path", type=click.Path(), help="TOML with [model] and [train].")
 @click.option("--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>].")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run.")
+@click.option(
+    "--start-from", metavar="RUN", help='Begin with the weights of RUN, or of the "shipped" model.'
+)
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", type=click.IntRange(1), help="Train on N, a process each. [1]")
@@ -130,6 +133,7 @@ def fit(
     config_path: str | None,
     output: Path | None,
     resume: Path | None,
+    start_from: str | None,
     overwrite: bool,
     device: str,
     devices: int | None,
@@ -149,8 +153,10 @@ def fit(
     }  # fmt: skip
     train = {
         "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision,
-        "n_devices": devices,
+        "n_devices": devices, "start_from": start_from,
     }  # fmt: skip
+    if start_from is not None and any(value is not None for value in model.values()):
+        raise UsageError("--start-from takes the model's settings from RUN; leave them away")
     given = [*model.values(), *train.values(), config_path, output]
     if resume is not None and any(value is not None for value in given):
         raise UsageError("--resume takes all settings from RUN; only --epochs may be given with it")

@@ -98,6 +98,7 @@ class TrainConfig:
     patience: epochs without a better validation score before training stops.
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
+    start_from: a run whose weights training begins with, or "shipped"; its model settings count.
     n_devices: GPUs (or, on a CPU, processes) trained on in parallel, ``batch_size`` on each.
     """
 
@@ -115,6 +116,7 @@ class TrainConfig:
     precision: str = "auto"
     seed: int = 0
     resident: bool | None = None
+    start_from: str | None = None
     n_workers: int = 0
     n_devices: int = 1
 

@@ -128,7 +128,7 @@ def fit(
     """
     started = time.monotonic()
     place = resolve_device(device)
-    card, model = prepare(dataset, config)
+    card, model = prepare(dataset, config, resume=resume)
     config = dataclasses.replace(config, model=card.model)
     n_devices = config.train.n_devices
     LocalFolder(run).write(CONFIG_NAME, config_json(config))

@@ -38,6 +38,7 @@ from fxtrain.models import Translator, resolve_model
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
 from fxtrain.runs import LAST_NAME
+from fxtrain.start import load_start, take_over
 
 TRAINING_COPIES = 4
 """Of every weight: itself, its gradient, and the optimiser's two moments."""
@@ -45,11 +46,17 @@ TRAINING_COPIES = 4
 LIBRARIES = ("fxpipe", "torch", "lightning", "numpy", "safetensors")
 
 
-def prepare(dataset: ShardDataset, config: Config) -> tuple[ModelCard, Translator]:
-    """The card and the model, with weights drawn from ``config.train.seed``."""
+def prepare(
+    dataset: ShardDataset, config: Config, *, resume: bool = False
+) -> tuple[ModelCard, Translator]:
+    """The card and the model, with weights drawn from ``config.train.seed``, or those of the run
+    that ``config.train.start_from`` names. To be resumed it needs none."""
     index = dataset.index
+    before = load_start(None if resume else config.train.start_from)
     resolved = resolve_model(
-        config.model, n_codebooks=index.codec.n_codebooks, has_mel=index.mel is not None
+        before.card.model if before else config.model,
+        n_codebooks=index.codec.n_codebooks,
+        has_mel=index.mel is not None,
     )
     dataset.shards_of("train")
     dataset.shards_of("valid")
@@ -64,7 +71,10 @@ def prepare(dataset: ShardDataset, config: Config) -> tuple[ModelCard, Translato
     codebooks = torch.from_numpy(read_codebooks(dataset.folder, index))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        return card, new_model(card, codebooks)
+        model = new_model(card, codebooks)
+    if before:
+        take_over(before, card, model)
+    return card, model
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def train_on_ranks(task: Task, say: Say) -> StepTimes:
 
 def train_rank(rank: int, say: Say, task: Task, asked: Flag) -> StepTimes:
     """What one of the processes does. All draw the same first weights, from the seed."""
-    card, model = prepare(task.dataset, task.config)
+    card, model = prepare(task.dataset, task.config, resume=task.resume)
     return train(task, card, model, asked, say)
 
 

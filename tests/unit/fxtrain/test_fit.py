@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ import safetensors.torch
 import torch
 
 from fixtures.shards import PEDALS, make_shards
-from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run
+from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run, save_model
 from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
 from fxtrain.contract import ContractError, DamagedError, FxError, UsageError, VocabularyError
 from fxtrain.data import ShardDataset, open_shards
@@ -27,6 +28,7 @@ from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
 from fxtrain.fit import fit, plan
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
 from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder
+from fxtrain.start import with_shared_rows
 from fxtrain.trainer import lightning_precision
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
@@ -115,6 +117,52 @@ def test_the_model_has_learnt_and_evaluation_says_so(dataset: ShardDataset, tmp_
     text = "\n".join(table(found))
     for word in ("exact@2", "null", "ceiling", "95 % interval", "distortion", "confidence"):
         assert word in text
+
+
+def test_training_can_start_from_another_run_of_the_same_pedals(
+    dataset: ShardDataset, finished: Path, tmp_path: Path
+) -> None:
+    slow = TrainConfig(batch_size=16, max_epochs=1, lr=1e-5, start_from=str(finished))
+    other = ModelConfig(d_model=64)  # the run's own settings count
+    result = fit(dataset, Config(other, slow), tmp_path / "run", device="cpu", say=lambda _: None)
+    before = safetensors.torch.load_file(finished / WEIGHTS_NAME)
+    after = safetensors.torch.load_file(tmp_path / "run" / WEIGHTS_NAME)
+    assert result.card.model == load_run(finished).card.model
+    assert all((before[name] - after[name]).abs().max() < 1e-3 for name in before)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["train"]["start_from"] == str(finished)
+
+
+def test_what_cannot_be_started_from_is_refused(
+    dataset: ShardDataset, finished: Path, tmp_path: Path
+) -> None:
+    def start_from(name: str) -> None:
+        settings = Config(MODEL, TrainConfig(max_epochs=1, start_from=name))
+        fit(dataset, settings, tmp_path / "run", device="cpu", say=lambda _: None)
+
+    with pytest.raises(CheckpointError, match="no log-mel frames"):
+        start_from("shipped")
+    with pytest.raises(CheckpointError, match="no trained model here"):
+        start_from(str(tmp_path / "nowhere"))
+    run = load_run(finished)
+    codec = dataclasses.replace(run.card.hearing.codec, weights_sha256="f" * 64)
+    heard = dataclasses.replace(run.card.hearing, codec=codec)
+    save_model(tmp_path / "other", dataclasses.replace(run.card, hearing=heard), run.model)
+    with pytest.raises(CheckpointError, match="codec weights: ffffffffffff, those of these shards"):
+        start_from(str(tmp_path / "other"))
+    pedals = [dataclasses.replace(p, name=f"{p.name}2") for p in run.card.vocabulary.pedals]
+    others = dataclasses.replace(run.card.vocabulary, pedals=tuple(pedals))
+    save_model(tmp_path / "other", dataclasses.replace(run.card, vocabulary=others), run.model)
+    with pytest.raises(CheckpointError, match=r"it knows compressor2, .* these shards hold compr"):
+        start_from(str(tmp_path / "other"))
+
+
+def test_a_pedal_that_both_know_keeps_its_rows_and_the_boundary_its_own() -> None:
+    known, fresh = torch.arange(5.0)[:, None], -torch.arange(1.0, 5.0)[:, None]
+    rows = with_shared_rows(known, fresh, [(3, 0), (1, 2)], 1)
+    assert rows.flatten().tolist() == [3.0, -2.0, 1.0, 4.0]
+    assert with_shared_rows(known, fresh, [(0, 3)], 0).flatten().tolist() == [-1.0, -2.0, -3.0, 0.0]
 
 
 def test_stopped_by_ctrl_c_and_resumed_is_as_if_never_stopped(

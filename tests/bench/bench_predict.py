@@ -2,10 +2,10 @@
 
     python tests/bench/bench_predict.py [--run RUN] [--against CHECKOUT]
 
-Cold: a new process each time, files in the page cache. The two halves, which run side by side in
-the command, are timed in one more process each; ``core-s`` is CPU time over all cores. Medians of
-five. ``--against``: another checkout of this repository, whose command is timed in turns with this
-one's: on a busy machine only the ratio means anything.
+Cold: a new process each time, files in the page cache, bytecode written as in an installation. The
+two halves, which run side by side in the command, are timed in one more process each; ``core-s`` is
+CPU time over all cores. Medians of five. ``--against``: another checkout of this repository, whose
+command is timed in turns with this one's: on a busy machine only the ratio means anything.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def main() -> None:
         command = ["-m", "fxtrain.cli", "predict", str(clip)]
         here = [*command, "--run", str(run)]
         ours, theirs = [], []
+        for place in {None, given.against}:
+            timed(here if given.run or not place else command, place)  # writes bytecode
         for _ in range(ROUNDS):
             ours.append(timed(here))
             if given.against:
@@ -118,6 +120,7 @@ def row(name: str, seconds: list[tuple[float, float]]) -> None:
 def timed(words: list[str], checkout: Path | None = None) -> tuple[float, float, str]:
     """(seconds, CPU seconds of it and its children, what it printed)."""
     environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if checkout is not None:
         places = [str(checkout / "pipeline"), str(checkout / "training")]
         environment["PYTHONPATH"] = os.pathsep.join(places)

@@ -335,7 +335,7 @@ def predict(
 
     A file that cannot be heard is named on stderr and the others go on; the exit code is then 1.
     """
-    from fxtrain.calm import share_the_cores
+    from fxtrain.calm import no_garbage, share_the_cores
 
     share_the_cores()
 
@@ -353,13 +353,13 @@ def predict(
     exports, n_failed = Exports(target, clips), 0
     folder = model_folder(run)
     with hear(read_card(folder).hearing, clips) as heard:
-        # torch, while another process hears the clips.
-        from fxtrain import predict as hearing
-        from fxtrain.checkpoint import load_run
-        from fxtrain.device import resolve_device
+        with no_garbage():  # torch, while another process hears the clips
+            from fxtrain import predict as hearing
+            from fxtrain.checkpoint import load_run
+            from fxtrain.device import resolve_device
 
-        hearing.one_thread()
-        loaded = load_run(folder, resolve_device(device))
+            hearing.one_thread()
+            loaded = load_run(folder, resolve_device(device))
         if as_csv:
             click.echo(csv_header())
         for clip in clips:

@@ -216,9 +216,12 @@ def level_after(lufs: float, peak: float, rule: LevelRule) -> float | None:
 
 def open_ears(folder: Path, device: str) -> Ears:
     """The model and its frontend; takes seconds."""
-    from fxtrain.checkpoint import load_run
-    from fxtrain.contract import open_frontend
-    from fxtrain.device import resolve_device
+    from fxtrain.calm import no_garbage
 
-    run = load_run(folder, resolve_device(device))
-    return Ears(run, open_frontend(run.card.hearing))
+    with no_garbage():
+        from fxtrain.checkpoint import load_run
+        from fxtrain.contract import open_frontend
+        from fxtrain.device import resolve_device
+
+        run = load_run(folder, resolve_device(device))
+        return Ears(run, open_frontend(run.card.hearing))

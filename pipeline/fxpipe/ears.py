@@ -6,19 +6,35 @@ Imports little: `fxtrain predict` waits for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from fxpipe.codec import Codec
 from fxpipe.level import normalise
-from fxpipe.mel import log_mel
+from fxpipe.mel import log_mels
 from fxtrain.contract import MelInfo
 
 
+@dataclass(frozen=True)
+class HeardWindows:
+    """``codes`` uint16 [B, K, T]; ``mel`` uint8 [B, M, T] or None; loudness before, LUFS;
+    ``pictures``: what else was asked for of the same samples, uint8 [M, T] each, or None."""
+
+    codes: np.ndarray
+    mel: np.ndarray | None
+    loudness_lufs: list[float]
+    pictures: list[np.ndarray] | None
+
+
 def features(
-    waves: Sequence[np.ndarray], sample_rate_hz: int, codec: Codec, mel: MelInfo | None
-) -> tuple[np.ndarray, np.ndarray | None, list[float]]:
-    """What a model hears of windows of one length: (codes, mel or None, loudness before, LUFS).
+    waves: Sequence[np.ndarray],
+    sample_rate_hz: int,
+    codec: Codec,
+    mel: MelInfo | None,
+    also: MelInfo | None = None,
+) -> HeardWindows:
+    """What a model hears of windows of one length, and ``also`` as another log-mel picture.
 
     The same function serves training data and inference. Resampling, if any, comes first, then
     the level rule, then codec and mel on the same samples.
@@ -26,8 +42,14 @@ def features(
     rate = codec.info.sample_rate_hz
     levelled, loudness = zip(*(level(wave, sample_rate_hz, rate) for wave in waves), strict=True)
     codes = codec.encode(np.stack(levelled))
-    frames = np.stack([log_mel(loud, rate, mel) for loud in levelled]) if mel else None
-    return codes, frames, list(loudness)
+    asked = [info for info in (mel, also) if info]
+    found = [log_mels(loud, rate, asked) for loud in levelled]
+    return HeardWindows(
+        codes,
+        np.stack([each[0] for each in found]) if mel else None,
+        list(loudness),
+        [each[-1] for each in found] if also else None,
+    )
 
 
 def level(wave: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, float]:

@@ -16,7 +16,7 @@ import numpy as np
 from fxpipe.codec import Codec, load_codec
 from fxpipe.ears import features
 from fxpipe.errors import CodecError, SourceError
-from fxpipe.guitar.check import strangeness
+from fxpipe.guitar.check import PICTURE, RATE_HZ, strangeness
 from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
 from fxpipe.windows import sounding_windows
 from fxtrain.contract import (
@@ -103,11 +103,12 @@ class PipelineFrontend:
             raise CodecError("this frontend was opened without a codec: open it with a hearing")
         n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
         windows = sounding_windows(wave, sample_rate_hz, n)
-        codes, mel, _ = features(windows.waves, sample_rate_hz, codec, hearing.mel)
-        strange = strangeness(windows.waves, sample_rate_hz)
+        also = PICTURE if codec.info.sample_rate_hz == RATE_HZ else None
+        heard = features(windows.waves, sample_rate_hz, codec, hearing.mel, also)
+        strange = strangeness(windows.waves, sample_rate_hz, heard.pictures)
         return Features(
-            codes,
-            mel,
+            heard.codes,
+            heard.mel,
             tuple(start / sample_rate_hz for start in windows.starts),
             length_s=len(wave) / sample_rate_hz,
             n_silent=windows.n_silent,

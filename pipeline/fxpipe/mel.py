@@ -6,6 +6,7 @@ numpy's FFT takes 6 ms a clip longer than scipy's, which takes a quarter of a se
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,7 +33,21 @@ def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
 
     0 dB is a full-scale sine within one band; what lies below the floor is the floor.
     """
-    bands = mel_power(wave, sample_rate_hz, info)
+    (frames_u8,) = log_mels(wave, sample_rate_hz, [info])
+    return frames_u8
+
+
+def log_mels(wave: np.ndarray, sample_rate_hz: int, infos: Sequence[MelInfo]) -> list[np.ndarray]:
+    """The same in several ways; a spectrum that they have in common is made once."""
+    spectra = {(info.n_fft, info.hop_samples): info for info in infos}
+    powers = {size: power_spectrum(wave, info) for size, info in spectra.items()}
+    return [
+        _bytes(powers[info.n_fft, info.hop_samples] @ mel_filters(sample_rate_hz, info), info)
+        for info in infos
+    ]
+
+
+def _bytes(bands: np.ndarray, info: MelInfo) -> np.ndarray:
     decibels = 10 * np.log10(np.maximum(bands.T, 1e-12))
     steps = np.round((decibels - info.floor_db) / info.step_db)
     frames_u8: np.ndarray = np.clip(steps, 0, 255).astype(np.uint8)
@@ -41,6 +56,12 @@ def log_mel(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
 
 def mel_power(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarray:
     """float32 [T, M]: power in mel bands, 1 for a full-scale sine within one band."""
+    bands: np.ndarray = power_spectrum(wave, info) @ mel_filters(sample_rate_hz, info)
+    return bands
+
+
+def power_spectrum(wave: np.ndarray, info: MelInfo) -> np.ndarray:
+    """float32 [T, n_fft // 2 + 1]: power, 1 for a full-scale sine in the middle of a bin."""
     n_frames = -(-len(wave) // info.hop_samples)
     before = (info.n_fft - info.hop_samples) // 2
     padded = np.zeros(n_frames * info.hop_samples + info.n_fft, np.float32)
@@ -48,9 +69,8 @@ def mel_power(wave: np.ndarray, sample_rate_hz: int, info: MelInfo) -> np.ndarra
     frames = np.lib.stride_tricks.sliding_window_view(padded, info.n_fft)[:: info.hop_samples]
     window = np.hanning(info.n_fft + 1)[:-1].astype(np.float32)
     spectrum = np.fft.rfft(frames[:n_frames] * window, axis=1) * np.float32(2 / window.sum())
-    power = spectrum.real**2 + spectrum.imag**2
-    bands: np.ndarray = power @ mel_filters(sample_rate_hz, info)
-    return bands
+    power: np.ndarray = spectrum.real**2 + spectrum.imag**2
+    return power
 
 
 @functools.lru_cache(maxsize=4)

@@ -64,11 +64,12 @@ def one_clip() -> Iterator[Finding]:
     plan = make_plan(spec, open_source("synth"), 3, 0, progress=False)
     wave, record = render_clip(plan, "train", 0)
     codec = load_codec("embedded", n_threads=1)
-    codes, _, loudness = features([wave], spec.sample_rate_hz, codec, None)
+    heard = features([wave], spec.sample_rate_hz, codec, None)
     expected = (1, codec.info.n_codebooks, codec.n_frames(spec.n_samples))
     chain = arrow([pedal["name"] for pedal in record["chain"]])
     seconds = time.monotonic() - began
-    what = f"rendered {chain}, {loudness[0]:.1f} LUFS, encoded to {list(codes.shape[1:])} codes"
+    (loudness,), codes = heard.loudness_lufs, heard.codes
+    what = f"rendered {chain}, {loudness:.1f} LUFS, encoded to {list(codes.shape[1:])} codes"
     fine = codes.shape == expected and len(np.unique(codes)) > 1
     do = "" if fine else "reinstall: pip install --force-reinstall 'fxpipe[pipeline]'"
     yield Finding("trial", "one clip", OK if fine else PROBLEM, f"{what}, {seconds:.1f} s", do)

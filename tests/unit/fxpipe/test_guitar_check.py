@@ -11,7 +11,10 @@ from safetensors.numpy import save_file
 
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
+from fxpipe.codec import load_codec
+from fxpipe.ears import features, level
 from fxpipe.errors import CodecError
+from fxpipe.guitar import check as checking
 from fxpipe.guitar import teach as teaching
 from fxpipe.guitar.check import (
     PICTURE,
@@ -26,11 +29,12 @@ from fxpipe.guitar.check import (
 )
 from fxpipe.guitar.strangers import COUNTS, KINDS, stranger
 from fxpipe.guitar.teach import muffled, save_check, teach
+from fxpipe.mel import log_mel, mel_info
 from fxpipe.pedals import POOLS
 from fxpipe.render import RenderSpec, run_chain
 from fxpipe.sources import open_source
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
-from fxtrain.contract import Chain, open_folder
+from fxtrain.contract import Chain, MelInfo, open_folder
 
 N = 2 * RATE_HZ
 PLAIN = ("noise", "tones", "clicks", "speech", "singing", "drums")
@@ -109,6 +113,28 @@ def test_silence_behind_a_short_note_changes_nothing() -> None:
     alone, padded = strangeness([note, behind], RATE_HZ)
     assert alone == pytest.approx(padded, abs=0.3)
     assert alone <= 0
+
+
+def test_pictures_that_exist_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers, and none is made but where the window was cut."""
+    note = np.concatenate([dry(2)[: RATE_HZ // 2], np.zeros(3 * RATE_HZ // 2, np.float32)])
+    waves = [dry(1), note, dry(3)]
+    codec = load_codec("embedded", n_threads=1)
+    heard = features(waves, RATE_HZ, codec, mel_info(codec.info), PICTURE)
+    assert heard.pictures is not None
+    assert heard.mel is not None
+    np.testing.assert_array_equal(heard.mel[0], log_mel_of(waves[0], mel_info(codec.info)))
+    expected = strangeness(waves, RATE_HZ)
+    made = []
+    monkeypatch.setattr(
+        checking, "picture", lambda wave, rate: made.append(1) or picture(wave, rate)
+    )
+    assert strangeness(waves, RATE_HZ, heard.pictures) == expected
+    assert len(made) == 1
+
+
+def log_mel_of(wave: np.ndarray, info: MelInfo) -> np.ndarray:
+    return log_mel(level(wave, RATE_HZ, RATE_HZ)[0], RATE_HZ, info)
 
 
 def test_features_of_silence_are_finite() -> None:

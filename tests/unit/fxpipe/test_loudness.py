@@ -78,8 +78,8 @@ from fxpipe.guitar.check import strangeness
 from fxpipe.mel import mel_info
 codec = load_codec("embedded")
 waves = [np.sin(np.arange(88_200) / 30).astype(np.float32)]
-codes, mel, _ = features(waves, 44_100, codec, mel_info(codec.info))
-assert codes.shape == (1, 9, 173) and mel.shape[2] == 173
+heard = features(waves, 44_100, codec, mel_info(codec.info))
+assert heard.codes.shape == (1, 9, 173) and heard.mel.shape[2] == 173
 strangeness(waves, 44_100)
 print([name for name in ("torch", "dac", "scipy", "dask", "pedalboard") if name in sys.modules])
 """

@@ -372,6 +372,7 @@ def main() -> int:
         "--close", action="store_true", help="try what closes the gap; 3 times as long"
     )
     parser.add_argument("--keep", type=Path, help="where the kit and its recordings stay")
+    parser.add_argument("--dry", type=Path, action="append", help="dry guitar [built-in]")
     given = parser.parse_args()
     boards: dict[str, Play] = {}
     for name in given.boards.split(","):
@@ -385,7 +386,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = given.keep or Path(folder)
         wish = Wish(given.chains, (1, 2, 3, 4), n_takes=40, n_clips=1, seed=given.seed)
-        kit = make_kit(path, wish, frontend, known_pedals(given.run), overwrite=True)
+        known = known_pedals(given.run)
+        kit = make_kit(path, wish, frontend, known, given.dry or (), overwrite=True)
         table = record(kit, path, boards, frontend)
         start = time.perf_counter()
         found = evaluate_manifest(run, frontend, table, seed=given.seed, say=say)

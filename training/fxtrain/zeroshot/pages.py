@@ -20,7 +20,7 @@ from fxtrain.contract import (
 from fxtrain.report import page_of
 from fxtrain.sounds import Sounds
 from fxtrain.zeroshot.manifest import Manifest
-from fxtrain.zeroshot.returns import resampled, sent
+from fxtrain.zeroshot.returns import check_return, resampled, sent
 from fxtrain.zeroshot.score import Judged, ZeroShot
 
 
@@ -49,10 +49,11 @@ class ReturnedSounds(Sounds):
 
     def remake(self, position: int) -> RemadeClip:
         one = self._judged[position]
-        row, clip = one.back.row, one.clips[0]
-        kit = self._manifest.kit_of(row)
+        row = one.back.row
+        kit, folder = self._manifest.kit_of(row), self._manifest.folder_of(row)
+        again = check_return(row, kit, folder, self.frontend)
+        clip = next(clip for clip in again.clips if clip.number == one.clips[0])
         take = kit.take_named(clip.take) if kit else None
-        folder = self._manifest.folder_of(row)
         dry = sent(clip, take, folder, self.frontend, run_in=True) if take else None
         if take is None or dry is None:
             raise FxError("the dry guitar that it was played with is not there")

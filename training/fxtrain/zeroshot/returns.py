@@ -147,7 +147,7 @@ def _cut(wave: np.ndarray, rate: int, found: Found, take: Take) -> tuple[list[Cl
         if start < 0 or start + n > len(wave) + LATE_S * rate:
             gone += 1
             continue
-        clips.append(Clip(wave[start : start + n], rate, take.name, number))
+        clips.append(Clip(wave[start : start + n].copy(), rate, take.name, number))
     return clips, gone
 
 

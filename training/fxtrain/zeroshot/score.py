@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +25,17 @@ from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest
 from fxtrain.zeroshot.returns import Clip, Return, check_return
 
 Say = Callable[[str], None]
+SAID = 3
+"""Recordings with the same note that are named one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One recording, or one of its clips: what was heard of it."""
+    """One recording, or one of its clips: what was heard of it. ``back`` without its sound: a
+    thousand recordings stay small. ``clips``: their numbers."""
 
     back: Return
-    clips: tuple[Clip, ...]
+    clips: tuple[int, ...]
     heard: tuple[Candidate, ...]
     untuned: tuple[Candidate, ...]
     own: Direct
@@ -70,6 +75,7 @@ def evaluate_manifest(
         say(f"{gone.file}: left out: {gone.why}")
     judged: list[Judged] = []
     known: dict[str, str] = {}
+    notices = _Notices(say)
     for row in manifest.rows:
         if not row.path.is_file():
             left_out.append(LeftOut(row.file, "not recorded yet: no such file", waiting=True))
@@ -87,9 +93,10 @@ def evaluate_manifest(
             notes.append(f"the same recording as {known[back.digest]}")
         known.setdefault(back.digest, row.file)
         for note in notes:
-            say(f"{row.file}: {note}")
-        noted = dataclasses.replace(back, notes=tuple(notes))
+            notices.say(row.file, note)
+        noted = dataclasses.replace(back, clips=(), notes=tuple(notes))
         judged += [dataclasses.replace(one, back=noted) for one in found]
+    notices.end()
     waiting = [gone.file for gone in left_out if gone.waiting]
     if waiting:
         few = ", ".join(waiting[:5]) + (", …" if len(waiting) > 5 else "")
@@ -103,6 +110,25 @@ def evaluate_manifest(
         name: judge_answers(run, identity, found, seed=seed) for name, found in answers.items()
     }
     return ZeroShot(manifest, tuple(judged), tuple(left_out), answers, evaluations)
+
+
+class _Notices:
+    """A line a note; of those that many recordings have only the first few, and how many."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._count: Counter[str] = Counter()
+
+    def say(self, file: str, note: str) -> None:
+        kind = re.sub(r"[-\d.]+", "…", note)
+        self._count[kind] += 1
+        if self._count[kind] <= SAID:
+            self._say(f"{file}: {note}")
+
+    def end(self) -> None:
+        for kind, n in self._count.items():
+            if n > SAID:
+                self._say(f"and {n - SAID} more: {kind}")
 
 
 def _hear(run: Run, frontend: Frontend, back: Return, *, each_clip: bool) -> Iterator[Judged]:
@@ -125,7 +151,7 @@ def _hear(run: Run, frontend: Frontend, back: Return, *, each_clip: bool) -> Ite
     groups = [[pair] for pair in heard] if each_clip else [heard]
     for group in groups:
         features = _together([features for _, features in group])
-        clips = tuple(clip for clip, _ in group)
+        clips = tuple(clip.number for clip, _ in group)
         yield Judged(back, clips, *translate(run, features))
 
 
@@ -184,7 +210,7 @@ def zero_shot_dict(found: ZeroShot) -> dict[str, Any]:
                     "answer": list(best.names),
                     "probability": round(best.probability, 4),
                     "right": alike.holds(best.names),
-                    "clips": [clip.number + 1 for clip in one.clips],
+                    "clips": [number + 1 for number in one.clips],
                     "late_s": _rounded(back.late_s, 4),
                     "marker_confidence": _rounded(back.confidence, 3),
                     "peak_dbfs": round(back.peak_dbfs, 1),

@@ -255,8 +255,8 @@ def render(work: Work, part: Part) -> None:
     flags = part.flags.format(
         audio=work.options.audio,
         real=work.options.real,
-        okita3=work.settings("okita3", "[render]\npedal_rms = 0.1\n"),
-        presence=work.settings("presence", fixed_knobs()),
+        okita3=work.settings("okita3-chains", "[render]\npedal_rms = 0.1\n"),
+        presence=work.settings("presence-chains", fixed_knobs()),
     )
     try:
         if not (shards / "index.json").is_file():

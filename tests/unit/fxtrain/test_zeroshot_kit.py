@@ -212,3 +212,22 @@ def test_a_folder_without_a_kit_and_a_kit_of_another_version(tmp_path: Path, pla
     (tmp_path / "kit.json").write_text(json.dumps(data | {"takes": []}))
     with pytest.raises(ContractError, match="without a dry file"):
         read_kit(tmp_path)
+
+
+def test_a_kit_replaced_halfway_is_no_kit_and_a_slip_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dry files of one kit beside the chains of another would be scored as if they belonged."""
+    path, args = tmp_path / "kit", ("--n-chains", "2", "--clips", "1")
+    assert call(path, *args) == 0
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    assert call(path, *args, "--lengths", "11", "--overwrite") == 2
+    assert before == {file.name: file.read_bytes() for file in path.iterdir()}
+
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fxtrain.zeroshot.make.draw_settings", stop)
+    assert call(path, *args, "--seed", "1", "--overwrite") == 130
+    with pytest.raises(UnfinishedError):
+        read_kit(path)

@@ -102,7 +102,11 @@ def make_kit(
         if name not in entries:
             raise UsageError(f"--name: {unknown_name('pedal', name, entries)}")
     dries = Dries(frontend, audio_files(dry_files), clip_s=RUN_IN_S + wish.clip_s, seed=wish.seed)
+    rng = np.random.default_rng([wish.seed, 1])
+    drawn_names = list(draw_names(tuple(entries), wish.lengths, wish.n_chains, rng))
     folder, marker = LocalFolder(path), Marker()
+    if (path / KIT_NAME).exists():  # from here on it is no whole kit
+        folder.delete(KIT_NAME)
     takes: list[Take] = []
     firsts: list[Dry] = []
     for number in range(wish.n_takes):
@@ -124,10 +128,9 @@ def make_kit(
             )
         )
         firsts.append(clips[0])
-    rng = np.random.default_rng([wish.seed, 1])
     digits = max(2, len(str(wish.n_chains)))
     chains = []
-    for i, names in enumerate(draw_names(tuple(entries), wish.lengths, wish.n_chains, rng)):
+    for i, names in enumerate(drawn_names):
         turn = i % wish.n_takes
         settings = np.random.default_rng([wish.seed, 2, i])
         drawn = draw_settings(names, entries, frontend, firsts[turn], settings)

@@ -12,8 +12,8 @@ import click
 from fxpipe.codec import PRECISIONS, How, default_precision
 from fxtrain.contract import UsageError, unknown_name
 
-COMPILE_FROM_CLIPS = 2000
-"""Where compiling the snake should begin to pay on a GPU: a guess, not measured on one yet."""
+COMPILE_FROM_CLIPS = 12_000
+"""Where compiling begins to pay: on an H200 it takes 10 s, and then 0.8 ms a clip less."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ deleted), and models are trained as soon as their parts are there. What is finis
 again. OUT gets renders/, shards/, runs/, scores/ and log.txt.
 
 1. On 20,000 chains, five ways to build the translator; the best by validation is used from here.
-2. The curve over 5, 20, 50 and 100 thousand chains, ablations, and the benchmarks with a name.
-3. Chains are rendered until the time for it is over; with the rest of the time three models (tokens
-   and log-mel, either alone) are trained on all of them, as many epochs as fit.
+2. The curve over 5, 20, 50 and 100 thousand chains and the ablations; the benchmarks with a name,
+   each started from the run of 100,000 chains, as are
+3. the chains that are rendered until the time for it is over: "more" is taught on them with the
+   rest of the time, as many epochs as fit.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ CURVE = (2_500, 7_500, 15_000, 25_000)
 """Chains a part, of each source: 5, 20, 50 and 100 thousand of both together."""
 MORE, N_MORE = 12_000, 20
 """Then as many parts of this size, of each source, as there is time for."""
+FIRST = "both-3"
+"""The run of the curve's last point, from which others start."""
 
 UNIFORM = {  # lengths in proportion to how many ordered chains there are, as peers draw them
     "okita3": "1:3,2:6,3:6",
@@ -68,14 +71,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """One model: on which parts (none means all of ``stompbox`` that there are), with what
-    settings, scored on which (label, part, split)."""
+    """One model: on which parts (none: those there was time for), with what settings, scored on
+    which (label, part, split), started from which other run."""
 
     name: str
     parts: tuple[str, ...]
     tests: tuple[tuple[str, str, str], ...]
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    after: str | None = None
 
 
 def curve(last: int, sources: Iterable[str] = ("synth", "notes")) -> tuple[str, ...]:
@@ -108,15 +112,21 @@ def named_parts() -> list[Part]:
     found = []
     for pool, lengths in UNIFORM.items():
         flags = f"--pool {pool} --lengths {lengths}"
-        n = 10_000
+        n = 5_000
         if pool == "okita3":
-            flags, n = f"{flags} --clip-s 10 --config {{okita3}}", 4_000
+            flags, n = f"{flags} --clip-s 10 --config {{okita3}}", 3_000
         found.append(Part(f"{pool}-synth", n, f"{SYNTH} {flags} --seed 300"))
-        found.append(Part(f"{pool}-notes", n // 2, f"{NOTES} {flags} --phrases 1 --seed 301"))
+        found.append(
+            Part(
+                f"{pool}-notes",
+                2_000 if pool == "okita3" else 3_000,
+                f"{NOTES} {flags} --phrases 1 --seed 301",
+            )
+        )
     flags = f"--pool {PRESENCE} --lengths 1-5 --order fixed {ONE_A_GROUP} --config {{presence}}"
-    found.append(Part("presence-synth", 12_000, f"{SYNTH} {flags} --seed 310"))
+    found.append(Part("presence-synth", 8_000, f"{SYNTH} {flags} --seed 310"))
     cross = f"--dataset folder:{{audio}} {flags} --fractions 0,0,1 --seed 311"
-    found.append(Part("presence-notes", 2_000, cross))
+    found.append(Part("presence-notes", 1_500, cross))
     return found
 
 
@@ -156,13 +166,6 @@ def runs(best: dict[str, Any]) -> list[Run]:
     codes, mel = best | {"use_mel": False}, best | {"use_codes": False}
     found = [Run(f"both-{i}", curve(i), TESTS, best, fit_settings(EPOCHS[i])) for i in (0, 2, 3)]
     found.append(Run("gru-3", hundred, TESTS, best | {"kind": "gru"}, some))
-    for pool in ("take4", "seed5", "okita3", "rossi5"):
-        tests = tuple((source, f"{pool}-{source}", "test") for source in ("synth", "notes"))
-        size = {"batch_size": 128} if pool == "okita3" else {}
-        shards = (f"{pool}-synth", f"{pool}-notes")
-        found.append(Run(pool, shards, tests, best, fit_settings(30, **size)))
-    presence = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
-    found.append(Run("presence", ("presence-synth",), presence, best, fit_settings(30)))
     found += [
         Run("notes-3", curve(3, ("notes",)), TESTS, best, fit_settings(22)),
         Run("synth-3", curve(3, ("synth",)), TESTS, best, fit_settings(22)),
@@ -175,16 +178,25 @@ def runs(best: dict[str, Any]) -> list[Run]:
         Run("mel-3-seed1", hundred, TESTS, mel, some | {"seed": 1}),
         Run("codes-3-seed1", hundred, TESTS, codes, some | {"seed": 1}),
     ]
+    return found + named_runs(best)
+
+
+def go_on(epochs: int, **more: Any) -> dict[str, Any]:
+    """Settings of a run that starts from another."""
+    return fit_settings(epochs, **{"lr": 4e-4, "warmup_steps": 40} | more)
+
+
+def named_runs(best: dict[str, Any]) -> list[Run]:
+    found = []
+    for pool in UNIFORM:
+        tests = tuple((source, f"{pool}-{source}", "test") for source in ("synth", "notes"))
+        epochs, batch_size = (10, 128) if pool == "okita3" else (16, 256)
+        train = go_on(epochs, batch_size=batch_size, average_decay=0.99)
+        found.append(Run(pool, (f"{pool}-synth", f"{pool}-notes"), tests, best, train, FIRST))
+    tests = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
+    train = go_on(12, batch_size=256, average_decay=0.99)
+    found.append(Run("presence", ("presence-synth",), tests, best, train, FIRST))
     return found
-
-
-def last_runs(best: dict[str, Any], epochs: int) -> list[Run]:
-    train = fit_settings(epochs)
-    return [
-        Run("both", (), TESTS, best, train),
-        Run("mel", (), TESTS, best | {"use_codes": False}, train),
-        Run("codes", (), TESTS, best | {"use_mel": False}, train),
-    ]
 
 
 class Work:
@@ -207,9 +219,9 @@ class Work:
         with self.lock:
             return self.ready.setdefault(name, threading.Event())
 
-    def stompbox(self) -> tuple[str, ...]:
-        """The parts of the main pool whose shards are there."""
-        names = curve(len(CURVE) + N_MORE - 1)
+    def more(self) -> tuple[str, ...]:
+        """The parts that there was time for."""
+        names = curve(len(CURVE) + N_MORE - 1)[2 * len(CURVE) :]
         return tuple(n for n in names if (self.out / "shards" / n / "index.json").is_file())
 
     def log(self, text: str) -> None:
@@ -330,13 +342,17 @@ def encode(work: Work, part: Part) -> None:
 
 
 def fit(work: Work, run: Run) -> None:
-    needed = run.parts or work.stompbox()
+    needed = run.parts or work.more()
     for name in needed:
         work.event(f"shards/{name}").wait()
+    train = run.train
+    if run.after:
+        work.event(f"runs/{run.after}").wait()
+        train = train | {"start_from": str(work.out / "runs" / run.after)}
     folder = work.out / "runs" / run.name
     if (work.closing.is_set() and run.parts) or (folder / "model.json").is_file():
         return
-    tables = {"model": run.model, "train": run.train}
+    tables = {"model": run.model, "train": train}
     text = "".join(
         f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         for table, values in tables.items()
@@ -388,7 +404,7 @@ def best_of(work: Work, tried: list[Run]) -> Run:
 def epochs_that_fit(work: Work, like: Run) -> int:
     """By what a step took while more models were trained at once."""
     step_s, n_train = metrics(work, like)["step_ms"] / 1e3, 0
-    for name in work.stompbox():
+    for name in work.more():
         index = json.loads((work.out / "shards" / name / "index.json").read_text())
         n_train += index["counts"]["train"]["n_samples"]
     left = 60 * work.options.minutes - work.seconds - 90  # to start, tune and score
@@ -450,13 +466,14 @@ def main() -> None:
     if options.codec and not guarded(work, train_codec):
         raise SystemExit("the codec was not trained")
     n_encoders = 1 if options.device == "cpu" else 4  # a GPU waits for one process to read
-    pools = [ThreadPoolExecutor(n) for n in (n_encoders, options.jobs, 3, 4)]
-    encoders, trainers, last_trainers, scorers = pools
+    pools = [ThreadPoolExecutor(n) for n in (n_encoders, options.jobs, 1, 4)]
+    encoders, trainers, last_trainer, scorers = pools
     encoded = [encoders.submit(guarded, work, encode, part) for part in everything]
 
     def train(wanted: list[Run], trainers: ThreadPoolExecutor) -> list[Future[bool]]:
         def fit_then_score(run: Run) -> bool:
             trained = guarded(work, fit, run)
+            work.event(f"runs/{run.name}").set()
             for test in run.tests:
                 scorers.submit(guarded, work, score, run, *test)
             return trained
@@ -469,7 +486,8 @@ def main() -> None:
     train(runs(best.model), trainers)
     wait(encoded)
     work.closing.set()
-    wait(train(last_runs(best.model, epochs_that_fit(work, best)), last_trainers))
+    last = Run("more", (), TESTS, best.model, go_on(epochs_that_fit(work, best)), FIRST)
+    wait(train([last], last_trainer))
     for pool in pools:
         pool.shutdown()
     work.log("done")

@@ -20,7 +20,7 @@ SPLIT, SAMPLE = "test", 1
 STEPS = (
     "fxpipe render --dataset synth --n-chains {n} --pool take4 --lengths 1-3",
     "fxpipe encode --codec embedded --with-mel",
-    "fxtrain fit shards/ --output runs/demo",
+    "fxtrain fit shards/ --output runs/demo --epochs 16",
     "fxtrain evaluate runs/demo shards/",
     f"fxpipe inspect renders --split {SPLIT} --sample {SAMPLE} --listen wet.wav --json",
     "fxtrain predict wet.wav --run runs/demo",

@@ -38,7 +38,7 @@ class ModelConfig:
     learned_residual: add learned code embeddings to the frozen vectors. They overfit below about
         100,000 chains; ``codebook_dropout`` leaves out whole books of them in training.
     mel_channels: of the first 2-D convolutions over the log-mel picture; 0 reads each frame as a
-        list of bands.
+        list of bands. 8 suit a CPU; with a GPU and many chains take 32 and ``d_model`` 256.
     frame_mask, band_mask: parts of the frames and of the mel bands hidden in training, in spans
         (SpecAugment, Park et al. 2019).
     timbre_spread: of a smooth random curve over the mel bands in training, as a part of their range
@@ -57,7 +57,7 @@ class ModelConfig:
     n_codebooks: int | None = None
     learned_residual: bool = False
     codebook_dropout: float = 0.4
-    mel_channels: int = 16
+    mel_channels: int = 8
     frame_mask: float = 0.1
     band_mask: float = 0.1
     timbre_spread: float = 0.02

@@ -1,0 +1,172 @@
+"""What `at_scale.py` makes: the data sets, and the models taught and scored on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+STOMPBOX = "--pool stompbox --lengths 0:0.4,1:1,2:1,3:1,4:1,5:1"
+SYNTH = "--dataset synth --fractions 0.95,0.02,0.03"
+NOTES = "--dataset folder:{audio} --split-seed 0 --fractions 0.88,0.04,0.08"
+CURVE = (2_500, 7_500, 15_000, 25_000)
+"""Chains a part, of each source: 5, 20, 50 and 100 thousand of both together."""
+MORE, N_MORE = 12_000, 20
+"""Then as many parts of this size, of each source, as there is time for."""
+FIRST = "both-3"
+"""The run of the curve's last point, from which others start."""
+
+UNIFORM = {  # lengths in proportion to how many ordered chains there are, as peers draw them
+    "okita3": "1:3,2:6,3:6",
+    "take4": "1:4,2:12,3:24,4:24",
+    "seed5": "1:5,2:20,3:60,4:120,5:120",
+    "rossi5": "1:5,2:20,3:60,4:120,5:120",
+}
+PRESENCE = (
+    "compressor,overdrive,distortion,fuzz,bitcrusher,eq,wah,phaser,flanger,chorus,tremolo,"
+    "delay,reverb"
+)
+"""Thirteen effects, as many as SFXlearner (Guo & McFee, DAFx23) has; ours, not SoX's."""
+ONE_A_GROUP = (
+    "--exclusive overdrive,distortion,fuzz,bitcrusher --exclusive phaser,flanger,chorus,tremolo"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set: what `fxpipe render` is asked for."""
+
+    name: str
+    n_chains: int
+    flags: str
+    if_time: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model: on which parts (none: those there was time for), with what settings, scored on
+    which (label, part, split), started from which other run."""
+
+    name: str
+    parts: tuple[str, ...]
+    tests: tuple[tuple[str, str, str], ...]
+    model: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    after: str | None = None
+
+
+def curve(last: int, sources: Iterable[str] = ("synth", "notes")) -> tuple[str, ...]:
+    return tuple(f"{source}-{i}" for i in range(last + 1) for source in sources)
+
+
+def stompbox(i: int, n: int, *, if_time: bool = False) -> list[Part]:
+    return [
+        Part(f"synth-{i}", n, f"{SYNTH} {STOMPBOX} --seed {100 + i}", if_time),
+        Part(f"notes-{i}", n, f"{NOTES} {STOMPBOX} --phrases 0.7 --seed {200 + i}", if_time),
+    ]
+
+
+def parts() -> list[Part]:
+    """In the order in which they are made."""
+    found = [part for i, n in enumerate(CURVE) for part in stompbox(i, n)]
+    to_test = "--pool stompbox --lengths 1-5 --fractions 0,0,1"
+    found += [
+        Part("test-synth", 2_000, f"--dataset synth {to_test} --seed 900"),
+        Part("test-real", 2_000, f"--dataset folder:{{real}} {to_test} --seed 901"),
+    ]
+    found += named_parts()
+    for i in range(len(CURVE), len(CURVE) + N_MORE):
+        found += stompbox(i, MORE, if_time=True)
+    return found
+
+
+def named_parts() -> list[Part]:
+    """The benchmarks with a name."""
+    found = []
+    for pool, lengths in UNIFORM.items():
+        flags = f"--pool {pool} --lengths {lengths}"
+        n = 5_000
+        if pool == "okita3":
+            flags, n = f"{flags} --clip-s 10 --config {{okita3}}", 3_000
+        found.append(Part(f"{pool}-synth", n, f"{SYNTH} {flags} --seed 300"))
+        found.append(
+            Part(
+                f"{pool}-notes",
+                2_000 if pool == "okita3" else 3_000,
+                f"{NOTES} {flags} --phrases 1 --seed 301",
+            )
+        )
+    flags = f"--pool {PRESENCE} --lengths 1-5 --order fixed {ONE_A_GROUP} --config {{presence}}"
+    found.append(Part("presence-synth", 8_000, f"{SYNTH} {flags} --seed 310"))
+    cross = f"--dataset folder:{{audio}} {flags} --fractions 0,0,1 --seed 311"
+    found.append(Part("presence-notes", 1_500, cross))
+    return found
+
+
+TESTS = (
+    ("synth", "test-synth", "test"),
+    ("notes", "notes-3", "test"),
+    ("real", "test-real", "test"),
+)
+LARGE = {"d_model": 256, "n_layers": 4, "n_decoder_layers": 2, "n_heads": 8}
+SEEN = LARGE | {"mel_channels": 32}
+VARIANTS = {
+    "frames": LARGE | {"mel_channels": 0, "band_mask": 0.0, "timbre_spread": 0.0},
+    "picture": SEEN,
+    "picture-plain": SEEN | {"band_mask": 0.0, "timbre_spread": 0.0},
+    "picture-wide": LARGE | {"mel_channels": 48, "dropout": 0.2},
+    "picture-masked": SEEN | {"frame_mask": 0.2, "band_mask": 0.2, "timbre_spread": 0.04},
+}
+"""Ways to build the translator; the first is how the one of 58,000 chains was built."""
+EPOCHS = (50, 30, 22, 14)
+"""At each point of the curve. The variants are its second point."""
+MOST_EPOCHS = 24
+
+
+def fit_settings(epochs: int, **more: Any) -> dict[str, Any]:
+    common = {"batch_size": 512, "lr": 7e-4, "warmup_steps": 300, "average_decay": 0.998}
+    return common | {"max_epochs": epochs, "patience": 60} | more
+
+
+def variants() -> list[Run]:
+    train = fit_settings(EPOCHS[1])
+    return [Run(name, curve(1), TESTS, model, train) for name, model in VARIANTS.items()]
+
+
+def runs(best: dict[str, Any]) -> list[Run]:
+    """In the order in which they are trained, built as ``best`` is."""
+    hundred, some = curve(3), fit_settings(EPOCHS[3])
+    codes, mel = best | {"use_mel": False}, best | {"use_codes": False}
+    found = [Run(f"both-{i}", curve(i), TESTS, best, fit_settings(EPOCHS[i])) for i in (0, 2, 3)]
+    found.append(Run("gru-3", hundred, TESTS, best | {"kind": "gru"}, some))
+    found += [
+        Run("notes-3", curve(3, ("notes",)), TESTS, best, fit_settings(22)),
+        Run("synth-3", curve(3, ("synth",)), TESTS, best, fit_settings(22)),
+        Run("codes-3", hundred, TESTS, codes, some),
+        Run("mel-3", hundred, TESTS, mel, some),
+        Run("codes1-3", hundred, TESTS, codes | {"n_codebooks": 1}, some),
+        Run("codes3-3", hundred, TESTS, codes | {"n_codebooks": 3}, some),
+        Run("learned-3", hundred, TESTS, codes | {"learned_residual": True}, some),
+        Run("both-3-seed1", hundred, TESTS, best, some | {"seed": 1}),
+        Run("mel-3-seed1", hundred, TESTS, mel, some | {"seed": 1}),
+        Run("codes-3-seed1", hundred, TESTS, codes, some | {"seed": 1}),
+    ]
+    return found + named_runs(best)
+
+
+def go_on(epochs: int, **more: Any) -> dict[str, Any]:
+    """Settings of a run that starts from another."""
+    return fit_settings(epochs, **{"lr": 4e-4, "warmup_steps": 40} | more)
+
+
+def named_runs(best: dict[str, Any]) -> list[Run]:
+    found = []
+    for pool in UNIFORM:
+        tests = tuple((source, f"{pool}-{source}", "test") for source in ("synth", "notes"))
+        epochs, batch_size = (10, 128) if pool == "okita3" else (16, 256)
+        train = go_on(epochs, batch_size=batch_size, average_decay=0.99)
+        found.append(Run(pool, (f"{pool}-synth", f"{pool}-notes"), tests, best, train, FIRST))
+    tests = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
+    train = go_on(12, batch_size=256, average_decay=0.99)
+    found.append(Run("presence", ("presence-synth",), tests, best, train, FIRST))
+    return found

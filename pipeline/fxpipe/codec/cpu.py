@@ -157,10 +157,15 @@ def _controller() -> Any:
 
 @functools.cache
 def _blas() -> str:
-    """numpy's BLAS, and the processor it takes this one for."""
+    """numpy's BLAS, and the processor it takes this one for.
+
+    scipy and torch may have loaded others, which do not encode: shards tell what they were encoded
+    with, and must not tell who asked.
+    """
     found = _controller().select(user_api="blas").info()
-    names = (str(each.get(key)) for each in found for key in ("internal_api", "architecture"))
-    return " ".join(names) or "an unknown BLAS"
+    own = [each for each in found if "numpy" in str(each.get("filepath"))] or found
+    names = {f"{each.get('internal_api')} {each.get('architecture')}" for each in own}
+    return ", ".join(sorted(names)) or "an unknown BLAS"
 
 
 def can_open(path: Path, device: str, precision: str) -> bool:

@@ -418,3 +418,28 @@ def test_work_ahead_is_used_when_it_was_the_right_guess():
     assert ahead.take("d", work("d")) == ["d"]
     assert done[:2] == ["a", "b"]
     assert "b again" not in done
+
+
+def test_the_record_names_the_blas_of_numpy_whoever_loaded_another(monkeypatch):
+    own = {"filepath": "…/numpy.libs/x.so", "internal_api": "openblas", "architecture": "Haswell"}
+    others = [
+        own | {"filepath": "…/scipy.libs/x.so"},
+        {"filepath": "…/y.so", "internal_api": "mkl"},
+    ]
+    system = [own | {"filepath": "/usr/lib/x.so"}] * 2
+
+    class Controller:
+        found: tuple[dict[str, str], ...] = ()
+
+        def select(self, user_api):
+            return self
+
+        def info(self):
+            return self.found
+
+    monkeypatch.setattr(cpu, "_controller", Controller)
+    for found in ([own], [*others, own], system):
+        monkeypatch.setattr(Controller, "found", found)
+        cpu._blas.cache_clear()
+        assert cpu._blas() == "openblas Haswell"
+    cpu._blas.cache_clear()

@@ -22,6 +22,11 @@ from fxtrain.finding import SHIPPED
 from fxtrain.heard import _Here, hear
 from fxtrain.predict import predict_heard, prediction_dict
 
+forked = pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="clips are heard in a spawned process here, which the tests' stand-ins do not reach",
+)
+
 ASIDE = """
 import os, sys
 from fxtrain import heard
@@ -66,7 +71,7 @@ def aside(tmp_path: Path, before: str, *names: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+@forked
 def test_a_process_of_its_own_hears_every_clip_and_names_those_it_cannot(tmp_path: Path) -> None:
     one, bad, two, ended = aside(tmp_path, FAKE, "one", "bad", "two")
     assert one.startswith("Features(codes='one'")
@@ -76,7 +81,7 @@ def test_a_process_of_its_own_hears_every_clip_and_names_those_it_cannot(tmp_pat
     assert ended == "ended True"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+@forked
 def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     one, killed, ended = aside(tmp_path, FAKE, "one", "end")
     assert one.startswith("Features(codes='one'")
@@ -84,7 +89,7 @@ def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     assert ended == "ended True"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+@forked
 def test_what_keeps_it_from_hearing_at_all_is_said(tmp_path: Path) -> None:
     before = """
 heard.n_cores = lambda: 2
@@ -111,7 +116,7 @@ with heard.hear(None, ["clip"] * 3) as found:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a fork takes the stand-ins along")
+@forked
 def test_a_process_whose_listener_is_gone_ends_too(tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(b"")
     command = [sys.executable, "-c", ORPHAN]

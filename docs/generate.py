@@ -19,7 +19,8 @@ import scale
 
 from fxpipe.chains.chain import CHAIN_KEYS, ChainSpec
 from fxpipe.cli import plan
-from fxpipe.pedals import PEDALS, POOLS
+from fxpipe.pedals import MAKES, PEDALS, POOLS
+from fxpipe.pedals.makes import CLEAN_VOICE
 from fxtrain.contract import FIELDS, FORMAT_VERSION, RECORD_FIELDS, DatasetIndex, to_dict
 
 DOCS = Path(__file__).parent
@@ -67,6 +68,17 @@ def pools_table() -> str:
     return rows(["pool", "pedals"], [[f"`{k}`", ", ".join(v)] for k, v in POOLS.items()])
 
 
+def makes_table() -> str:
+    """What is inside of other makes, but for the voice, which all have."""
+    voice = {param.name for param in CLEAN_VOICE}
+    cells = []
+    for name, make in MAKES.items():
+        inside = [p for p in make.inside if p.name not in voice]
+        text = "; ".join(f"{p.name} {p.low:g}–{p.high:g}: {p.meaning}" for p in inside)
+        cells.append([f"**{name}**", text or "its voice only"])
+    return rows(["pedal", "what is drawn inside, beside its voice"], cells)
+
+
 def chain_keys_table() -> str:
     """Keys of ``[chain]``, the option that says the same, and the default."""
     flags = {option.name: option.opts[-1] for option in plan.params}
@@ -86,6 +98,7 @@ TABLES = {
     "index": index_table,
     "pedals": pedals_table,
     "pools": pools_table,
+    "makes": makes_table,
     "chain-keys": chain_keys_table,
     "data-sets": lambda: data_sets.overview(rows),
     "data-set-details": lambda: data_sets.details(rows),

@@ -72,7 +72,7 @@ def _plugins(
 def chain_keys(table: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """``[chain]`` of a file under the chain options that were given, all in their long forms."""
     chain = dict(table) | _given(options, "pool", "order", "temperature", "repeats")
-    chain |= _given(options, "balance", "knobs")
+    chain |= _given(options, "balance", "knobs", "makes")
     for key, parse in PARSERS.items():
         if options.get(key) not in (None, ()):
             chain[key] = parse(options[key])

@@ -33,6 +33,7 @@ CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="What weights are: odds (weights), or shares by pedals, lengths, pairs.",
     ),
     click.option("--knobs", help="Settings: uniform, linear or typical.  [default: uniform]"),
+    click.option("--makes", type=float, help="Share of pedals of another make.  [default: 0]"),
     click.option(
         "--range", "ranges", multiple=True, help="Of a setting, 'delay.mix:0.2..0.3'; repeatable."
     ),

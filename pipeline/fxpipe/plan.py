@@ -95,6 +95,8 @@ class Plan:
         spec = to_dict(self.spec)
         if not self.spec.pedal_rms:
             del spec["pedal_rms"]  # younger than the identities of renders without it
+        if not self.spec.chain.makes:
+            del spec["chain"]["makes"]  # so is this
         return identity_of(
             more
             | {

@@ -14,9 +14,7 @@ import numpy as np
 from fxpipe.against import compare
 from fxpipe.describe import index_kind
 from fxpipe.encode import chain_of
-from fxpipe.errors import RenderError
-from fxpipe.pedals import PEDALS
-from fxpipe.pedals.spec import check_settings
+from fxpipe.pedals import check_pedal
 from fxpipe.plan import PLAN_NAME, Plan, load_plan
 from fxpipe.renders import KIND, RendersIndex, read_renders_index, read_shard
 from fxpipe.tasks import INDEX_SUM
@@ -30,7 +28,6 @@ from fxtrain.contract import (
     check_layout,
     check_records,
     open_folder,
-    unknown_name,
 )
 
 Say = Callable[[str], None]
@@ -118,9 +115,7 @@ def check_renders(
                 if len(wave) != index.spec.n_samples or not np.any(wave):
                     problems.append(Problem(shard.name, f"clip {record['id']} is silent or short"))
                 for pedal in chain_of(record).pedals:
-                    if pedal.name not in PEDALS:
-                        raise RenderError(unknown_name("pedal", pedal.name, PEDALS))
-                    check_settings(pedal.name, PEDALS[pedal.name], pedal.settings)
+                    check_pedal(pedal)
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
     return problems + check_copies(folder, index, say=say, progress=progress)

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 
 from fxpipe.boards.dial import comment
-from fxpipe.pedals import PEDALS, parts
-from fxtrain.contract import BoardFile, Chain
+from fxpipe.pedals import PEDALS, make_of, parts
+from fxtrain.contract import BoardFile, Chain, Pedal
 
 HEAD = '''\
 #!/usr/bin/env python3
@@ -47,14 +47,15 @@ if __name__ == "__main__":
 
 
 def files(chain: Chain, title: str, remarks: Sequence[str]) -> tuple[BoardFile, ...]:
-    ours = [p for p in chain.pedals if _maker(p.name)]
+    ours = [p for p in chain.pedals if _maker(p)]
     notes = tuple(
-        f"{p.name}: left out, it is a plugin of its own and not made of pedalboard's parts"
+        f"{p.name}: left out, it is {'another make of it' if make_of(p) else 'a plugin of its own'}"
+        " and not made of pedalboard's parts"
         for p in chain.pedals
-        if not _maker(p.name)
+        if not _maker(p)
     )
-    rows = [f"    ({_maker(p.name)}, {json.dumps(p.settings)}),\n" for p in ours]
-    functions, imports = _cut_out([_maker(p.name) for p in ours])
+    rows = [f"    ({_maker(p)}, {json.dumps(p.settings)}),\n" for p in ours]
+    functions, imports = _cut_out([_maker(p) for p in ours])
     packages = sorted({line.split()[1].split(".")[0] for line in imports} | {"numpy", "soundfile"})
     text = (
         HEAD.format(packages=" ".join(packages))
@@ -73,9 +74,9 @@ def files(chain: Chain, title: str, remarks: Sequence[str]) -> tuple[BoardFile, 
     return (BoardFile("pedalboard", "board.py", text.encode(), what, notes),)
 
 
-def _maker(name: str) -> str:
-    """The function in ``parts`` that builds a pedal; empty for plugins."""
-    build = PEDALS[name].build
+def _maker(pedal: Pedal) -> str:
+    """The function in ``parts`` that builds a pedal; empty for plugins and for other makes."""
+    build = (make_of(pedal) or PEDALS[pedal.name]).build
     found = getattr(build, "__name__", "")
     return found if getattr(parts, found, None) is build else ""
 

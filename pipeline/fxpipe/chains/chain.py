@@ -18,7 +18,7 @@ import numpy as np
 
 from fxpipe.chains.balance import BALANCES, MAX_SETS, Balance, solve_balance
 from fxpipe.chains.sets import PedalSets, pedal_sets
-from fxpipe.pedals import FAMILIES, PEDALS, PluginPedal, from_unit, pool_of, register
+from fxpipe.pedals import FAMILIES, MAKES, PEDALS, PluginPedal, from_unit, pool_of, register
 from fxtrain.contract import (
     PAD,
     SPLITS,
@@ -53,6 +53,7 @@ CHAIN_KEYS = {
     "knobs": "how settings are drawn: `uniform` along the knob's own scale, `linear` in its value, "
     "`typical` around the pedal's typical setting (a triangle along the scale)",
     "scales": "pedal.parameter = a word of `knobs`, or `log`, for this knob alone",
+    "makes": "share of pedals that are another make than ours: the same knobs, other circuits",
     "plugins": "written from `[[pedal]]` tables (docs/vst3.md), not by hand",
 }
 
@@ -91,6 +92,7 @@ class ChainSpec:
     balance: str = "weights"
     knobs: str = "uniform"
     scales: dict[str, dict[str, str]] = field(default_factory=dict)
+    makes: float = 0.0
     plugins: tuple[PluginPedal, ...] = ()
 
     def __post_init__(self) -> None:
@@ -244,6 +246,8 @@ def _check_weights(spec: ChainSpec) -> None:
 
 
 def _check_knobs(spec: ChainSpec) -> None:
+    if not 0 <= spec.makes <= 1:
+        raise UsageError(f"makes is {spec.makes:g}, expected a share from 0 to 1")
     for name in (*spec.ranges, *spec.scales):
         params = {param.name: param for param in PEDALS[name].params}
         for key in (*spec.ranges.get(name, ()), *spec.scales.get(name, ())):
@@ -393,12 +397,18 @@ def textbook_place(name: str) -> int:
 
 
 def draw_settings(spec: ChainSpec, names: Sequence[str], rng: np.random.Generator) -> Chain:
-    """Every knob within its range, drawn as the spec says."""
-    return Chain(tuple(_draw_pedal(name, spec.drawn_knobs[name], rng) for name in names))
+    """Every knob within its range, drawn as the spec says, and what is inside of other makes."""
+    return Chain(tuple(_draw_pedal(spec, name, rng) for name in names))
 
 
-def _draw_pedal(name: str, knobs: Sequence[Knob], rng: np.random.Generator) -> Pedal:
+def _draw_pedal(spec: ChainSpec, name: str, rng: np.random.Generator) -> Pedal:
+    knobs = spec.drawn_knobs[name]
     turns = rng.random(len(knobs)).tolist()
-    return Pedal(
-        name, {knob.param.name: knob.turn(u) for knob, u in zip(knobs, turns, strict=True)}
-    )
+    settings = {knob.param.name: knob.turn(u) for knob, u in zip(knobs, turns, strict=True)}
+    if spec.makes and rng.random() < spec.makes and name in MAKES:
+        inside = MAKES[name].inside
+        turns = rng.random(len(inside)).tolist()
+        settings |= {
+            param.name: from_unit(param, u) for param, u in zip(inside, turns, strict=True)
+        }
+    return Pedal(name, settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fxpipe.pedals import parts
+from fxpipe.pedals.makes import MAKES, Make
 from fxpipe.pedals.spec import (
     FAMILIES,
     PedalSpec,
@@ -21,6 +22,7 @@ from fxtrain.contract import Param, Pedal, UsageError, Vocabulary, from_unit, to
 
 __all__ = [
     "FAMILIES",
+    "MAKES",
     "PEDALS",
     "PLUGINS",
     "POOLS",
@@ -29,8 +31,10 @@ __all__ = [
     "Process",
     "Settings",
     "build_pedal",
+    "check_pedal",
     "from_unit",
     "lti_pairs",
+    "make_of",
     "pool_of",
     "register",
     "to_unit",
@@ -294,9 +298,25 @@ def lti_pairs(pool: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def build_pedal(pedal: Pedal, sample_rate_hz: int) -> Process:
-    """A fresh process for one pedal; unknown pedals and settings are refused."""
+    """A fresh process for one pedal, ours or another make of it; unknown pedals and settings are
+    refused."""
+    check_pedal(pedal)
+    make = make_of(pedal)
+    return (make or PEDALS[pedal.name]).build(pedal.settings, sample_rate_hz)
+
+
+def check_pedal(pedal: Pedal) -> None:
+    """Raises PedalError or UsageError where :func:`build_pedal` could not build it."""
     if pedal.name not in PEDALS:
         raise UsageError(unknown_name("pedal", pedal.name, PEDALS))
-    spec = PEDALS[pedal.name]
-    check_settings(pedal.name, spec, pedal.settings)
-    return spec.build(pedal.settings, sample_rate_hz)
+    make = make_of(pedal)
+    inside = make.inside if make else ()
+    check_settings(pedal.name, (*PEDALS[pedal.name].params, *inside), pedal.settings)
+
+
+def make_of(pedal: Pedal) -> Make | None:
+    """The other make that the settings are of; None where they turn our own pedal's knobs alone."""
+    make = MAKES.get(pedal.name)
+    if make is None or not any(param.name in pedal.settings for param in make.inside):
+        return None
+    return make

@@ -1,4 +1,4 @@
-"""How our pedals are built. Only this module and ``vst3_host`` import pedalboard.
+"""How our pedals are built. Only this module, ``circuits`` and ``vst3_host`` import pedalboard.
 
 A fresh instance for every render and ``reset=True`` always: with state left over, filters, delays
 and LFOs of one clip would be heard in the next (pedalboard issue 179).

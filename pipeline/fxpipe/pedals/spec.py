@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,9 +52,9 @@ class PedalSpec:
         )
 
 
-def check_settings(name: str, spec: PedalSpec, settings: Settings) -> None:
+def check_settings(name: str, params: Sequence[Param], settings: Settings) -> None:
     """Refuse unknown, missing, non-finite and out-of-range settings in one line."""
-    known = {param.name: param for param in spec.params}
+    known = {param.name: param for param in params}
     for key in settings:
         if key not in known:
             raise PedalError(f"pedal {name!r}: {unknown_name('parameter', key, known)}")

@@ -32,11 +32,14 @@ from fxtrain.data.zarr_reader import read_zarr
 Part = tuple[dict[str, np.ndarray], list[Record] | None]
 """Arrays by field name, and the records where they were asked for."""
 
+Arrays = dict[str, np.ndarray]
+
 BackendReader = Callable[
-    [Callable[[FileEntry], bytes], ShardEntry, DatasetIndex, str, tuple[str, ...], bool],
+    [Callable[[FileEntry], bytes], ShardEntry, DatasetIndex, str, tuple[str, ...], bool, Arrays],
     Iterator[Part],
 ]
-"""(fetch a file, shard, index, words for errors, fields, with records?) -> parts in order."""
+"""(fetch a file, shard, index, words for errors, fields, with records?, rows of the whole shard
+that may be written to) -> parts in order; an array among ``rows`` is one of those, filled."""
 
 ALL = tuple(spec.name for spec in FIELDS)
 
@@ -66,7 +69,7 @@ def read_arrays(
     *,
     verify: bool = True,
     fields: tuple[str, ...] | None = None,
-    out: dict[str, np.ndarray] | None = None,
+    out: Arrays | None = None,
 ) -> dict[str, np.ndarray]:
     """One shard's arrays by field name, checked against the index; no record is parsed.
 
@@ -80,12 +83,13 @@ def read_arrays(
         except (MemoryError, ValueError):
             raise DamagedError(f"{where}: no memory for {entry.n_samples} samples") from None
     done = dict.fromkeys(out, 0)
-    for arrays, _ in _read(folder, entry, index, tuple(out), with_records=False, verify=verify):
+    parts = _read(folder, entry, index, tuple(out), with_records=False, verify=verify, room=out)
+    for arrays, _ in parts:
         check_fields(arrays, tuple(out), where)
         validate_arrays(arrays, index, where)
         for name, rows in out.items():
             start, done[name] = done[name], done[name] + len(arrays[name])
-            if done[name] <= entry.n_samples:
+            if arrays[name] is not rows and done[name] <= entry.n_samples:
                 rows[start : done[name]] = arrays[name]
     for found in done.values():
         _check_total(found, entry.n_samples, where)
@@ -116,6 +120,7 @@ def _read(
     *,
     with_records: bool,
     verify: bool,
+    room: Arrays | None = None,
 ) -> Iterator[Part]:
     if index.backend not in BACKENDS:
         known = unknown_name("shard format", index.backend, BACKENDS)
@@ -127,7 +132,7 @@ def _read(
         return folder.read(file.path)
 
     read = BACKENDS[index.backend]
-    yield from read(fetch, entry, index, place(folder, entry), fields, with_records)
+    yield from read(fetch, entry, index, place(folder, entry), fields, with_records, room or {})
 
 
 def _check_total(found: int, expected: int, where: str) -> None:

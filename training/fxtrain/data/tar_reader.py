@@ -34,6 +34,7 @@ def read_tar(
     where: str,
     fields: tuple[str, ...],
     with_records: bool,
+    room: dict[str, np.ndarray],
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Record] | None]]:
     """One part a webdataset sample, that is up to 250 of our samples."""
     for file in entry.files:

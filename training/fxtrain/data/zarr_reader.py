@@ -45,8 +45,10 @@ def read_zarr(
     where: str,
     fields: tuple[str, ...],
     with_records: bool,
+    room: dict[str, np.ndarray],
 ) -> Iterator[tuple[dict[str, np.ndarray], list[Record] | None]]:
-    """The whole shard as one part."""
+    """The whole shard as one part, in ``room`` where that has a field's rows: they are decoded
+    where they are wanted."""
     inside = [file for file in entry.files if GROUP_MARK in file.path]
     roots = {file.path.partition(GROUP_MARK)[0] + GROUP_MARK for file in inside}
     if len(roots) != 1:
@@ -61,7 +63,7 @@ def read_zarr(
     objects = {key: fetch(file) for key, file in wanted.items()}
     # zarr and its codecs raise whatever they like on bytes they cannot read.
     try:
-        arrays = _decode_directly(objects, entry, index, fields)
+        arrays = _decode_directly(objects, entry, index, fields, room)
         if arrays is None:
             for spec in FIELDS:
                 if f"{spec.name}/zarr.json" in objects:
@@ -177,7 +179,11 @@ def grid_of(metadata: bytes) -> Grid | None:
 
 
 def _decode_directly(
-    objects: dict[str, bytes], entry: ShardEntry, index: DatasetIndex, fields: tuple[str, ...]
+    objects: dict[str, bytes],
+    entry: ShardEntry,
+    index: DatasetIndex,
+    fields: tuple[str, ...],
+    room: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray] | None:
     """The shard's arrays from their compressed chunks; None where only zarr itself can tell.
 
@@ -206,16 +212,20 @@ def _decode_directly(
             return None
         if grid.per_chunk * math.prod(shape) * np.dtype(dtype).itemsize > MAX_RATIO * len(held):
             return None
-        array = np.empty((n_chunks * grid.per_chunk, *shape), dtype)
+        array = room[name] if name in room else np.empty((entry.n_samples, *shape), dtype)
         for chunk in range(n_chunks):
             start, size = struct.unpack_from("<QQ", places, chunk * PLACE_BYTES)
-            rows = array[chunk * grid.per_chunk : (chunk + 1) * grid.per_chunk]
-            data = held[start : start + size]
+            rows = wanted = array[chunk * grid.per_chunk : (chunk + 1) * grid.per_chunk]
+            if len(wanted) < grid.per_chunk:  # the last chunk is whole, the last samples are not
+                rows = np.empty((grid.per_chunk, *shape), dtype)
+            data = memoryview(held)[start : start + size]
             # A blosc header: bytes 4 to 8 are the size of what it holds, 12 to 16 its own.
             if len(data) != size or struct.unpack_from("<4xI4xI", data) != (rows.nbytes, size):
                 return None
             codec.decode(data, out=rows)
-        arrays[name] = array[: entry.n_samples]
+            if rows is not wanted:
+                wanted[...] = rows[: len(wanted)]
+        arrays[name] = array
     return arrays
 
 

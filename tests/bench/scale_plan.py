@@ -13,6 +13,8 @@ CURVE = (2_500, 7_500, 15_000, 25_000)
 """Chains a part, of each source: 5, 20, 50 and 100 thousand of both together."""
 MORE, N_MORE = 12_000, 20
 """Then as many parts of this size, of each source, as there is time for."""
+MAKES = 0.5
+"""Share of pedals of another make in those."""
 FIRST = "both-3"
 """The run of the curve's last point, from which others start."""
 
@@ -59,10 +61,11 @@ def curve(last: int, sources: Iterable[str] = ("synth", "notes")) -> tuple[str, 
     return tuple(f"{source}-{i}" for i in range(last + 1) for source in sources)
 
 
-def stompbox(i: int, n: int, *, if_time: bool = False) -> list[Part]:
+def stompbox(i: int, n: int, *, makes: float = 0.0, if_time: bool = False) -> list[Part]:
+    flags = f"{STOMPBOX} --makes {makes:g}"
     return [
-        Part(f"synth-{i}", n, f"{SYNTH} {STOMPBOX} --seed {100 + i}", if_time),
-        Part(f"notes-{i}", n, f"{NOTES} {STOMPBOX} --phrases 0.7 --seed {200 + i}", if_time),
+        Part(f"synth-{i}", n, f"{SYNTH} {flags} --seed {100 + i}", if_time),
+        Part(f"notes-{i}", n, f"{NOTES} {flags} --phrases 0.7 --seed {200 + i}", if_time),
     ]
 
 
@@ -73,10 +76,11 @@ def parts() -> list[Part]:
     found += [
         Part("test-synth", 2_000, f"--dataset synth {to_test} --seed 900"),
         Part("test-real", 2_000, f"--dataset folder:{{real}} {to_test} --seed 901"),
+        Part("test-makes", 1_000, f"--dataset synth {to_test} --makes 1 --seed 907"),
     ]
     found += named_parts()
     for i in range(len(CURVE), len(CURVE) + N_MORE):
-        found += stompbox(i, MORE, if_time=True)
+        found += stompbox(i, MORE, makes=MAKES, if_time=True)
     return found
 
 
@@ -107,6 +111,7 @@ TESTS = (
     ("synth", "test-synth", "test"),
     ("notes", "notes-3", "test"),
     ("real", "test-real", "test"),
+    ("makes", "test-makes", "test"),
 )
 LARGE = {"d_model": 256, "n_layers": 4, "n_decoder_layers": 2, "n_heads": 8}
 SEEN = LARGE | {"mel_channels": 32}

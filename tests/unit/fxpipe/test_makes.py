@@ -9,15 +9,31 @@ import numpy as np
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
+from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.distance import change_db
+from fxpipe.encode import EncodeSpec, chain_of, encode_identity
 from fxpipe.errors import PedalError
+from fxpipe.frontend import open_frontend
 from fxpipe.pedals import MAKES, PEDALS, POOLS, build_pedal, lti_pairs, make_of
 from fxpipe.pedals.circuits import FRAME, bend, delayed, swept
-from fxpipe.render import run_chain
-from fxtrain.contract import Chain, Pedal, UsageError, from_dict, from_unit, to_dict
+from fxpipe.plan import PLAN_NAME, load_plan
+from fxpipe.render import RenderSpec, run_chain
+from fxpipe.sources import open_source
+from fxpipe.verify import check_renders
+from fxtrain.contract import (
+    Chain,
+    CodecInfo,
+    Pedal,
+    UsageError,
+    from_dict,
+    from_unit,
+    open_folder,
+    to_dict,
+)
 
 DRY = riff()
+CODEC = CodecInfo("tiny", "0" * 64, 44_100, 512, 1, 4, 2, "fp32", "cpu")
 
 
 def another(name: str, seed: int = 0) -> Pedal:
@@ -185,3 +201,49 @@ def test_echoes_of_another_delay_come_in_time_and_darker_each_time():
         spectrum = np.abs(np.fft.rfft(echo))
         brightness.append(spectrum[300:].sum() / spectrum[:60].sum())
     assert brightness[0] > 1.5 * brightness[1] > 2 * brightness[2]
+
+
+# In a data set.
+
+
+@pytest.fixture
+def render(tmp_path, monkeypatch):
+    monkeypatch.setattr(rd, "run_tasks", lambda function, jobs, workers: map(function, jobs))
+
+    def made(makes: float):
+        chain = ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}, makes=makes)
+        spec = RenderSpec(chain, clip_s=0.5, run_in_s=0.1)
+        folder = open_folder(tmp_path / f"renders-{makes}")
+        plan = rd.make_plan(spec, open_source("synth"), 20, 0, progress=False)
+        return folder, rd.render_all(folder, plan, None, lambda shard: None)
+
+    return made
+
+
+def test_a_set_with_makes_is_checked_and_its_clips_are_made_again(render):
+    folder, index = render(1.0)
+    assert check_renders(folder.uri) == []
+    _, recipe = encode_identity(index, CODEC, EncodeSpec("tiny"))
+    for wave, record in rd.iter_clips(folder, index, "test", 0, 2):
+        assert all(make_of(pedal) for pedal in chain_of(record).pedals)
+        remade = open_frontend().remake(record, json.loads(json.dumps(recipe)))
+        np.testing.assert_array_equal(remade.wet, wave)
+
+
+def test_labels_and_knobs_of_a_set_are_those_of_the_pedals(render):
+    (_, plain), (_, mixed) = render(0.0), render(0.5)
+    assert plain.vocabulary == mixed.vocabulary
+    assert plain.identity != mixed.identity
+
+
+def test_renders_of_before_keep_their_identity(render, monkeypatch):
+    folder, index = render(0.0)
+    said = json.loads(folder.read(PLAN_NAME))
+    del said["spec"]["chain"]["makes"]  # as it was written then
+    folder.write(PLAN_NAME, json.dumps(said).encode())
+    load_plan.cache_clear()
+    plan = load_plan(folder.uri, index.identity)
+    hashed: dict = {}
+    monkeypatch.setattr("fxpipe.plan.identity_of", lambda values: hashed.update(values) or "")
+    assert plan.identity == ""
+    assert "makes" not in hashed["spec"]["chain"]

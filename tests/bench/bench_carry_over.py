@@ -77,6 +77,7 @@ SHOWN = {
     "order_class_given_set": "order given the set, by class",
     "pairwise": "pairs in the right order",
     "f1_micro": "micro F1",
+    "f1_family": "F1 of families",
     "ece_chain": "ECE of the chain",
 }
 

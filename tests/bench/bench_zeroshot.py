@@ -1,11 +1,11 @@
 """The zero-shot kit rehearsed: one kit dialled in on three boards, scored by one model.
 
-    python tests/bench/bench_zeroshot.py [--run RUN] [--chains 120] [--close] [--keep DIR]
+    python tests/bench/bench_zeroshot.py [--run RUN]... [--chains 120] [--close] [--keep DIR]
 
 pedalboard is what the model learnt from, SoX and Guitarix (LV2) are not (apt-get install sox
 lv2proc lilv-utils guitarix-lv2). Kit, renders.csv, chirps and scores are those a user gets. Prints
-tables for docs/results.md. ``--close`` then tries what may close the gap without training,
-each step on top of the one before it:
+tables for docs/results.md, of every RUN on the same recordings. ``--close`` then tries what may
+close the gap without training, each step on top of the one before it:
 
 hiss     noise 50 dB below the guitar, as the training data has it
 volume   every pedal as loud as ours on the same input
@@ -62,8 +62,11 @@ HEADLINES = {
     "pairwise": "pairs in the right order",
     "f1_micro": "micro F1",
     "f1_macro": "macro F1",
+    "f1_family": "F1 of families",
     "levenshtein": "Levenshtein",
     "ece_chain": "ECE of the chain's confidence",
+    "ece_presence": "ECE of each pedal's",
+    "ece_family": "ECE of each family's",
 }
 BANDS_HZ = 62.5 * 2 ** (np.arange(25) / 3)
 MOST_DB = 20.0
@@ -382,7 +385,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--run", type=Path, help="a run directory [the shipped model]")
+    parser.add_argument(
+        "--run", type=Path, action="append", help="a run directory, repeatable [the shipped model]"
+    )
     parser.add_argument("--chains", type=int, default=120)
     parser.add_argument("--seed", type=int, default=70)
     parser.add_argument("--boards", default=",".join(BOARDS))
@@ -399,20 +404,22 @@ def main() -> int:
         except MissingError as missing:
             say(f"{name} is left out: {missing}")
     one_thread()
-    run = load_run(model_folder(given.run))
-    frontend = open_frontend(run.card.hearing)
+    runs = [load_run(model_folder(path)) for path in given.run or [None]]
+    frontend = open_frontend(runs[0].card.hearing)
     with tempfile.TemporaryDirectory() as folder:
         path = given.keep or Path(folder)
         wish = Wish(given.chains, (1, 2, 3, 4), n_takes=40, n_clips=1, seed=given.seed)
-        known = known_pedals(given.run)
+        known = known_pedals(given.run[0] if given.run else None)
         kit = make_kit(path, wish, frontend, known, given.dry or (), overwrite=True)
         table = record(kit, path, boards, frontend)
-        start = time.perf_counter()
-        found = evaluate_manifest(run, frontend, table, seed=given.seed, say=say)
-        say(f"{len(found.judged)} recordings scored, {time.perf_counter() - start:.0f} s")
-        print_tables(found)
-        if given.close:
-            close_gap(run, frontend, kit, path, found, boards, given.seed)
+        for run in runs:
+            start = time.perf_counter()
+            found = evaluate_manifest(run, frontend, table, seed=given.seed, say=say)
+            say(f"{len(found.judged)} recordings scored, {time.perf_counter() - start:.0f} s")
+            print(f"{run.path}\n")
+            print_tables(found)
+            if given.close:
+                close_gap(run, frontend, kit, path, found, boards, given.seed)
     return 0
 
 

@@ -7,7 +7,7 @@ Shapes: B sample, N beam, U step so far, V pedal (id V ends a chain), W window.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -272,6 +272,25 @@ def pedal_probabilities(found: Sequence[Candidate], heard: Direct) -> dict[str, 
         name: (min(1.0, chains.get(name, 0.0)) + p) / 2
         for name, p in zip(heard.names, heard.presence, strict=True)
     }
+
+
+def family_probabilities(
+    found: Sequence[Candidate], heard: Direct | None, families: Mapping[str, str]
+) -> dict[str, float]:
+    """That a pedal of a family is there, whichever: the mean of chains and head, or chains alone.
+
+    The head is asked for each pedal by itself, so its pedals count as independent.
+    """
+    there = dict.fromkeys(families.values(), 0.0)
+    for candidate in found:
+        for family in {families[name] for name in candidate.names}:
+            there[family] = min(1.0, there[family] + candidate.probability)
+    if heard is None:
+        return there
+    absent = dict.fromkeys(there, 1.0)
+    for name, p in zip(heard.names, heard.presence, strict=True):
+        absent[families[name]] *= 1 - p
+    return {family: (p + 1 - absent[family]) / 2 for family, p in there.items()}
 
 
 def pair_probability(found: Sequence[Candidate], heard: Direct, first: str, second: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from fxtrain.decode import (
     Direct,
     candidates,
     direct,
+    family_probabilities,
     pair_probability,
     pedal_probabilities,
     precedence,
@@ -49,8 +50,8 @@ BATCH_SIZE = 64
 class Evaluation:
     """Scores by name; ``null`` answers the true pedals in textbook order, ``constant`` always the
     commonest chain, ``ceiling`` is what a perfect listener can expect. ``reliability``: whether
-    confidences come true, of the chain answered, of every pedal's presence, and of every pair's
-    order; its errors also stand among the scores, as ``ece_chain`` and so on.
+    confidences come true, of the chain answered, of every pedal's and family's presence, and of
+    every pair's order; its errors also stand among the scores, as ``ece_chain`` and so on.
     ``rerender``: how near the answers sound, where that was asked for."""
 
     run: str
@@ -128,13 +129,14 @@ def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -
 
 def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
     """Score what was heard; ``identity`` says of what."""
-    names, truth, predicted = run.card.vocabulary.names, answers.truth, answers.predicted
+    families, truth, predicted = run.card.vocabulary.families, answers.truth, answers.predicted
+    names = tuple(families)
 
     def score(said: list[Names], n_resamples: int) -> dict[str, Score]:
         rng = np.random.default_rng(seed)
         return scores(
             *(truth, said),
-            pedals=names,
+            families=families,
             classes=answers.classes,
             rng=rng,
             n_resamples=n_resamples,
@@ -143,8 +145,8 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
     calibration = {
         kind: reliability(*after, before[0], rng=np.random.default_rng(seed))
         for (kind, after), before in zip(
-            confidences(answers.heard, answers.classes, names, answers.directs).items(),
-            confidences(answers.untuned, answers.classes, names).values(),
+            confidences(answers.heard, answers.classes, families, answers.directs).items(),
+            confidences(answers.untuned, answers.classes, families).values(),
             strict=True,
         )
     }
@@ -180,22 +182,29 @@ def by_ear(
 def confidences(
     heard: Sequence[Sequence[Candidate]],
     classes: Sequence[OrderClass],
-    pedals: Names,
+    families: Mapping[str, str],
     directs: Sequence[Direct] | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(confidence, right, sample) of all that is said, by kind.
 
     chain: the answer is the truth, or sounds like it. presence: a pedal is on the clip; every
-    pedal of the pool on every clip. pair: two pedals on the clip and in the answer, whose order
-    can be heard, stand there as the answer says. ``directs``: of the head, whose word counts half
-    for pedals and pairs; without it the chains alone speak.
+    pedal of the pool on every clip. family: any pedal of a family is. pair: two pedals on the clip
+    and in the answer, whose order can be heard, stand there as the answer says. ``directs``: of the
+    head, whose word counts half for pedals, families and pairs; without it the chains alone speak.
     """
-    rows: dict[str, list[tuple[float, float, int]]] = {"chain": [], "presence": [], "pair": []}
+    rows: dict[str, list[tuple[float, float, int]]] = {
+        kind: [] for kind in ("chain", "presence", "family", "pair")
+    }
     for sample, (found, alike) in enumerate(zip(heard, classes, strict=True)):
         answer, own = found[0], directs[sample] if directs else None
         rows["chain"].append((answer.probability, float(alike.holds(answer.names)), sample))
         there = pedal_probabilities(found, own) if own else presence(found)
-        rows["presence"] += [(there.get(p, 0.0), float(p in alike.names), sample) for p in pedals]
+        rows["presence"] += [(there.get(p, 0.0), float(p in alike.names), sample) for p in families]
+        kin = {families[name] for name in alike.names}
+        rows["family"] += [
+            (p, float(family in kin), sample)
+            for family, p in family_probabilities(found, own, families).items()
+        ]
         for first, second in alike.fixed:
             if answer.names.count(first) == answer.names.count(second) == 1:
                 said = answer.names.index(first) < answer.names.index(second)

@@ -187,7 +187,7 @@ def finish(
     valid = scores(
         chains,
         [tuple(vocabulary.names[i] for i in ids) for ids in said],
-        pedals=vocabulary.names,
+        families=vocabulary.families,
         classes=classes,
         rng=np.random.default_rng(0),
     )

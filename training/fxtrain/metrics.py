@@ -7,6 +7,7 @@ Definitions (y true, p predicted; the first four as in Okita & Katayose, ICASSP 
 exact            share with p = y: pedals, order and length (EMA)
 levenshtein      mean edit distance in pedals, not normalised (Levenshtein 1966)
 f1_micro         F1 of "pedal is on the clip" over all samples and pedals together
+f1_family        as f1_micro, of "a pedal of this family is on the clip": any drive for any drive
 f1_macro         mean over pedals of their F1, over pedals that are in any y or p
 exact_class      share with p and y in one class of orders that sound alike (normal forms equal)
 exact_mean       mean over lengths of exact@L, so that short chains do not carry the score
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,7 @@ HEADLINES = (
     "levenshtein",
     "f1_micro",
     "f1_macro",
+    "f1_family",
     "spearman",
 )
 """Scores over all lengths, in the order in which they are shown."""
@@ -95,19 +97,22 @@ def scores(
     truth: Chains,
     predicted: Chains,
     *,
-    pedals: Sequence[str],
+    families: Mapping[str, str],
     classes: Classes,
     rng: np.random.Generator,
     n_resamples: int = N_RESAMPLES,
 ) -> dict[str, Score]:
-    """Every score by name, ``exact@L`` and ``exact_class@L`` for each true length L among them."""
-    columns = sample_columns(truth, predicted, pedals, classes)
+    """Every score by name, ``exact@L`` and ``exact_class@L`` for each true length L among them.
+
+    ``families``: every pedal that may be named -> its family.
+    """
+    columns = sample_columns(truth, predicted, families, classes)
     lengths = sorted({len(y) for y in truth})
     names = list(columns)
     table = np.stack([columns[name] for name in names], axis=1)  # [n, columns]
     whole = dict(zip(names, table.sum(0)[:, None], strict=True))
     drawn = dict(zip(names, resample_sums(table, n_resamples, rng).T, strict=True))
-    shares, others = _shares(lengths), _others(pedals, lengths)
+    shares, others = _shares(lengths), _others(families, lengths)
     values = {}
     for name, (part, counted) in shares.items():
         values[name] = wilson(float(whole[part][0]), int(whole[counted][0]))
@@ -118,7 +123,7 @@ def scores(
 
 
 def sample_columns(
-    truth: Chains, predicted: Chains, pedals: Sequence[str], classes: Classes
+    truth: Chains, predicted: Chains, families: Mapping[str, str], classes: Classes
 ) -> Columns:
     """Per-sample numbers [n] from whose sums every score follows."""
     rows = [_sample(c, y, p) for c, y, p in zip(classes, truth, predicted, strict=True)]
@@ -131,13 +136,22 @@ def sample_columns(
         columns[f"n@{length}"] = here
         columns[f"exact@{length}"] = here * columns["exact"]
         columns[f"class@{length}"] = here * columns["class"]
-    for pedal in pedals:
-        there = np.array([pedal in y for y in truth])
-        said = np.array([pedal in p for p in predicted])
-        columns[f"hit:{pedal}"] = (there & said).astype(float)
-        columns[f"miss:{pedal}"] = (there & ~said).astype(float)
-        columns[f"false:{pedal}"] = (~there & said).astype(float)
+    for members in (*((pedal,) for pedal in families), *_members(families).values()):
+        there = np.array([any(pedal in y for pedal in members) for y in truth])
+        said = np.array([any(pedal in p for pedal in members) for p in predicted])
+        what = " or ".join(members)
+        columns[f"hit:{what}"] = (there & said).astype(float)
+        columns[f"miss:{what}"] = (there & ~said).astype(float)
+        columns[f"false:{what}"] = (~there & said).astype(float)
     return columns
+
+
+def _members(families: Mapping[str, str]) -> dict[str, list[str]]:
+    """Family -> its pedals."""
+    found: dict[str, list[str]] = {}
+    for pedal, family in families.items():
+        found.setdefault(family, []).append(pedal)
+    return found
 
 
 def _sample(alike: OrderClass, y: Names, p: Names) -> dict[str, float]:
@@ -178,9 +192,11 @@ def _shares(lengths: Sequence[int]) -> dict[str, tuple[str, str]]:
 
 
 def _others(
-    pedals: Sequence[str], lengths: Sequence[int]
+    families: Mapping[str, str], lengths: Sequence[int]
 ) -> dict[str, tuple[Callable[[Columns], np.ndarray], str]]:
     """Score name -> (formula on column sums [R], column that counts its samples)."""
+    pedals = list(families)
+    kin = [" or ".join(members) for members in _members(families).values()]
     return {
         "exact_mean": (_mean_over_lengths("exact", lengths), "n"),
         "exact_class_mean": (_mean_over_lengths("class", lengths), "n"),
@@ -188,6 +204,7 @@ def _others(
         "levenshtein": (_share("edits", "n"), "n"),
         "f1_micro": (lambda sums: _f1(*(_over_pedals(sums, k, pedals) for k in _KINDS)), "n"),
         "f1_macro": (lambda sums: _f1_macro(sums, pedals), "n"),
+        "f1_family": (lambda sums: _f1(*(_over_pedals(sums, k, kin) for k in _KINDS)), "n"),
         "spearman": (_share("rho", "rho_n"), "rho_n"),
     }
 
@@ -318,7 +335,7 @@ def ceilings(classes: Classes) -> dict[str, float]:
     if (lengths > 1).any():
         best["order_given_set"] = float(shares[lengths > 1].mean())
     reachable = ("exact_class", "exact_class_mean", "set", "order_class_given_set", "pairwise")
-    return best | dict.fromkeys((*reachable, "f1_micro", "f1_macro"), 1.0)
+    return best | dict.fromkeys((*reachable, "f1_micro", "f1_macro", "f1_family"), 1.0)
 
 
 def by_pedal(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from fxtrain.decode import (
     Candidate,
     candidates,
     direct,
+    family_probabilities,
     joint_head,
     joint_scorer,
     n_best,
@@ -31,6 +33,9 @@ from fxtrain.models import Memory, SetOrder
 
 ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
 WINDOWS_AT_ONCE = 32
+POSSIBLE = 0.15
+"""A pedal less probable than this is not worth naming beside the answer."""
+
 UNSURE = 0.75
 """An order less probable than this is called unsure."""
 
@@ -63,11 +68,22 @@ class PairOrder:
 
 
 @dataclass(frozen=True)
+class Kin:
+    """A family of pedals, how probable it is that one of them is there, and its likeliest two or
+    more with their own probabilities."""
+
+    family: str
+    probability: float
+    pedals: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What was heard. ``candidates`` are chains by probability, the first is the answer.
 
     presence: probability of each pedal of the answer; ``heard``: of every pedal the model knows;
-    both the mean of the best chains and the head.
+    both the mean of the best chains and the head. ``kin``: families of which it is surer that one
+    is there than which.
     textbook: the same pedals as a textbook board would have them.
     starts_s: where the windows begin that were heard, of a recording of ``length_s``; ``n_silent``
     and ``n_passed_over`` others were not, nor ``n_strange`` that sound like no guitar.
@@ -81,6 +97,7 @@ class Prediction:
     textbook: tuple[str, ...]
     starts_s: tuple[float, ...]
     heard: dict[str, float] = field(default_factory=dict)
+    kin: tuple[Kin, ...] = ()
     length_s: float = 0.0
     n_silent: int = 0
     n_passed_over: int = 0
@@ -102,6 +119,23 @@ class Prediction:
             for pair in self.pairs
             if pair.audible and place.get(pair.first, 0) > place.get(pair.second, 0)
         )
+
+
+def kin_of(
+    probabilities: Mapping[str, float], there: Mapping[str, float], families: Mapping[str, str]
+) -> tuple[Kin, ...]:
+    """Families that are there for all that is known, while no single pedal of theirs is.
+
+    ``probabilities`` of families, ``there`` of pedals; ``families``: pedal -> its family.
+    """
+    found = []
+    for family, p in probabilities.items():
+        pedals = [name for name, own in families.items() if own == family]
+        best = sorted(pedals, key=lambda name: -there[name])
+        likely = [name for name in best if there[name] >= POSSIBLE]
+        if p >= UNSURE and len(likely) > 1 and p - there[best[0]] >= POSSIBLE:
+            found.append(Kin(family, p, {name: there[name] for name in likely}))
+    return tuple(found)
 
 
 @torch.inference_mode()
@@ -141,6 +175,11 @@ def predict_features(run: Run, features: Features) -> Prediction:
         textbook=tuple(sorted(names, key=place)),
         starts_s=features.starts_s,
         heard=there,
+        kin=kin_of(
+            family_probabilities(found, own, card.vocabulary.families),
+            there,
+            card.vocabulary.families,
+        ),
         length_s=features.length_s,
         n_silent=features.n_silent,
         n_passed_over=features.n_passed_over,
@@ -213,6 +252,14 @@ def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) ->
             {"name": name, "probability": round(p, 4)} for name, p in prediction.presence.items()
         ],
         "presence": {name: round(p, 4) for name, p in prediction.heard.items()},
+        "one_of": [
+            {
+                "family": kin.family,
+                "probability": round(kin.probability, 4),
+                "pedals": {name: round(p, 4) for name, p in kin.pedals.items()},
+            }
+            for kin in prediction.kin
+        ],
         "alternatives": [
             {
                 "chain": list(candidate.names),

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from fxtrain.contract import arrow
 
 if TYPE_CHECKING:
-    from fxtrain.predict import PairOrder, Prediction
+    from fxtrain.predict import Kin, PairOrder, Prediction
 
 NO_GUITAR = "this does not sound like a guitar through known pedals"
 ASSUMED = "a guitar recorded directly (DI), no amplifier or cabinet after the pedals"
+FAMILY_WORDS = {"time": "time-based"}
+"""What guitarists call a family, where the data has a shorter word."""
 LABEL_WIDTH = 12
 CSV_COLUMNS = (
     "file",
@@ -55,6 +57,8 @@ def prediction_lines(
     if prediction.names:
         pedals = (f"{name} {percent(p)}" for name, p in prediction.presence.items())
         lines += _row("each pedal", ", ".join(pedals))
+    for number, text in enumerate(map(some_pedal, prediction.kin)):
+        lines += _row("" if number else "one of", text)
     for number, other in enumerate(prediction.candidates[1:n_best], start=2):
         lines += _row(
             "or else" if number == 2 else "",
@@ -65,6 +69,13 @@ def prediction_lines(
         lines += _row("textbook", _textbook(prediction))
     lines += _row("heard", _windows(prediction))
     return [*lines, *_row("assumes", ASSUMED)]
+
+
+def some_pedal(kin: Kin) -> str:
+    """What is known of a family, where it is not known which of its pedals."""
+    which = ", ".join(f"{name} {percent(p)}" for name, p in kin.pedals.items())
+    family = FAMILY_WORDS.get(kin.family, kin.family)
+    return f"some {family} pedal {percent(kin.probability)} ({which})"
 
 
 def percent(probability: float) -> str:

@@ -27,6 +27,7 @@ from fxtrain.cli import cli, run_cli
 from fxtrain.contract import LevelRule
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
+from fxtrain.predict import Kin
 
 LIMITS = Limits(n_bytes=400_000, seconds=3, n_clips=2, n_dries=1, n_sounds=6, n_waiting=8)
 CLIP = wav(riff(RATE_HZ))
@@ -163,6 +164,14 @@ def test_what_cannot_be_heard_is_said_in_one_line(client: TestClient) -> None:
     assert "0.0 s of sound" in refused(client, "/api/clip", wav(np.zeros(9)), 422)
     assert "Larger than 0.4 MB" in refused(client, "/api/clip", b"x" * 400_001, 413)
     assert "Larger than" in refused(client, "/api/render", b"x" * 100_001, 413)
+
+
+def test_the_page_is_told_of_families_that_are_surer_than_their_pedals(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kin = (Kin("drive", 0.97, {"distortion": 0.58, "overdrive": 0.4}),)
+    monkeypatch.setattr("fxtrain.predict.kin_of", lambda *known: kin)
+    assert give(client)["kin"] == ["some drive pedal 97% (distortion 58%, overdrive 40%)"]
 
 
 def test_boards_that_cannot_be_are_refused(client: TestClient) -> None:

@@ -112,7 +112,8 @@ def test_the_model_has_learnt_and_evaluation_says_so(dataset: ShardDataset, tmp_
     }  # fmt: skip
     assert data["scores"]["ece_chain"]["value"] == data["reliability"]["chain"]["ece"]
     assert {kind: sum(b["n"] for b in r["bins"]) for kind, r in data["reliability"].items()} == {
-        "chain": 32, "presence": 32 * len(PEDALS), "pair": data["reliability"]["pair"]["n"],
+        "chain": 32, "presence": 32 * len(PEDALS), "family": 32 * 3,
+        "pair": data["reliability"]["pair"]["n"],
     }  # fmt: skip
     text = "\n".join(table(found))
     for word in ("exact@2", "null", "ceiling", "95 % interval", "distortion", "confidence"):

@@ -62,12 +62,16 @@ def test_what_is_said_of_chains_pedals_and_pairs() -> None:
         ),
         (Candidate(("delay",), 0.7, ()), Candidate(("fuzz", "delay"), 0.3, ())),
     ]
-    found = confidences(heard, classes, ("fuzz", "delay", "reverb"))
+    families = {"fuzz": "drive", "delay": "time", "reverb": "time"}
+    found = confidences(heard, classes, families)
     confidence, right, sample = found["chain"]
     assert (confidence.tolist(), right.tolist(), sample.tolist()) == ([0.6, 0.7], [1, 0], [0, 1])
     confidence, right, _ = found["presence"]
     assert confidence.tolist() == pytest.approx([1.0, 1.0, 1.0, 0.3, 1.0, 0.0])
     assert right.tolist() == [1, 1, 1, 1, 0, 0]
+    confidence, right, _ = found["family"]
+    assert confidence.tolist() == pytest.approx([1.0, 1.0, 0.3, 1.0])
+    assert right.tolist() == [1, 1, 1, 0]
     # fuzz-delay and fuzz-reverb have an order, delay-reverb has none; the second clip has no pair.
     confidence, right, sample = found["pair"]
     assert confidence.tolist() == pytest.approx([0.6, 1.0])
@@ -75,7 +79,8 @@ def test_what_is_said_of_chains_pedals_and_pairs() -> None:
     # The head's word counts half.
     names = ("fuzz", "delay", "reverb")
     head = Direct(names, (0.8, 0.4, 0.0), ((0.5, 0.9, 0.2), (0.1, 0.5, 0.5), (0.8, 0.5, 0.5)))
-    found = confidences(heard, classes, names, [head, head])
+    found = confidences(heard, classes, families, [head, head])
+    assert found["family"][0].tolist() == pytest.approx([0.9, 0.7, 0.55, 0.7])
     assert found["presence"][0].tolist() == pytest.approx([0.9, 0.7, 0.5, 0.55, 0.7, 0.0])
     assert found["pair"][0].tolist() == pytest.approx([0.75, 0.6])
     assert found["chain"][0].tolist() == [0.6, 0.7]

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 
 from fxtrain.decode import Candidate
-from fxtrain.predict import PairOrder, Prediction
+from fxtrain.predict import Kin, PairOrder, Prediction, kin_of
 from fxtrain.telling import CSV_COLUMNS, NO_GUITAR, csv_header, csv_row, prediction_lines
 
 PREDICTION = Prediction(
@@ -44,6 +44,31 @@ def test_a_prediction_for_people() -> None:
         "  heard       2 windows of 3.0 s; left out: 1 silent",
         "  assumes     a guitar recorded directly (DI), no amplifier or cabinet after the pedals",
     ]
+
+
+def test_a_family_that_is_surer_than_any_of_its_pedals() -> None:
+    kin = (
+        Kin("drive", 0.97, {"distortion": 0.58, "overdrive": 0.4}),
+        Kin("time", 0.8, {"delay": 0.5, "reverb": 0.45}),
+    )
+    lines = prediction_lines(dataclasses.replace(PREDICTION, kin=kin), "clip.wav", 1)
+    assert lines[2:4] == [
+        "  one of      some drive pedal 97% (distortion 58%, overdrive 40%)",
+        "              some time-based pedal 80% (delay 50%, reverb 45%)",
+    ]
+
+
+def test_what_family_is_worth_telling() -> None:
+    families = {"overdrive": "drive", "fuzz": "drive", "delay": "time", "reverb": "time"}
+
+    def told(probabilities: dict[str, float], *there: float) -> list[Kin]:
+        return list(kin_of(probabilities, dict(zip(families, there, strict=True)), families))
+
+    drive = Kin("drive", 0.95, {"fuzz": 0.6, "overdrive": 0.4})
+    assert told({"drive": 0.95, "time": 0.1}, 0.4, 0.6, 0.1, 0.0) == [drive]
+    assert told({"drive": 0.95, "time": 0.1}, 0.4, 0.9, 0.1, 0.0) == []  # it is known which
+    assert told({"drive": 0.6, "time": 0.1}, 0.3, 0.4, 0.1, 0.0) == []  # whether is not known
+    assert told({"drive": 0.99, "time": 0.1}, 0.1, 0.8, 0.1, 0.0) == []  # one candidate only
 
 
 def test_a_single_pedal_has_no_order() -> None:

@@ -28,6 +28,7 @@ from fxtrain.export.board import Board, BoardPedal, Neighbours, board_of, check_
 from fxtrain.export.drawing import COLOURS, OTHER_COLOUR
 from fxtrain.export.files import download, export_files, formats
 from fxtrain.export.words import HIDDEN_UNIT, label
+from fxtrain.telling import some_pedal
 
 if TYPE_CHECKING:
     from fxtrain.checkpoint import Run
@@ -58,11 +59,13 @@ class Dry:
 
 @dataclass(frozen=True)
 class Clip:
-    """What was given, and what was heard on it. ``rate_hz``: the given file's own."""
+    """What was given, and what was heard on it. ``rate_hz``: the given file's own; ``kin``: what is
+    known of families of pedals, a sentence each."""
 
     board: Board
     sound: Sound
     rate_hz: int
+    kin: tuple[str, ...] = ()
 
 
 class Ears:
@@ -127,7 +130,8 @@ class Ears:
         prediction = predict_features(self.run, features)
         weights = self.run.card.weights
         board = board_of(prediction, title, self.frontend, weights.sha256 if weights else "")
-        return Clip(board, self._sound(sound), sound.sample_rate_hz)
+        kin = tuple(map(some_pedal, prediction.kin))
+        return Clip(board, self._sound(sound), sound.sample_rate_hz, kin)
 
     def phrase(self, name: str) -> Dry:
         """A built-in dry guitar."""

@@ -108,6 +108,7 @@ class Page:
             "id": self.clips.put(clip),
             "rate_hz": clip.rate_hz,
             "board": board_json(clip.board),
+            "kin": clip.kin,
             "sound": self.sound_json(clip.sound),
         }
 

@@ -108,6 +108,11 @@ class Vocabulary:
     def names(self) -> tuple[str, ...]:
         return tuple(pedal.name for pedal in self.pedals)
 
+    @cached_property
+    def families(self) -> dict[str, str]:
+        """Pedal -> its family."""
+        return {pedal.name: pedal.family for pedal in self.pedals}
+
     @property
     def max_params(self) -> int:
         return max((len(pedal.params) for pedal in self.pedals), default=0)

@@ -38,6 +38,7 @@ TILES = {
 KINDS = {
     "chain": "The first answer is right",
     "presence": "A pedal is on the clip",
+    "family": "A pedal of this family is on the clip",
     "pair": "Two pedals stand in the order said",
 }
 NOT_SHARES = ("levenshtein", "spearman")

@@ -74,6 +74,7 @@ async function shown(found) {
   at("sentence").textContent = doubt ? `${doubt[0].toUpperCase()}${doubt.slice(1)}.` : sentence;
   at("doubt").textContent = `If it is one after all: ${sentence}`;
   at("doubt").hidden = !doubt;
+  at("kin").textContent = found.kin.length === 0 ? "" : `Surer of the kind than of the pedal: ${found.kin.join("; ")}.`;
   at("textbook").textContent = textbook(found.board);
   const unsure = found.board.pairs.filter((pair) => pair.audible && pair.probability < UNSURE);
   at("unsure").textContent = unsure.length === 0 ? "" : `Not sure of the order: ${unsure

@@ -67,7 +67,8 @@ def make(out: Path, name: str, settings: str, flags: str, n_chains: int) -> Path
             f"{flags} -o {renders}",
             f"encode {renders} -o {shards} --codec embedded --with-mel",
         ):
-            subprocess.run(["fxpipe", *words.split()], check=True, stderr=subprocess.DEVNULL)
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            subprocess.run(["fxpipe", *words.split()], check=True, **quiet)
     return shards
 
 

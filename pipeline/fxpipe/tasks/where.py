@@ -38,6 +38,10 @@ WORKER_ENVIRONMENT = {
 activations are otherwise mapped and page-faulted afresh at every layer (dask's own default trims
 at 64 kB)."""
 
+WORKER_QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}
+"""A local worker whose driver has just gone otherwise says so, with a traceback: `silence_logs`
+ends with the worker, its connections end after it."""
+
 LITTLE_WATCHING = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "500ms",
@@ -214,7 +218,7 @@ def _local(n_workers: int) -> Iterator[Any]:
                 "distributed.worker.memory.terminate": False,
                 "distributed.admin.tick.limit": "1h",
                 **LITTLE_WATCHING,
-                "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+                "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | WORKER_QUIET,
                 # A dead process is known by its closed socket. A silent one may be a laptop's
                 # that slept, or one that waits for memory: let it.
                 "distributed.scheduler.worker-ttl": None,

@@ -236,8 +236,9 @@ def test_a_bundle_is_hashed_with_its_names(tmp_path):
 def test_a_crash_is_one_line_and_the_next_render_starts_anew(fakes, tmp_path):
     load_pedals(write_table(tmp_path))
     before = ring()
-    vst3.running(PLUGINS["ring"])._process.kill()
-    vst3.running(PLUGINS["ring"])._process.wait()
+    process = vst3.running(PLUGINS["ring"])._process
+    process.kill()
+    process.wait()
     np.testing.assert_array_equal(ring(), before)
     write_fake(tmp_path, "crash")
     plugin = vst3.open_plugin("pedal 'x'", tmp_path / "crash.vst3", "")

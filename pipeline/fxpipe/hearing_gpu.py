@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fxpipe.errors import CodecError
-from fxpipe.level import LEVEL_RULE
+from fxpipe.level import DB_A_DOUBLING, LEVEL_RULE, SOFT_EXPONENT
 from fxpipe.loudness import (
     ABSOLUTE_LUFS,
     BLOCK_S,
@@ -66,12 +66,15 @@ class GpuEars:
 
     def _hear(self, waves: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
         raw = torch.from_numpy(waves).to(self._device)
+        doublings = (SOFT_EXPONENT - raw.abs().amax(1).frexp().exponent).clamp_min(0)
+        raw = raw.ldexp(doublings[:, None])
         loud = self._loudness_lufs(raw)
         gain = 10 ** ((LEVEL_RULE.target_lufs - loud) / 20)
         gain = torch.minimum(gain, LEVEL_RULE.peak_limit / raw.abs().amax(1).double())
         gain = torch.where(loud.isfinite(), gain, 1.0)
         levelled = raw * gain.float()[:, None]
-        return levelled, loud, self._log_mel(levelled, self._mel) if self._mel else None
+        before = loud - doublings * DB_A_DOUBLING
+        return levelled, before, self._log_mel(levelled, self._mel) if self._mel else None
 
     def _loudness_lufs(self, waves: Tensor) -> Tensor:
         """float64 [B], integrated and gated as `fxpipe.loudness` does it."""

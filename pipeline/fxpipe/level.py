@@ -15,6 +15,11 @@ from fxtrain.contract import LevelRule
 
 LEVEL_RULE = LevelRule(target_lufs=-16.0, peak_limit=0.999)
 
+SOFT_EXPONENT = -5
+"""What peaks below 2 ** -6, that is -36 dBFS, is soft."""
+
+DB_A_DOUBLING = 20 * math.log10(2)
+
 
 def loudness_lufs(wave: np.ndarray, sample_rate_hz: int) -> float:
     """Integrated loudness of mono ``wave`` [N]; -inf for silence.
@@ -32,10 +37,25 @@ def loudness_lufs(wave: np.ndarray, sample_rate_hz: int) -> float:
 def normalise(
     wave: np.ndarray, sample_rate_hz: int, rule: LevelRule = LEVEL_RULE
 ) -> tuple[np.ndarray, float]:
-    """(float32 [N] at the rule's loudness, the loudness before). Silence stays silence."""
-    before = loudness_lufs(wave, sample_rate_hz)
+    """(float32 [N] at the rule's loudness, the loudness before). Silence stays silence.
+
+    A soft wave is measured after so many doublings that it peaks at -36 to -30 dBFS: the absolute
+    gate of BS.1770, -70 LUFS, would take parts of it, or all, for silence.
+    """
+    doublings = n_doublings(wave)
+    louder = np.ldexp(wave, doublings) if doublings else wave
+    before = loudness_lufs(louder, sample_rate_hz)
     if not math.isfinite(before):
         return wave.astype(np.float32), before
     gain = 10 ** ((rule.target_lufs - before) / 20)
-    peak = float(np.max(np.abs(wave)))
-    return (wave * np.float32(min(gain, rule.peak_limit / peak))).astype(np.float32), before
+    peak = float(np.max(np.abs(louder)))
+    levelled = (louder * np.float32(min(gain, rule.peak_limit / peak))).astype(np.float32)
+    return levelled, before - doublings * DB_A_DOUBLING
+
+
+def n_doublings(wave: np.ndarray) -> int:
+    """How often a soft wave is doubled before it is measured: 0 for what is not soft, and silence.
+
+    Doubling changes no bit of a sample but its exponent."""
+    _, exponent = math.frexp(float(np.abs(wave).max(initial=0.0)))
+    return max(0, SOFT_EXPONENT - exponent)

@@ -5,7 +5,6 @@ Shapes: N audio sample, W window.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,6 @@ SILENT_DBFS = -60.0
 RANGE_DB = 40.0
 """Below the loudest window by this much is the room between phrases: brought to the level rule, its
 hiss would be as loud as the playing."""
-
-SOFT_EXPONENT = -5
-"""A recording whose peak is below 2 ** -6, that is -36 dBFS, is a soft one."""
 
 MOST = 32
 """Windows of one recording weigh as W / (1 + (W - 1) / 4) independent ones: 32 of them as 3.7, and
@@ -63,25 +59,12 @@ def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
     heard = sounding
     if len(sounding) > MOST:
         heard = [sounding[i] for i in np.linspace(0, len(sounding) - 1, MOST).round().astype(int)]
-    padded = lifted(padded)
     return Windows(
         [padded[start : start + n] for start in heard],
         heard,
         n_silent=len(starts) - len(sounding),
         n_passed_over=len(sounding) - len(heard),
     )
-
-
-def lifted(wave: np.ndarray) -> np.ndarray:
-    """A soft recording louder by a power of two, so that its peak is -36 to -30 dBFS at least.
-
-    Loudness is measured with an absolute gate, -70 LUFS (BS.1770), which takes parts of a soft
-    recording for silence, and so levels it otherwise than the same one louder. What peaks higher
-    stays as it is, to the bit.
-    """
-    _, exponent = math.frexp(float(np.abs(wave).max()))
-    louder = SOFT_EXPONENT - exponent
-    return np.ldexp(wave, louder) if louder > 0 else wave
 
 
 def _level_db(window: np.ndarray) -> float:

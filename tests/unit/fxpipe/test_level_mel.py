@@ -41,6 +41,19 @@ def test_peaky_audio_stops_at_the_peak_limit():
     assert np.abs(loud).max() == pytest.approx(LEVEL_RULE.peak_limit)
 
 
+def test_a_soft_wave_is_levelled_as_the_same_one_louder():
+    """Its end would lie below the absolute gate of BS.1770 where all of it is soft, and so decide
+    only in the loud one whether its middle counts."""
+    parts = [tone(997.0, amplitude, RATE_HZ) for amplitude in (0.5, 0.1025, 0.03)]
+    fading = np.concatenate(parts)
+    (loud, before), (soft, before_soft) = (
+        normalise(np.float32(level) * fading, RATE_HZ) for level in (2.0**-4, 2.0**-12)
+    )
+    assert np.array_equal(soft, loud)
+    assert before - before_soft == pytest.approx(8 * 20 * math.log10(2))
+    assert loudness_lufs(np.float32(2.0**-12) * fading, RATE_HZ) == -math.inf
+
+
 def test_silence_and_short_audio_are_measured_without_a_crash():
     silent, before = normalise(np.zeros(RATE_HZ, np.float32), RATE_HZ)
     assert before == -math.inf

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fxpipe.errors import SourceError
-from fxpipe.level import normalise
 from fxpipe.windows import MOST, sounding_windows
 
 RATE_HZ = 1000
@@ -53,21 +52,6 @@ def test_the_hiss_between_phrases_is_no_phrase() -> None:
     assert sounding_windows(hiss, RATE_HZ, N).starts == [0, 1000, 5000, 6000]
     alone = sounding_windows(tone(4000, 0.003), RATE_HZ, N)
     assert len(alone.starts) == 3
-
-
-def test_a_soft_recording_is_levelled_as_the_same_one_louder() -> None:
-    """Its end lies below the absolute gate of BS.1770 where all of it is soft, and so decides only
-    in the loud one whether its middle counts."""
-    rate_hz = 44_100
-    fading = np.concatenate([tone(rate_hz, 0.5), tone(rate_hz, 0.1025), tone(rate_hz, 0.03)])
-    (loud,), (soft,) = (
-        sounding_windows(np.float32(level) * fading, rate_hz, 3 * rate_hz).waves
-        for level in (2.0**-4, 2.0**-7)
-    )
-    assert np.array_equal(loud, np.float32(2.0**-4) * fading)  # to the bit what it was
-    assert np.array_equal(normalise(soft, rate_hz)[0], normalise(loud, rate_hz)[0])
-    plain = normalise(np.float32(2.0**-7) * fading, rate_hz)[0]
-    assert not np.allclose(plain, normalise(loud, rate_hz)[0], rtol=0.02)
 
 
 def test_of_a_long_one_windows_are_taken_all_over() -> None:

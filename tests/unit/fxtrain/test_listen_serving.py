@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def test_a_whole_session(made: Any, tmp_path: Path) -> None:
         state = client.post("/api/answer", json=data).json()
         assert ("feedback" in state) is (trial.part == "training" and study.kind == "abx")
     assert state["trial"] is None
-    assert client.post("/api/answer", json=data).status_code == 409
+    assert client.post("/api/answer", json=data).json() == state  # sent again: the reply was lost
+    later = client.post("/api/answer", json=data | {"trial": len(planned)})
+    assert later.status_code == 409
     (session,) = store.sessions()
     assert [asked.trial for asked in session.trials] == planned
     assert session.position == len(planned)
@@ -267,7 +270,10 @@ def test_export_to_webmushra(made: Any, tmp_path: Path) -> None:
     lines = export(folder, out)
     (config,) = (out / "configs").glob("*.yaml")
     assert config.name in lines[0]
-    data = yaml.safe_load(config.read_text(encoding="utf-8"))
+    text = config.read_text(encoding="utf-8")
+    assert "- -" not in text  # which webMUSHRA's own parser cannot read
+    assert '\n  -\n    - "random"\n    - type: ' in text
+    data = yaml.safe_load(text)
     assert [page["type"] for page in data["pages"] if isinstance(page, dict)][:2] == [
         "generic", "volume",
     ]  # fmt: skip
@@ -281,7 +287,16 @@ def test_export_to_webmushra(made: Any, tmp_path: Path) -> None:
         assert len(page["stimuli"]) == len(item.conditions) - 1  # it hides the reference itself
         for file in (page["reference"], *page["stimuli"].values()):
             assert (out / file).is_file()
+        assert key[page["id"]]["part"] == ("catch" if item.catch else "test")
         for code, file in page["stimuli"].items():
             assert item.conditions[key[page["id"]][code]] == Path(file).stem
+            with (
+                wave.open(str(out / file)) as both,
+                wave.open(str(folder / study.sounds[Path(file).stem].file.path)) as mono,
+            ):
+                left_and_right = np.frombuffer(both.readframes(both.getnframes()), np.int16)
+                alone = np.frombuffer(mono.readframes(mono.getnframes()), np.int16)
+            assert both.getnchannels() == 2
+            assert np.array_equal(left_and_right.reshape(-1, 2), np.stack([alone, alone], axis=1))
     with pytest.raises(UsageError, match="not empty"):
         export(folder, out)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, rankdata, wilcoxon
 
 from fxtrain.listen.analysis import stats
+from fxtrain.listen.analysis.abx import Threshold
+from fxtrain.listen.analysis.words import _threshold_text
 
 
 @pytest.mark.parametrize(
@@ -139,3 +141,15 @@ def test_the_threshold_of_hearing_is_found(threshold: float) -> None:
     found = stats.psychometric(distance, right, n)
     assert found.threshold == pytest.approx(true.threshold, rel=0.05)
     assert found(np.array([found.threshold])) == pytest.approx(0.75)
+
+
+def test_a_threshold_beyond_what_was_asked_is_no_finding() -> None:
+    curve = stats.Psychometric(1.0, 2.0)
+
+    def told(at_db: float, low_db: float = 0.9, high_db: float = 1.3) -> str:
+        return _threshold_text(Threshold(curve, at_db, low_db, high_db), [0.64, 2.0, 4.85])
+
+    assert "at the smallest distance that was asked already, 0.64 dB" in told(0.08)
+    assert "at none of the distances that were asked, 4.8 dB" in told(9.0)
+    assert told(1.1).endswith("from 1.1 dB of log-mel on (interval 0.9 to 1.3 dB).")
+    assert told(1.1, math.nan, math.nan).endswith("from 1.1 dB of log-mel on.")

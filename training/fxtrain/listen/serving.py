@@ -16,7 +16,7 @@ from typing import Any
 from fxtrain.listen.session import is_right
 from fxtrain.listen.store import Answered, Session, Store
 from fxtrain.listen.study import ANSWERS_NAME, KINDS, QUESTION, REFERENCE, Study, read_study
-from fxtrain.web.server import bind, is_loopback, make_app, run_app, url_of
+from fxtrain.web.server import bind, hosts_of, is_loopback, make_app, run_app, url_of
 
 # Loaded by the module above, which says what to install where it is missing.
 from starlette.applications import Starlette  # isort: skip
@@ -124,7 +124,7 @@ def serve_study(path: Path, host: str, port: int, say: Callable[[str], None]) ->
     """Serve until Ctrl-C."""
     study = read_study(path)
     store = Store(path / ANSWERS_NAME, study)
-    hosts = () if is_loopback(host) else ("*",) if host in ("0.0.0.0", "::") else (host,)
+    hosts = hosts_of(host)
     listener = bind(host, port)
     say(f"{study.kind} test {study.title!r}: {url_of(listener)}  (Ctrl-C ends it)")
     if not is_loopback(host):
@@ -194,7 +194,7 @@ async def _body(request: Request) -> dict[str, Any]:
 
 def _asked(session: Session, number: Any) -> Answered:
     """The open trial, or an earlier one whose answer came twice."""
-    if isinstance(number, int) and 0 <= number <= session.position < len(session.trials):
+    if isinstance(number, int) and 0 <= number <= session.position and number < len(session.trials):
         return session.trials[number]
     raise RefusedError(409, "That is not the trial that is open; load the page again.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -124,7 +125,7 @@ def _abx(result: AbxResult, alpha: float) -> list[str]:
             f"{item.distance_db:.2f}",
             f"{item.share.right}/{item.share.n}",
             f"{item.share.value:.0%}",
-            f"{item.share.low:.0%} to {item.share.high:.0%}",
+            _span(item.share.low, item.share.high, ".0%"),
             p_text(item.p_holm),
             _yes("heard", True) if item.heard(alpha) else "not shown",
             _rate(item.findable),
@@ -181,22 +182,31 @@ def _rate(value: float) -> str:
     return "none" if value != value else f"{value:.0%}"
 
 
+def _known(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else f"{value:{form}}"
+
+
+def _span(low: float, high: float, form: str) -> str:
+    """An interval; a dash where too few listeners are left for one."""
+    return "–" if math.isnan(low + high) else f"{low:{form}} to {high:{form}}"
+
+
 def _ratings(result: RatingResult, study: Study, alpha: float) -> list[str]:
     rows = [
         (
             c.name,
-            f"{c.mean:.1f}",
-            f"{c.low:.1f} to {c.high:.1f}",
-            f"{c.median:.1f}",
-            f"{c.quartiles[0]:.1f} to {c.quartiles[1]:.1f}",
+            _known(c.mean, ".1f"),
+            _span(c.low, c.high, ".1f"),
+            _known(c.median, ".1f"),
+            _span(*c.quartiles, ".1f"),
         )
         for c in result.conditions
     ]
     pairs = [
         (
             f"{c.first} − {c.second}",
-            f"{c.difference:+.1f}",
-            f"{c.low:+.1f} to {c.high:+.1f}",
+            _known(c.difference, "+.1f"),
+            _span(c.low, c.high, "+.1f"),
             c.n,
             p_text(c.p),
             _yes(p_text(c.p_holm), c.p_holm <= alpha),
@@ -223,7 +233,7 @@ def _ratings(result: RatingResult, study: Study, alpha: float) -> list[str]:
 
 def _votes(result: VoteResult, study: Study, alpha: float) -> list[str]:
     rows = [
-        (s.name, f"{s.value:+.2f}", f"{s.low:+.2f} to {s.high:+.2f}")
+        (s.name, _known(s.value, "+.2f"), _span(s.low, s.high, "+.2f"))
         for s in sorted(result.strengths, key=lambda s: -s.value)
     ]
     pairs = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from fxtrain.listen.analysis.abx import AbxResult
+from fxtrain.listen.analysis.abx import AbxResult, Threshold
 from fxtrain.listen.analysis.ratings import POINTS, RatingResult
 from fxtrain.listen.analysis.screening import Verdict
 from fxtrain.listen.analysis.stats import Share
@@ -61,11 +61,7 @@ def _abx(result: AbxResult, alpha: float) -> Iterator[str]:
         f"items): {', '.join(str(item.item + 1) for item in heard) or 'none'}."
     )
     if result.threshold is not None and result.pooled.p <= alpha:
-        t = result.threshold
-        yield (
-            f"Three in four answers are right from {t.at_db:.2g} dB of log-mel on (interval "
-            f"{t.low_db:.2g} to {t.high_db:.2g} dB)."
-        )
+        yield _threshold_text(result.threshold, [item.distance_db for item in result.items])
     quiet = [item for item in result.items if not item.heard(alpha)]
     if quiet:
         n = min(item.share.n for item in quiet)
@@ -79,6 +75,24 @@ def _abx(result: AbxResult, alpha: float) -> Iterator[str]:
             f"Where no difference was shown, that proves no equality: with {n} trials an item, "
             f"{could}."
         )
+
+
+def _threshold_text(t: Threshold, distances: Sequence[float]) -> str:
+    """Where three in four answers are right; beyond what was asked nothing is known of it."""
+    low, high = min(distances), max(distances)
+    if t.at_db < low:
+        return (
+            "Three in four answers are right at the smallest distance that was asked already, "
+            f"{low:.2g} dB of log-mel."
+        )
+    if t.at_db > high:
+        return (
+            "Three in four answers are right at none of the distances that were asked, "
+            f"{high:.2g} dB of log-mel at most."
+        )
+    known = math.isfinite(t.low_db) and math.isfinite(t.high_db)
+    between = f" (interval {t.low_db:.2g} to {t.high_db:.2g} dB)" if known else ""
+    return f"Three in four answers are right from {t.at_db:.2g} dB of log-mel on{between}."
 
 
 def _ratings(result: RatingResult, alpha: float) -> Iterator[str]:

@@ -48,11 +48,11 @@ from fxtrain.contract import (
 from fxtrain.evaluate import Answers, Evaluation, judge_answers
 from fxtrain.finding import model_folder
 from fxtrain.metrics import classes_of
-from fxtrain.predict import one_thread
+from fxtrain.predict import one_thread, translate
 from fxtrain.zeroshot.draw import draw_pedal
 from fxtrain.zeroshot.form import Kit, KitChain, Take
 from fxtrain.zeroshot.make import Wish, known_pedals, make_kit, wav_bytes
-from fxtrain.zeroshot.score import ZeroShot, evaluate_manifest, translate
+from fxtrain.zeroshot.score import ZeroShot, evaluate_manifest
 
 HEADLINES = {
     "exact_class": "exact, by class",

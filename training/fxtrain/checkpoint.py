@@ -110,9 +110,12 @@ def save_model(
 ) -> ModelCard:
     """Write weights, then card. The card comes back with the weights' size and hash.
 
+    The card of a model that was there goes first: it never stands beside other weights.
+
     ``dtype``: float16 halves the file of a model that is passed on; it computes in float32 again.
     """
     folder = LocalFolder(path)
+    folder.delete(CARD_NAME)
     state = {
         name: tensor.detach().cpu().to(dtype).contiguous()
         for name, tensor in model.state_dict().items()

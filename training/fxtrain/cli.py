@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,15 +100,15 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("shards", nargs=-1, required=True)
-@click.option("--model", "kind", type=click.Choice(["transformer", "gru"]), help="Kind of model.")
-@click.option("--epochs", type=click.IntRange(1), help="At most this many.")
-@click.option("--batch-size", type=click.IntRange(1), help="Samples a step.")
-@click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--seed", type=click.IntRange(0), help="Of weights, order and dropout.")
-@click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]))
-@click.option("--mel/--no-mel", "use_mel", default=None, help="Hear log-mel frames too.")
-@click.option("--codes/--no-codes", "use_codes", default=None, help="Hear codec tokens.")
-@click.option("--n-codebooks", type=click.IntRange(1), help="Read only the first books.")
+@click.option("--model", "kind", type=click.Choice(["transformer", "gru"]), help="[transformer]")
+@click.option("--epochs", type=click.IntRange(1), help="At most this many. [30]")
+@click.option("--batch-size", type=click.IntRange(1), help="Samples a step. [64]")
+@click.option("--lr", type=float, help="Peak learning rate. [0.001]")
+@click.option("--seed", type=click.IntRange(0), help="Of weights, order, dropout. [0]")
+@click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="[auto]")
+@click.option("--mel/--no-mel", "use_mel", default=None, help="Hear log-mel. [if there]")
+@click.option("--codes/--no-codes", "use_codes", default=None, help="Hear tokens. [yes]")
+@click.option("--n-codebooks", type=click.IntRange(1), help="Read only the first. [all]")
 @click.option("--config", "config_path", type=click.Path(), help="TOML with [model] and [train].")
 @click.option("--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>].")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run.")
@@ -175,21 +176,18 @@ def fit(
         echo_plan(training.plan(dataset, config, device), as_json)
         return
     if resume is not None:
-        run = resume
-        runs.check_resume(run, dataset)
-    else:
-        run = output or runs.new_run_folder(Path(RUNS))
-        runs.claim(run, overwrite=overwrite)
+        runs.check_resume(resume, dataset)
     result = training.fit(
         dataset,
         config,
-        run,
+        resume or output,
         resume=resume is not None,
+        overwrite=overwrite,
         device=device,
         progress=sys.stderr.isatty(),
         say=log,
     )
-    echo_fit(result, config, as_json)
+    echo_fit(result, config, " ".join(shards), as_json)
 
 
 def echo_plan(plan: Any, as_json: bool) -> None:
@@ -204,7 +202,7 @@ def echo_plan(plan: Any, as_json: bool) -> None:
     click.echo(f"time        about {plan.seconds / 60:.1f} min at most on {plan.device} (a guess)")
 
 
-def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
+def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> None:
     if as_json:
         from fxtrain.fit import metrics_json
 
@@ -213,10 +211,12 @@ def echo_fit(result: FitResult, config: Config, as_json: bool) -> None:
     exact, alike = result.valid["exact"], result.valid["exact_class"]
     log(
         f"best epoch {result.best_epoch} of {config.train.max_epochs}, {result.seconds:.0f} s; "
-        f"validation: exact {exact.value:.3f}, up to orders that sound alike {alike.value:.3f} "
+        f"validation, decoding tuned: exact {exact.value:.3f}, up to orders that sound alike "
+        f"{alike.value:.3f} "
         f"(null {result.null:.3f}, ceiling {result.ceiling:.3f})"
     )
-    log(f"next: fxtrain evaluate {result.path} SHARDS, or fxtrain predict CLIP --run {result.path}")
+    log(f"next: fxtrain evaluate {result.path} {shards}")
+    log(f"      fxtrain predict CLIP --run {result.path}")
     click.echo(result.path)
 
 
@@ -261,8 +261,9 @@ def evaluate(
     """Score RUN on SHARDS: every score with its interval, null and ceiling.
 
     Also written to evaluation.json in RUN, and to evaluation.html: one page with tables, drawings
-    and clips to hear. With --manifest on recordings of a kit (fxtrain zeroshot kit), by the model
-    in the package where no RUN is named; both files then lie beside the manifest.
+    and clips to hear; of "shipped", the model in the package, to runs/shipped. With --manifest on
+    recordings of a kit (fxtrain zeroshot kit), by the model in the package where no RUN is named;
+    both files then lie beside the manifest.
     """
     from fxtrain.contract import UsageError
 
@@ -278,8 +279,12 @@ def evaluate(
     if run is None or not shards:
         raise UsageError("give RUN and SHARDS, or --manifest renders.csv")
 
+    from fxtrain.calm import share_the_cores
     from fxtrain.data import open_shards
+    from fxtrain.finding import SHIPPED, model_folder
 
+    share_the_cores()
+    folder = model_folder(run)
     dataset = open_shards(shards)
 
     from fxtrain import evaluate as scoring
@@ -288,7 +293,9 @@ def evaluate(
     from fxtrain.report import write_page
     from fxtrain.sounds import Sounds
 
-    loaded = load_run(run, resolve_device(device))
+    loaded = load_run(folder, resolve_device(device))
+    if folder == SHIPPED:
+        loaded = replace(loaded, path=Path(RUNS) / SHIPPED.name)
     answers = scoring.answer(loaded, dataset, split)
     sounds = Sounds(dataset, split, renders)
     evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
@@ -339,7 +346,7 @@ def predict(
 
     share_the_cores()
 
-    from fxtrain.contract import UsageError
+    from fxtrain.contract import UsageError, legible
 
     if as_json and as_csv:
         raise UsageError("--json and --csv are two formats: give one of them")
@@ -348,7 +355,7 @@ def predict(
     from fxtrain.export.files import Exports
     from fxtrain.finding import model_folder
     from fxtrain.heard import hear
-    from fxtrain.telling import csv_header, csv_row, prediction_lines
+    from fxtrain.telling import board_line, csv_header, csv_refusal, csv_row, prediction_lines
 
     exports, n_failed = Exports(target, clips), 0
     folder = model_folder(run)
@@ -363,21 +370,25 @@ def predict(
         if as_csv:
             click.echo(csv_header())
         for clip in clips:
+            name, board = legible(clip), None
             try:
                 found = hearing.predict_heard(loaded, heard.take(), clip)
             except UnreadableFileError as error:
                 log(f"fxtrain: error: {error}")
+                if as_csv:
+                    click.echo(csv_refusal(name, str(error)))
                 n_failed += 1
                 continue
             if found.guitar is not False or anyway:
-                exports.write(found, clip, loaded)
+                board = exports.write(found, clip, loaded)
             if as_csv:
-                click.echo(csv_row(found, clip))
+                click.echo(csv_row(found, name))
             elif as_json:
-                data = hearing.prediction_dict(found, clip, loaded, n_best)
+                data = hearing.prediction_dict(found, name, loaded, n_best)
                 click.echo(json.dumps(data, ensure_ascii=False))
             else:
-                click.echo("\n".join(prediction_lines(found, clip, n_best, anyway=anyway)))
+                lines = prediction_lines(found, name, n_best, anyway=anyway)
+                click.echo("\n".join([*lines, *(board_line(board) if board else ())]))
     return 1 if n_failed else 0
 
 

@@ -266,10 +266,14 @@ def direct(heard: SetOrder, names: tuple[str, ...]) -> list[Direct]:
 
 
 def pedal_probabilities(found: Sequence[Candidate], heard: Direct) -> dict[str, float]:
-    """Every pedal's: the mean of chains and head, which keeps its promise better than either."""
-    chains = presence(found)
+    """Every pedal's: the mean of chains and head, which keeps its promise better than either; of a
+    pedal in the answer no less than the answer's own."""
+    chains, answer = presence(found), found[0]
     return {
-        name: (min(1.0, chains.get(name, 0.0)) + p) / 2
+        name: max(
+            (min(1.0, chains.get(name, 0.0)) + p) / 2,
+            answer.probability if name in answer.names else 0.0,
+        )
         for name, p in zip(heard.names, heard.presence, strict=True)
     }
 
@@ -279,7 +283,8 @@ def family_probabilities(
 ) -> dict[str, float]:
     """That a pedal of a family is there, whichever: the mean of chains and head, or chains alone.
 
-    The head is asked for each pedal by itself, so its pedals count as independent.
+    The head is asked for each pedal by itself, so its pedals count as independent. Of a family in
+    the answer no less than the answer's own.
     """
     there = dict.fromkeys(families.values(), 0.0)
     for candidate in found:
@@ -290,7 +295,12 @@ def family_probabilities(
     absent = dict.fromkeys(there, 1.0)
     for name, p in zip(heard.names, heard.presence, strict=True):
         absent[families[name]] *= 1 - p
-    return {family: (p + 1 - absent[family]) / 2 for family, p in there.items()}
+    answer = found[0]
+    least = {families[name]: answer.probability for name in answer.names}
+    return {
+        family: max((p + 1 - absent[family]) / 2, least.get(family, 0.0))
+        for family, p in there.items()
+    }
 
 
 def pair_probability(found: Sequence[Candidate], heard: Direct, first: str, second: str) -> float:

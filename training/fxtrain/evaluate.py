@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.contract import LocalFolder, Names, OrderClass
@@ -116,9 +117,7 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         [candidates(h, card.vocabulary, commutes, temperature) for h in found]
         for temperature in (card.decode.temperature, 1.0)
     )
-    specs = [shard.index.recipe.get("spec") for shard in dataset.shards_of(split)]
-    with_classes = any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs)
-    classes = classes_of(truth, commutes, dataset.load(split).records if with_classes else None)
+    classes = classes_of(truth, commutes, dataset.listed_orders(split))
     return Answers(split, truth, heard, untuned, classes, directs)
 
 
@@ -146,7 +145,7 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         kind: reliability(*after, before[0], rng=np.random.default_rng(seed))
         for (kind, after), before in zip(
             confidences(answers.heard, answers.classes, families, answers.directs).items(),
-            confidences(answers.untuned, answers.classes, families).values(),
+            confidences(answers.untuned, answers.classes, families, answers.directs).values(),
             strict=True,
         )
     }
@@ -174,8 +173,14 @@ def by_ear(
     seed: int,
     say: Callable[[str], None],
 ) -> Evaluation:
-    """The evaluation with ``n_clips`` answers put on dry guitar and measured."""
-    found = rerender(answers.truth, answers.predicted, sounds, n_clips, seed=seed, say=say)
+    """The evaluation with ``n_clips`` answers put on dry guitar and measured, on one thread: steps
+    this small take several times as long where threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = rerender(answers.truth, answers.predicted, sounds, n_clips, seed=seed, say=say)
+    finally:
+        torch.set_num_threads(before)
     return dataclasses.replace(evaluation, rerender=found)
 
 

@@ -13,7 +13,12 @@ CARD_NAME = "model.json"
 
 
 def model_folder(run: Path | None) -> Path:
-    """``run``, or the model that came with the package, or the newest under ``runs/``."""
+    """``run``, or the model that came with the package, or the newest under ``runs/``.
+
+    The word "shipped" names the one in the package, unless something here has that name.
+    """
+    if run == Path(SHIPPED.name) and not run.exists():
+        return SHIPPED
     if run is not None:
         if not (run / CARD_NAME).is_file():
             raise CheckpointError(

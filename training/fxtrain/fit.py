@@ -6,6 +6,7 @@ tensorboard/ and checkpoints/ (the best weights, and the last epoch to resume fr
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -26,14 +27,16 @@ from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
 from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
+from fxtrain.finding import RUNS
 from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator
 from fxtrain.objective import losses
 from fxtrain.ranks import Say
-from fxtrain.runs import LAST_NAME
+from fxtrain.runs import LAST_NAME, claim, clear, new_run_folder
 from fxtrain.trainer import (
     StepTimes,
     Task,
+    lightning_precision,
     prepare,
     stopped_by_ctrl_c,
     train,
@@ -114,21 +117,29 @@ def seconds_a_step(
 def fit(
     dataset: ShardDataset,
     config: Config,
-    run: Path,
+    run: Path | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     device: str = "auto",
     progress: bool = False,
     say: Say = say_on_stderr,
 ) -> FitResult:
     """Train, keep the best epoch by validation, tune decoding on it and save it in ``run``.
 
+    Without ``run`` a new one is made in ``runs/``. A run that is there is replaced only with
+    ``overwrite``, and not before everything that training needs is found to be there.
     Raises ``InterruptedFitError`` (with the line that goes on) when stopped by hand; what was best
     until then is saved and can be used.
     """
     started = time.monotonic()
     place = resolve_device(device)
+    lightning_precision(config.train.precision, place)
     card, model = prepare(dataset, config, resume=resume)
+    if run is None:
+        run = new_run_folder(RUNS)
+    elif not resume:
+        claim(run, overwrite=overwrite)
     config = dataclasses.replace(config, model=card.model)
     n_devices = config.train.n_devices
     LocalFolder(run).write(CONFIG_NAME, config_json(config))
@@ -146,7 +157,7 @@ def fit(
         else:
             times = train_on_ranks(task, say)
     except (StopRequestedError, KeyboardInterrupt, SystemExit):
-        raise InterruptedFitError(interrupted(run, card, model, dataset)) from None
+        raise InterruptedFitError(interrupted(task, card, model)) from None
     except torch.OutOfMemoryError:
         raise FxError(
             f"{place} ran out of memory; give a smaller --batch-size than {config.train.batch_size}"
@@ -183,7 +194,7 @@ def finish(
     found, truth = decode_batches(model, loader, card.rules, card.decode)
     said = [best_ids(hypotheses, vocabulary, commutes) for hypotheses in found]
     chains = [tuple(vocabulary.names[i] for i in ids) for ids in truth]
-    classes = classes_of(chains, commutes)
+    classes = classes_of(chains, commutes, dataset.listed_orders("valid"))
     valid = scores(
         chains,
         [tuple(vocabulary.names[i] for i in ids) for ids in said],
@@ -192,12 +203,13 @@ def finish(
         rng=np.random.default_rng(0),
     )
     textbook = fixed_order(chains, vocabulary.names)
+    before = {} if times else timings_of(run)
     result = FitResult(
         *(run, card, int(best["epoch"]), time.monotonic() - started, valid),
         null=float(np.mean([t == y for t, y in zip(textbook, chains, strict=True)])),
         ceiling=ceilings(classes)["exact"],
-        step_ms=median_of(times, "step_ms"),
-        wait_ms=median_of(times, "wait_ms"),
+        step_ms=median_of(times, "step_ms") if times else before.get("step_ms"),
+        wait_ms=median_of(times, "wait_ms") if times else before.get("wait_ms"),
     )
     LocalFolder(run).write(METRICS_NAME, metrics_json(result))
     return result
@@ -206,6 +218,15 @@ def finish(
 def median_of(times: StepTimes, name: str) -> float | None:
     """Over the epochs, so that the first, which starts up, hardly counts; None without any."""
     return round(float(np.median([each[name] for each in times])), 3) if times else None
+
+
+def timings_of(run: Path) -> dict[str, float | None]:
+    """``step_ms`` and ``wait_ms`` of before, where a finished run is resumed without an epoch."""
+    try:
+        found = json.loads((run / METRICS_NAME).read_bytes())
+        return {name: found[name] for name in ("step_ms", "wait_ms")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def metrics_json(result: FitResult) -> bytes:
@@ -230,13 +251,17 @@ def score_dict(score: Score) -> dict[str, float | int | None]:
     return {name: None if value != value else value for name, value in fields.items()}
 
 
-def interrupted(run: Path, card: ModelCard, model: Translator, dataset: ShardDataset) -> str:
-    """Save what is best so far; the message says how to go on."""
+def interrupted(task: Task, card: ModelCard, model: Translator) -> str:
+    """Save what is best so far, or leave nothing; the message says how to go on."""
+    run = task.run
     if not (run / LAST_NAME).is_file():
+        clear(run)
+        with contextlib.suppress(OSError):
+            run.rmdir()  # unless somebody keeps other things in it
         return "stopped before the first epoch was finished; run the same command again"
     load_best(run, model)
     save_model(run, card, model)
-    shards = " ".join(dict.fromkeys(shard.folder.uri for shard in dataset.shards))
+    shards = " ".join(dict.fromkeys(shard.folder.uri for shard in task.dataset.shards))
     return (
         f"stopped; the best epoch so far is saved. Go on with: fxtrain fit {shards} --resume {run}"
     )

@@ -29,6 +29,8 @@ class Heard(Protocol):
 
 def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
     """Read and encode one audio file. Errors name the file."""
+    if Path(path).is_dir():
+        raise UnreadableFileError(f"{os.fspath(path)}: is a folder; name the files in it")
     if not Path(path).is_file():
         raise UnreadableFileError(f"{os.fspath(path)}: no such file")
     try:

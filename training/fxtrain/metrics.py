@@ -267,12 +267,13 @@ def wilson(successes: float, n: int) -> Score:
 
 
 def interval(resampled: np.ndarray) -> tuple[float, float]:
-    """Central 95 % of the draws; NaN where none counts."""
+    """Central 95 % of the draws; NaN where none counts, or where all are the same: samples that
+    do not differ say nothing about how far others would."""
     known = resampled[~np.isnan(resampled)]
     if not known.size:
         return math.nan, math.nan
     low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
+    return (float(low), float(high)) if low < high else (math.nan, math.nan)
 
 
 def levenshtein(y: Sequence[str], p: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ from fxtrain.checkpoint import Run
 from fxtrain.contract import Features, Frontend, FxError, fixed_pairs, free_pairs
 from fxtrain.decode import (
     Candidate,
+    Direct,
     candidates,
     direct,
     family_probabilities,
@@ -26,6 +27,7 @@ from fxtrain.decode import (
     n_best,
     pair_probability,
     pedal_probabilities,
+    window_weight,
 )
 from fxtrain.errors import UnreadableFileError
 from fxtrain.heard import hear_file, unreadable
@@ -85,8 +87,9 @@ class Prediction:
     both the mean of the best chains and the head. ``kin``: families of which it is surer that one
     is there than which.
     textbook: the same pedals as a textbook board would have them.
-    starts_s: where the windows begin that were heard, of a recording of ``length_s``; ``n_silent``
-    and ``n_passed_over`` others were not, nor ``n_strange`` that sound like no guitar.
+    starts_s: where the windows of ``window_s`` begin that were heard, of a recording of
+    ``length_s``; ``n_silent`` and ``n_passed_over`` others were not, nor ``n_strange`` that sound
+    like no guitar.
     guitar: False where the recording does not sound like a guitar, so that all else is a guess;
     None where nobody looked. ``strangeness`` is what that was decided by, above 0 for no guitar.
     """
@@ -99,6 +102,7 @@ class Prediction:
     heard: dict[str, float] = field(default_factory=dict)
     kin: tuple[Kin, ...] = ()
     length_s: float = 0.0
+    window_s: float = 0.0
     n_silent: int = 0
     n_passed_over: int = 0
     n_strange: int = 0
@@ -150,17 +154,9 @@ def predict_features(run: Run, features: Features) -> Prediction:
         mel=None if features.mel is None else features.mel[kept],
         starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
     )
-    card = run.card
-    memory, heard = listen(run, features)
-    correlation = card.decode.window_correlation
-    together = joint_head(heard, correlation)
-    hypotheses = n_best(
-        joint_scorer(run.model, memory, correlation), together, card.rules, card.decode
-    )[0]
-    commutes = card.commuting_pairs
-    found = candidates(hypotheses, card.vocabulary, commutes, card.decode.temperature)
+    card, commutes = run.card, run.card.commuting_pairs
+    found, _, own = translate(run, features)
     names = found[0].names
-    (own,) = direct(together, card.vocabulary.names)
     place = card.vocabulary.names.index
     audible = [
         PairOrder(a, b, pair_probability(found, own, a, b), True, own.before[place(a)][place(b)])
@@ -181,12 +177,38 @@ def predict_features(run: Run, features: Features) -> Prediction:
             card.vocabulary.families,
         ),
         length_s=features.length_s,
+        window_s=card.hearing.n_audio_samples / card.hearing.codec.sample_rate_hz,
         n_silent=features.n_silent,
         n_passed_over=features.n_passed_over,
         n_strange=int((~kept).sum()),
         guitar=None if strangeness is None else strangeness <= 0,
         strangeness=strangeness,
     )
+
+
+@torch.inference_mode()
+def translate(
+    run: Run, features: Features
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
+    """(candidates, the same before the temperature, the head's word) of windows heard together.
+
+    Windows together name more pedals than one, but they err alike: added up, they would be far too
+    sure of it (docs/results.md, "Longer recordings"). So the answer is that of their sum, and how
+    sure it is that of one window on average.
+    """
+    card = run.card
+    memory, heard = listen(run, features)
+    correlation = card.decode.window_correlation
+    scorer, together = joint_scorer(run.model, memory, correlation), joint_head(heard, correlation)
+    hypotheses = n_best(scorer, together, card.rules, card.decode)[0]
+    n_windows = len(memory.states)
+    as_one = n_windows * window_weight(n_windows, correlation)
+    tuned, untuned = (
+        candidates(hypotheses, card.vocabulary, card.commuting_pairs, as_one * temperature)
+        for temperature in (card.decode.temperature, 1.0)
+    )
+    (own,) = direct(joint_head(heard, 1.0), card.vocabulary.names)
+    return tuned, untuned, own
 
 
 def one_thread() -> None:

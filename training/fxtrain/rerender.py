@@ -244,4 +244,5 @@ def rerender_lines(found: Rerendered) -> list[str]:
 
 
 def _cell(score: Score) -> str:
-    return f"{score.value:.2f} ({score.low:.2f}–{score.high:.2f})"
+    between = "all alike" if math.isnan(score.low) else f"{score.low:.2f}–{score.high:.2f}"
+    return f"{score.value:.2f} ({between})"

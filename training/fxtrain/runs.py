@@ -7,6 +7,8 @@ resume from).
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import shutil
 import time
 from pathlib import Path
@@ -43,10 +45,14 @@ OWN_NAMES = (
 
 
 def new_run_folder(base: Path) -> Path:
-    """``base``/<local time>, with a number where that second is taken."""
+    """Make ``base``/<local time>, with a number where that second is taken; nobody else gets it."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    names = [stamp, *(f"{stamp}-{n}" for n in range(2, 1000))]
-    return next(base / name for name in names if not (base / name).exists())
+    for number in itertools.count(1):
+        run = base / (stamp if number == 1 else f"{stamp}-{number}")
+        with contextlib.suppress(FileExistsError):
+            run.mkdir(parents=True)
+            break
+    return run
 
 
 def claim(run: Path, *, overwrite: bool) -> None:
@@ -55,15 +61,21 @@ def claim(run: Path, *, overwrite: bool) -> None:
     if not there:
         return
     if not overwrite:
+        go_on = f"go on with --resume {run}, " if (run / LAST_NAME).is_file() else ""
         raise UsageError(
-            f"{run}: a run is there already ({', '.join(there)}); go on with --resume {run}, "
+            f"{run}: a run is there already ({', '.join(there)}); {go_on}"
             "replace it with --overwrite, or give another --output"
         )
-    for name in there:
+    clear(run)
+
+
+def clear(run: Path) -> None:
+    """Remove what a fit writes, and nothing else."""
+    for name in OWN_NAMES:
         if (run / name).is_dir():
             shutil.rmtree(run / name)
         else:
-            (run / name).unlink()
+            (run / name).unlink(missing_ok=True)
 
 
 def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fxtrain.checkpoint import ModelCard, Run, load_run
 from fxtrain.errors import CheckpointError
-from fxtrain.finding import SHIPPED, model_folder
+from fxtrain.finding import model_folder
 from fxtrain.models import Translator
 
 ROWS = {
@@ -26,9 +26,7 @@ ROWS = {
 
 def load_start(start_from: str | None) -> Run | None:
     """The run that training begins with; "shipped" is the one in the package."""
-    if start_from is None:
-        return None
-    return load_run(SHIPPED if start_from == "shipped" else model_folder(Path(start_from)))
+    return load_run(model_folder(Path(start_from))) if start_from is not None else None
 
 
 def take_over(before: Run, card: ModelCard, model: Translator) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxtrain.contract import arrow
@@ -20,6 +21,9 @@ ASSUMED = "a guitar recorded directly (DI), no amplifier or cabinet after the pe
 FAMILY_WORDS = {"time": "time-based"}
 """What guitarists call a family, where the data has a shorter word."""
 LABEL_WIDTH = 12
+WORTH_NAMING = 0.01
+"""A chain less probable than this is no alternative to anybody."""
+
 CSV_COLUMNS = (
     "file",
     "guitar",
@@ -36,6 +40,7 @@ CSV_COLUMNS = (
     "textbook",
     "length_s",
     "windows",
+    "error",
 )
 
 
@@ -59,9 +64,10 @@ def prediction_lines(
         lines += _row("each pedal", ", ".join(pedals))
     for number, text in enumerate(map(some_pedal, prediction.kin)):
         lines += _row("" if number else "one of", text)
-    for number, other in enumerate(prediction.candidates[1:n_best], start=2):
+    others = [c for c in prediction.candidates[1:n_best] if c.probability >= WORTH_NAMING]
+    for number, other in enumerate(others):
         lines += _row(
-            "or else" if number == 2 else "",
+            "" if number else "or else",
             f"{percent(other.probability):>4}  {arrow(other.names)}",
         )
     lines += _order(prediction.pairs)
@@ -69,6 +75,10 @@ def prediction_lines(
         lines += _row("textbook", _textbook(prediction))
     lines += _row("heard", _windows(prediction))
     return [*lines, *_row("assumes", ASSUMED)]
+
+
+def board_line(folder: Path) -> list[str]:
+    return _row("board", f"{folder}: what each file is for stands in its README.txt")
 
 
 def some_pedal(kin: Kin) -> str:
@@ -121,9 +131,9 @@ def _textbook(prediction: Prediction) -> str:
 def _windows(prediction: Prediction) -> str:
     """How much of the recording was listened to."""
     n = len(prediction.starts_s)
-    text = f"{n} window{'s' if n != 1 else ''}"
-    if prediction.length_s:
-        text += f" of {prediction.length_s:.1f} s"
+    text = f"{prediction.length_s:.1f} s, in {n} window{'s' if n != 1 else ''}"
+    if prediction.window_s:
+        text += f" of {prediction.window_s:g} s"
     left_out = (
         (prediction.n_silent, "silent"),
         (prediction.n_strange, "no guitar"),
@@ -164,8 +174,14 @@ def csv_row(prediction: Prediction, file: str) -> str:
             "" if strange else _plain(prediction.textbook),
             f"{prediction.length_s:.3f}",
             str(len(prediction.starts_s)),
+            "",
         ]
     )
+
+
+def csv_refusal(file: str, error: str) -> str:
+    """The line of a file that cannot be heard: its name, and why."""
+    return _csv([file, *[""] * (len(CSV_COLUMNS) - 2), error])
 
 
 def _plain(names: Sequence[str]) -> str:

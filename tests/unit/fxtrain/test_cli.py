@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from fixtures.shards import make_shards
 from fxtrain.cli import cli, run_cli
+from fxtrain.config import ModelConfig, TrainConfig
 from fxtrain.contract import Features, FxError, Hearing, MissingExtraError
 
 TINY = """
@@ -198,6 +200,61 @@ def test_predict_goes_on_after_a_bad_file(
     monkeypatch.setattr("fxtrain.finding.SHIPPED", trained)
     assert call("predict", clips[0]) == 0
     assert capsys.readouterr().out.startswith(str(clips[0]))
+    assert call("predict", tmp_path, clips[0], "--run", trained, "--csv") == 1
+    streams = capsys.readouterr()
+    assert "is a folder; name the files in it" in only_line(streams.err)
+    _, folder, heard = streams.out.splitlines()
+    assert folder.startswith(str(tmp_path))
+    assert folder.endswith("is a folder; name the files in it")
+    assert heard.endswith(",")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_predict_of_a_name_that_is_no_text(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("fxtrain.contract.open_frontend", Ears)
+    clip = tmp_path / os.fsdecode(b"take\xff.wav")
+    clip.write_bytes(b"")
+    for how in ((), ("--json",), ("--csv",)):
+        assert call("predict", clip, "--run", trained, *how) == 0
+        assert "take\\udcff.wav" in capsys.readouterr().out.replace("\\\\", "\\")
+
+
+def test_evaluate_the_model_in_the_package(
+    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fxtrain.finding.SHIPPED", trained.rename(trained.with_name("shipped")))
+    try:
+        before = sorted(p.name for p in (place / "runs" / "shipped").iterdir())
+        assert call("evaluate", "shipped", place / "shards", "--no-html") == 0
+        assert sorted(p.name for p in (place / "runs" / "shipped").iterdir()) == before
+    finally:
+        (place / "runs" / "shipped").rename(trained)
+    assert json.loads((tmp_path / "runs/shipped/evaluation.json").read_text())["n"] == 16
+
+
+def test_the_defaults_that_help_names_are_the_settings() -> None:
+    model, train = ModelConfig(), TrainConfig()
+    shown = {
+        option.name: str(option.help)[:-1].rsplit("[", 1)[1]
+        for option in cli.commands["fit"].params
+        if str(getattr(option, "help", "")).endswith("]")
+    }
+    for name, value in {
+        "kind": model.kind,
+        "epochs": train.max_epochs,
+        "batch_size": train.batch_size,
+        "lr": train.lr,
+        "seed": train.seed,
+        "precision": train.precision,
+        "devices": train.n_devices,
+    }.items():
+        assert shown[name] == str(value)
 
 
 def test_what_is_no_guitar_is_said_and_is_no_failure(

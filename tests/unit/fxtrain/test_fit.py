@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,9 +268,56 @@ def test_a_run_is_never_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_run_folders_never_collide(tmp_path: Path) -> None:
-    first = new_run_folder(tmp_path)
-    first.mkdir()
-    assert new_run_folder(tmp_path) != first
+    folders = [new_run_folder(tmp_path / "runs") for _ in range(3)]
+    assert len(set(folders)) == 3
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_what_cannot_begin_replaces_nothing(
+    dataset: ShardDataset, finished: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    half = dataclasses.replace(SETTINGS, train=dataclasses.replace(SETTINGS.train, precision="16"))
+    lost = dataclasses.replace(
+        SETTINGS, train=dataclasses.replace(SETTINGS.train, start_from=str(tmp_path / "gone"))
+    )
+    for config, device in ((SETTINGS, "horse"), (half, "cpu"), (lost, "cpu")):
+        with pytest.raises(FxError):
+            fit(dataset, config, run, overwrite=True, device=device, say=lambda text: None)
+    with pytest.raises(UsageError, match="go on with --resume"):
+        fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None)
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_stopped_in_the_first_epoch_nothing_is_in_the_way(
+    dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("fxtrain.fit.train", stop)
+        with pytest.raises(InterruptedFitError, match="run the same command again"):
+            fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None)
+    assert not run.exists()
+    claim(run, overwrite=False)
+
+
+def test_a_finished_run_resumed_for_nothing_keeps_its_timings(
+    dataset: ShardDataset, finished: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+
+    def timings() -> tuple[float, float]:
+        fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=lambda text: None)
+        found = json.loads((run / "metrics.json").read_text())
+        return found["step_ms"], found["wait_ms"]
+
+    before = timings()
+    assert before[0] > 0
+    assert timings() == before
 
 
 def test_settings_files(tmp_path: Path) -> None:

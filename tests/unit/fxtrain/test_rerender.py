@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,9 @@ def test_a_right_answer_with_true_knobs_is_the_truth(shards: Path) -> None:
     assert {row.condition for row in found.rows} == set(CONDITIONS)
     for row in found.rows:
         assert set(row.scores) == set(MEASURES)
-        assert all(s.low <= s.value <= s.high and s.n == row.n for s in row.scores.values())
+        for score in row.scores.values():
+            assert score.low <= score.value <= score.high or math.isnan(score.low + score.high)
+            assert score.n == row.n
 
 
 def test_an_answer_of_no_pedals_is_no_effect(shards: Path) -> None:
@@ -141,7 +144,7 @@ def test_lines_say_what_was_put_on_what(shards: Path) -> None:
     text = "\n".join(rerender_lines(found))
     for words in (*CONDITIONS.values(), "another dry clip, 40 clips", "of two or more pedals"):
         assert words in text
-    assert "0.00 (0.00–0.00)" in text
+    assert "0.00 (all alike)" in text
 
 
 def test_renders_beside_the_shards_are_tried_first(shards: Path) -> None:

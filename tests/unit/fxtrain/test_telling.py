@@ -7,7 +7,14 @@ import dataclasses
 
 from fxtrain.decode import Candidate
 from fxtrain.predict import Kin, PairOrder, Prediction, kin_of
-from fxtrain.telling import CSV_COLUMNS, NO_GUITAR, csv_header, csv_row, prediction_lines
+from fxtrain.telling import (
+    CSV_COLUMNS,
+    NO_GUITAR,
+    csv_header,
+    csv_refusal,
+    csv_row,
+    prediction_lines,
+)
 
 PREDICTION = Prediction(
     candidates=(
@@ -25,6 +32,7 @@ PREDICTION = Prediction(
     textbook=("wah", "delay", "reverb"),
     starts_s=(0.0, 0.5),
     length_s=3.0,
+    window_s=2.0,
     n_silent=1,
     guitar=True,
 )
@@ -41,7 +49,7 @@ def test_a_prediction_for_people() -> None:
         "              not sure: reverb before wah 62%",
         "              nobody could hear it: delay and reverb either way round",
         "  textbook    wah → delay → reverb; wah before delay, wah before reverb",
-        "  heard       2 windows of 3.0 s; left out: 1 silent",
+        "  heard       3.0 s, in 2 windows of 2 s; left out: 1 silent",
         "  assumes     a guitar recorded directly (DI), no amplifier or cabinet after the pedals",
     ]
 
@@ -84,6 +92,12 @@ def test_a_single_pedal_has_no_order() -> None:
     assert "textbook" not in text
 
 
+def test_what_is_next_to_impossible_is_no_alternative() -> None:
+    sure = (Candidate(("fuzz",), 0.994, ()), Candidate((), 0.006, ()))
+    lines = prediction_lines(dataclasses.replace(PREDICTION, candidates=sure), "clip.wav", 3)
+    assert not any("or else" in line for line in lines)
+
+
 def test_the_textbook_may_agree_or_differ_unheard() -> None:
     same = dataclasses.replace(PREDICTION, textbook=("delay", "reverb", "wah"))
     assert "  textbook    the same" in prediction_lines(same, "a.wav", 1)
@@ -121,3 +135,10 @@ def test_a_row_for_spreadsheets() -> None:
     assert found["order_not_heard"] == "delay / reverb"
     refused = dict(zip(header, strange, strict=True))
     assert (refused["guitar"], refused["chain"], refused["pedals"]) == ("no", "", "")
+    assert found["error"] == ""
+    (unheard,) = csv.reader([csv_refusal("a.txt", "a.txt: cannot be read, as audio")])
+    assert dict(zip(header, unheard, strict=True)) == {
+        **dict.fromkeys(CSV_COLUMNS, ""),
+        "file": "a.txt",
+        "error": "a.txt: cannot be read, as audio",
+    }

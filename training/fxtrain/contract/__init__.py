@@ -30,6 +30,7 @@ from fxtrain.contract.errors import (
     UnfinishedError,
     UsageError,
     VocabularyError,
+    legible,
     shorten,
     unknown_name,
 )
@@ -205,6 +206,7 @@ __all__ = [
     "from_word",
     "identity_of",
     "index_bytes",
+    "legible",
     "listed_class",
     "n_words",
     "need",

@@ -21,13 +21,18 @@ MAX_MESSAGE = 2000
 """Characters of an error; a line that repeats a hostile document is cut here."""
 
 
+def legible(text: str) -> str:
+    """What any terminal can show: what is no text in it, as in some files' names, as \\udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class FxError(Exception):
     """Base of every error a user may see; its text is one line that any terminal can show."""
 
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        text = message.encode("utf-8", "backslashreplace").decode()
+        text = legible(message)
         super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…")
 
 

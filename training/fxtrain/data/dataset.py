@@ -20,6 +20,7 @@ from fxtrain.contract import (
     ContractError,
     DatasetIndex,
     Folder,
+    Record,
     ShardEntry,
     UsageError,
     VocabularyError,
@@ -107,6 +108,15 @@ class ShardDataset:
         """A whole split in memory, records included."""
         shards = self.shards_of(split)
         return concatenate([block for shard in shards for block in shard.blocks(verify=verify)])
+
+    def listed_orders(self, split: str) -> tuple[Record, ...] | None:
+        """The records of a split that was rendered with the orders that sound alike, clip by clip;
+        None of any other, whose pairs decide."""
+        specs = [shard.index.recipe.get("spec") for shard in self.shards_of(split)]
+        if not any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs):
+            return None
+        records: tuple[Record, ...] = self.load(split).records
+        return records
 
     def load_arrays(
         self, split: str, *, verify: bool = True, fields: tuple[str, ...] | None = None

@@ -88,11 +88,15 @@ class Exports:
         """Pedals, no codec."""
         return contract.open_frontend(None)
 
-    def write(self, prediction: Prediction, clip: str, run: Run) -> None:
-        if clip in self._folders:
+    def write(self, prediction: Prediction, clip: str, run: Run) -> Path | None:
+        """The folder that was written, None where none was asked for."""
+        folder = self._folders.get(clip)
+        if folder is not None:
             model = run.card.weights.sha256 if run.card.weights else ""
-            board = board_of(prediction, Path(clip).name, self._frontend, model)
-            write_files(self._folders[clip], export_files(board, self._frontend))
+            title = contract.legible(Path(clip).name)
+            board = board_of(prediction, title, self._frontend, model)
+            write_files(folder, export_files(board, self._frontend))
+        return folder
 
 
 def check_free(folder: Path) -> None:

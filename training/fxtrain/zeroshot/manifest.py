@@ -85,12 +85,18 @@ def read_manifest(path: Path, pedals: Sequence[str]) -> Manifest:
         )
     if not rows and not left_out:
         raise UsageError(f"{path}: no row under its head; one a recording: {','.join(COLUMNS)}")
-    kits = {}
-    for folder in dict.fromkeys(
-        (path.parent / row.dry_file).parent for row in rows if row.dry_file
-    ):
-        kits[folder] = read_kit(folder)
-    return Manifest(path, tuple(rows), tuple(left_out), kits)
+    kits, whole = {}, []
+    for row in rows:
+        folder = (path.parent / row.dry_file).parent
+        try:
+            if row.dry_file and folder not in kits:
+                kits[folder] = read_kit(folder)
+        except FxError as error:
+            why = f"dry_file (line {row.line}): {row.dry_file} lies in no kit ({error})"
+            left_out.append(LeftOut(row.file, why))
+            continue
+        whole.append(row)
+    return Manifest(path, tuple(whole), tuple(left_out), kits)
 
 
 def _table(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fxtrain.checkpoint import Run
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow
-from fxtrain.decode import Candidate, Direct, candidates, direct, joint_head, joint_scorer, n_best
+from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import Answers, Evaluation, evaluation_dict, judge_answers, table
 from fxtrain.metrics import HEADLINES, classes_of
-from fxtrain.predict import listen
+from fxtrain.predict import translate
 from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest
 from fxtrain.zeroshot.returns import Clip, Return, check_return
 
@@ -162,24 +161,6 @@ def _together(parts: Sequence[Features]) -> Features:
         codes=np.concatenate([part.codes for part in parts]),
         mel=None if any(mel is None for mel in mels) else np.concatenate(mels),  # type: ignore[arg-type]
     )
-
-
-@torch.inference_mode()
-def translate(
-    run: Run, features: Features
-) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
-    """(candidates, the same before the temperature, the head's word) of windows heard together."""
-    card = run.card
-    memory, said = listen(run, features)
-    together = joint_head(said, card.decode.window_correlation)
-    scorer = joint_scorer(run.model, memory, card.decode.window_correlation)
-    found = n_best(scorer, together, card.rules, card.decode)[0]
-    tuned, untuned = (
-        candidates(found, card.vocabulary, card.commuting_pairs, temperature)
-        for temperature in (card.decode.temperature, 1.0)
-    )
-    (own,) = direct(together, card.vocabulary.names)
-    return tuned, untuned, own
 
 
 def _answers(run: Run, judged: Sequence[Judged], implementation: str) -> Answers:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from fxpipe.pedals import FAMILIES, PEDALS, vocabulary_of
 from fxtrain.contract import COARSE, FINE, KnobVocabulary
+from fxtrain.finding import CARD_NAME, SHIPPED
 
 Rows = Callable[[list[str], list[list[str]]], str]
 KINDS = {
@@ -35,12 +37,18 @@ def knobs(name: str, rows: Rows) -> str:
 
 
 def index(rows: Rows) -> str:
-    """Every pedal with its page, in textbook order."""
+    """Every pedal with its page, in textbook order, and whether the shipped model knows it."""
+    card = json.loads((SHIPPED / CARD_NAME).read_text(encoding="utf-8"))
+    known = {pedal["name"] for pedal in card["vocabulary"]["pedals"]}
     ordered = sorted(PEDALS, key=lambda name: FAMILIES.index(PEDALS[name].family))
     return rows(
-        ["pedal", "family", "kind", "what it does"],
+        ["pedal", "family", "kind", "what it does", "known to the model in the package"],
         [
-            [f"[{n}]({n}.md)", PEDALS[n].family, PEDALS[n].linearity, PEDALS[n].meaning]
+            [
+                f"[{n}]({n}.md)",
+                *(PEDALS[n].family, PEDALS[n].linearity, PEDALS[n].meaning),
+                "yes" if n in known else "no",
+            ]
             for n in ordered
         ],
     )

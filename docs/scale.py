@@ -27,10 +27,12 @@ class Rates:
     render_clips_core_s: float
     encode_clips_core_s: float
     embedded_clips_core_s: float
+    gpu_clips_s: float
     stream_clips_s: float
-    aimed_gpu_clips_s: float
+    first_stream_clips_s: float
     render_bytes_clip: float
     shard_bytes_clip: float
+    mel_shard_bytes_clip: float
     index_bytes_shard: float
 
 
@@ -47,11 +49,13 @@ def basis(rows: Rows) -> str:
              f"{r.render_clips_core_s:g}"],
             ["`encode --codec 44khz`, clips a second and core", f"{r.encode_clips_core_s:g}"],
             ["`encode --codec embedded`, clips a second and core", f"{r.embedded_clips_core_s:g}"],
-            ["`encode --gpu 0`, clips a second: **aimed at, not measured**",
-             f"{r.aimed_gpu_clips_s:,.0f}"],
-            ["streaming to batches, clips a second", f"{r.stream_clips_s:,.0f}"],
+            ["`encode --codec 44khz --gpu 0`, fp16, compiled, clips a second",
+             f"{r.gpu_clips_s:,.0f}"],
+            ["streaming tokens to batches, clips a second; in the first epoch, which hashes all",
+             f"{r.stream_clips_s:,.0f}; {r.first_stream_clips_s:,.0f}"],
             ["a 2 s render with its record, bytes", f"{r.render_bytes_clip:,.0f}"],
             ["its tokens with their record, bytes", f"{r.shard_bytes_clip:,.0f}"],
+            ["the same and log-mel (`--with-mel`), bytes", f"{r.mel_shard_bytes_clip:,.0f}"],
         ],
     ) + f"\n\nMeasured: {r.measured}."  # fmt: skip
 
@@ -64,10 +68,13 @@ def plan(rows: Rows) -> str:
         ["encode 44khz on CPUs, core hours", *(_hours(n / r.encode_clips_core_s) for n in SIZES)],
         ["encode embedded on CPUs, core hours",
          *(_hours(n / r.embedded_clips_core_s) for n in SIZES)],
-        ["encode 44khz, GPU hours (aimed at)", *(_hours(n / r.aimed_gpu_clips_s) for n in SIZES)],
-        ["one epoch's reading, hours", *(_hours(n / r.stream_clips_s) for n in SIZES)],
+        ["encode 44khz, GPU hours", *(_hours(n / r.gpu_clips_s) for n in SIZES)],
+        ["reading tokens for the first epoch, hours",
+         *(_hours(n / r.first_stream_clips_s) for n in SIZES)],
+        ["reading tokens for a later one, hours", *(_hours(n / r.stream_clips_s) for n in SIZES)],
         ["renders, if all were kept", *(_bytes(n * r.render_bytes_clip) for n in SIZES)],
-        ["shards", *(_bytes(n * r.shard_bytes_clip) for n in SIZES)],
+        ["shards, tokens alone", *(_bytes(n * r.shard_bytes_clip) for n in SIZES)],
+        ["shards, tokens and log-mel", *(_bytes(n * r.mel_shard_bytes_clip) for n in SIZES)],
         ["parts", *(f"{max(1, n // PART)}" for n in SIZES)],
         ["renders on disk at a time",
          *(_bytes(min(n, PART) * r.render_bytes_clip) for n in SIZES)],
@@ -85,13 +92,17 @@ def cost(rows: Rows) -> str:
     r, table = rates(), []
     for n in SIZES:
         render = n / r.render_clips_core_s / 3600 * PRICES["core hour"]
-        gpu = n / r.aimed_gpu_clips_s / 3600 * PRICES["GPU hour"]
+        gpu = n / r.gpu_clips_s / 3600 * PRICES["GPU hour"]
         cpu = n / r.encode_clips_core_s / 3600 * PRICES["core hour"]
-        store = n * r.shard_bytes_clip / 1e9 * PRICES["GB month"]
-        cells = [f"{n:,}", *(_dollars(value) for value in (render, gpu, cpu, store))]
+        store, with_mel = (
+            n * size / 1e9 * PRICES["GB month"]
+            for size in (r.shard_bytes_clip, r.mel_shard_bytes_clip)
+        )
+        cells = [f"{n:,}", *(_dollars(value) for value in (render, gpu, cpu, store, with_mel))]
         table.append(cells)
     prices = ", ".join(f"{value:g} $ a {name}" for name, value in PRICES.items())
-    header = ["clips", "render", "encode on GPUs (aimed at)", "encode on CPUs", "shards a month"]
+    header = ["clips", "render", "encode on GPUs", "encode on CPUs", "shards a month"]
+    header.append("with log-mel, a month")
     return rows(header, table) + f"\n\nPrices assumed: {prices}."
 
 

@@ -48,7 +48,13 @@ def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) 
         load_pedals(Path(os.environ[PEDALS_VARIABLE]))
     if hearing is None:
         return PipelineFrontend(None, None)
-    codec = load_codec(hearing.codec.name, precision="fp32", n_threads=n_threads or os.cpu_count())
+    info = hearing.codec
+    codec = load_codec(
+        info.name,
+        precision="fp32",
+        n_threads=n_threads or os.cpu_count(),
+        sha256=info.weights_sha256,
+    )
     if codec.info.weights_sha256 != hearing.codec.weights_sha256:
         raise CodecError(
             f"codec {hearing.codec.name!r} here has weights {codec.info.weights_sha256[:12]}, "
@@ -76,22 +82,22 @@ class PipelineFrontend:
             if not Path(path).exists():
                 raise SourceError(f"{os.fspath(path)}: no such file") from None
             raise SourceError(
-                f"{os.fspath(path)}: cannot be read as audio ({error}); save it as WAV or FLAC"
+                f"{os.fspath(path)}: cannot be read as audio ({_reason(error)}); "
+                "save it as WAV or FLAC"
             ) from None
         if len(audio) == 0 or not np.isfinite(audio).all():
             raise SourceError(f"{os.fspath(path)}: holds no usable samples; record it again")
         return audio, sample_rate_hz
 
-    def decode(self, data: bytes) -> tuple[np.ndarray, int]:
+    def decode(self, data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]:
         import soundfile
 
         from fxpipe.recording import read_mono
 
         try:
-            audio, sample_rate_hz, _ = read_mono(data)
+            audio, sample_rate_hz, _ = read_mono(data, most_s)
         except (soundfile.SoundFileError, ValueError) as error:
-            reason = str(error).split(": ")[-1]
-            raise SourceError(f"this cannot be read as audio ({reason})") from None
+            raise SourceError(f"this cannot be read as audio ({_reason(error)})") from None
         if len(audio) == 0 or not np.isfinite(audio).all():
             raise SourceError("this holds no usable samples; record it again")
         return audio, sample_rate_hz
@@ -174,3 +180,10 @@ class PipelineFrontend:
         from fxpipe.boards import board_files
 
         return board_files(chain, title, remarks)
+
+
+def _reason(error: Exception) -> str:
+    """In few words; libsndfile's begin with the object that it was given."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, ValueError) else str(error).split(": ")[-1].rstrip(".")

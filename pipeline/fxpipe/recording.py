@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from fxtrain.contract.frontend import TooLongError
+
 Audio = npt.NDArray[np.float32]
 Fact = str | int | float
 
@@ -39,22 +41,22 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def read_mono(data: bytes) -> tuple[Audio, int, dict[str, Fact]]:
+def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dict[str, Fact]]:
     """Decode a file's bytes: mono float32 [N], sample rate in Hz, and its format.
 
     Channels are averaged. Raises soundfile.SoundFileError for what it cannot read, ValueError for
-    a format, rate or length that is not used here.
+    a format, rate or length that is not used here, TooLongError for more than ``most_s``.
     """
     with soundfile.SoundFile(io.BytesIO(data)) as file:
-        _check_header(file)
+        _check_header(file, most_s)
         facts: dict[str, Fact] = {"channels": file.channels, "subtype": file.subtype}
         sample_rate_hz = int(file.samplerate)
-        blocks = list(_mono_blocks(file))
+        blocks = list(_mono_blocks(file, most_s))
     mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return mono, sample_rate_hz, facts
 
 
-def _check_header(file: soundfile.SoundFile) -> None:
+def _check_header(file: soundfile.SoundFile, most_s: float | None) -> None:
     if file.format not in FORMATS:
         raise ValueError(f"format {file.format} is not read here")
     low, high = RATES_HZ
@@ -67,15 +69,23 @@ def _check_header(file: soundfile.SoundFile) -> None:
             f"too long: {file.frames} samples in {file.channels} channel(s), expected "
             f"{longest:.0f} at most; cut it in pieces"
         )
+    if file.frames <= longest:  # else it is not known
+        _check_length(file.frames / file.samplerate, most_s)
 
 
-def _mono_blocks(file: soundfile.SoundFile) -> Iterator[Audio]:
+def _check_length(seconds: float, most_s: float | None) -> None:
+    if most_s is not None and seconds > most_s:
+        raise TooLongError(seconds, most_s)
+
+
+def _mono_blocks(file: soundfile.SoundFile, most_s: float | None) -> Iterator[Audio]:
     """As many samples as the file really has, block by block, whatever its header says."""
     n_block = max(1, BLOCK_SAMPLES // file.channels)
     longest, total = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate), 0
     while True:
         frames = file.read(min(n_block, max(1, file.frames)), dtype="float32", always_2d=True)
         total += len(frames)
+        _check_length(total / file.samplerate, most_s)
         if total > longest:
             raise ValueError(f"too long: more than {longest:.0f} samples; cut it in pieces")
         mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)

@@ -1,7 +1,11 @@
-"""The page of an evaluation in a real Chromium: complete by itself, at both widths and themes."""
+"""The page of an evaluation in a real Chromium: complete by itself, at both widths and themes.
+
+FXTRAIN_SHOTS names a folder for screenshots.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,11 @@ from fxtrain.sounds import Sounds
 
 PEDALS = ("compressor", "wah", "overdrive", "distortion", "fuzz", "phaser", "chorus", "tremolo")
 PEDALS = (*PEDALS, "delay", "reverb")
+
+SHOTS = os.environ.get("FXTRAIN_SHOTS", "")
+HEIGHT = "return document.documentElement.scrollHeight"
+
+OPEN = "for (const more of document.querySelectorAll('details')) more.open = true"
 
 HEAR_ALL = """
 const done = arguments[0];
@@ -68,6 +77,36 @@ return found;
 """
 """Text with less contrast than 4.5 to 1 (WCAG 2.2, success criterion 1.4.3)."""
 
+SMALL = """
+const found = [];
+const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (words.nextNode()) {
+  const element = words.currentNode.parentElement;
+  const text = words.currentNode.textContent.trim();
+  if (!text || element.tagName === "SCRIPT" || !element.getClientRects().length) continue;
+  const size = parseFloat(getComputedStyle(element).fontSize);
+  const drawn = element.closest("svg") ? element.getScreenCTM() : { a: 1, b: 0 };
+  const scale = Math.hypot(drawn.a, drawn.b); // of a label that stands upright too
+  if (size * scale < 12 && element.tagName !== "title")
+    found.push(`${(size * scale).toFixed(1)}: ${text}`);
+}
+return found;
+"""
+"""Text that is drawn smaller than 12 px."""
+
+COVERED = """
+const over = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+return [...document.querySelectorAll("svg.plot")].flatMap((plot) => {
+  const words = [...plot.querySelectorAll("text")].map((text) => [text.textContent, text]);
+  const marks = [...plot.querySelectorAll("circle, .whisker, text")];
+  return words.flatMap(([word, text]) => marks
+    .filter((mark) => mark !== text
+      && over(text.getBoundingClientRect(), mark.getBoundingClientRect()))
+    .map((mark) => `${word} under ${mark.textContent || mark.tagName}`));
+});
+"""
+"""Labels of a drawing that something else is drawn over."""
+
 SHADES = """
 document.querySelectorAll(".heat tbody td").forEach((cell, i) => {
   const share = i % 101;
@@ -95,12 +134,23 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     card = card_of(dataset.index, resolve_model(config, n_codebooks=4, has_mel=False), {})
     save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
+    write_log(path / "run")
     run = load_run(path / "run")
     answers = answer(run, dataset)
     sounds = Sounds(dataset, "test")
     sounds.__dict__["frontend"] = Sounding()
     evaluation = by_ear(answers, judge(run, dataset, answers), sounds, 4, 0, lambda text: None)
     return write_page(run, dataset, answers, evaluation, sounds)
+
+
+def write_log(run: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(run / "tensorboard")) as writer:
+        for epoch in range(120):
+            writer.add_scalar("epoch", epoch, epoch)
+            for tag in ("valid/loss", "train/loss", "valid/set", "valid/f1"):
+                writer.add_scalar(tag, 1.5 / (1 + epoch), epoch)
 
 
 @needs_chromium
@@ -112,6 +162,14 @@ def test_the_page_stands_alone_and_fits(page: Path, dark: bool) -> None:
             driver.get(page.as_uri())
             wide = driver.execute_script("return document.documentElement.scrollWidth")
             assert wide <= width, f"{wide} px wide on a screen of {width}"
+            driver.execute_script(OPEN)
+            assert driver.execute_script(SMALL) == []
+            covered = driver.execute_script(COVERED)
+            assert covered == [], "\n".join(covered)
+            if SHOTS:
+                resize(driver, width, driver.execute_script(HEIGHT))
+                name = f"report-{width}-{'dark' if dark else 'light'}.png"
+                driver.save_screenshot(f"{SHOTS}/{name}")
         ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, ground.strip("rgb()").split(","))) < 3 * 128) == dark
         assert driver.execute_script(PALE) == []

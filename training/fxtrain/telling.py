@@ -90,7 +90,7 @@ def some_pedal(kin: Kin) -> str:
 
 def percent(probability: float) -> str:
     """Never 100 %: nothing is certain, and the calibration cannot tell beyond that."""
-    return f"{min(probability, 0.99):.0%}"
+    return "<1%" if probability < 0.005 else f"{min(probability, 0.99):.0%}"
 
 
 def _row(label: str, text: str) -> list[str]:

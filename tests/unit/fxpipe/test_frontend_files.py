@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import soundfile
 
 from fxpipe.errors import SourceError
 from fxpipe.frontend import open_frontend
+from fxtrain.contract.frontend import TooLongError
 
 FORMATS = (
     ("WAV", "PCM_U8", "wav"),
@@ -55,7 +57,7 @@ def test_any_rate_and_number_of_channels(tmp_path: Path, rate: int, channels: in
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as audio"),
+        (b"", r"cannot be read as audio \(Format not recognised\); save it as WAV or FLAC"),
         (b"\x00\x00\x00 ftypM4A \x00\x00", "cannot be read as audio .*; save it as WAV or FLAC"),
     ],
 )
@@ -64,6 +66,29 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path, content: bytes, mes
     path.write_bytes(content)
     with pytest.raises(SourceError, match=message):
         open_frontend().read(path)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_16"), ("WAV", "PCM_16")])
+def test_what_is_too_long_is_refused_before_it_is_decoded(
+    kind: str, subtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = io.BytesIO()
+    soundfile.write(data, tone(40_000, 8_000), 8_000, format=kind, subtype=subtype)
+    assert len(open_frontend().decode(data.getvalue(), most_s=5.0)[0]) == 40_000
+    monkeypatch.setattr(soundfile.SoundFile, "read", None)
+    with pytest.raises(TooLongError, match=r"this is 5\.0 s of sound, 4 s at most") as error:
+        open_frontend().decode(data.getvalue(), most_s=4.0)
+    assert error.value.seconds == 5.0
+
+
+def test_a_length_that_no_header_says_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = io.BytesIO()
+    soundfile.write(data, tone(80_000, 8_000), 8_000, format="OGG", subtype="VORBIS")
+    monkeypatch.setattr(soundfile.SoundFile, "frames", 2**62)
+    monkeypatch.setattr("fxpipe.recording.BLOCK_SAMPLES", 8_000)
+    with pytest.raises(TooLongError) as error:
+        open_frontend().decode(data.getvalue(), most_s=3.0)
+    assert error.value.seconds == 4.0
 
 
 def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:

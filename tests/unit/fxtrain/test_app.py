@@ -107,6 +107,34 @@ def test_a_board_is_heard_again_as_it_was_changed(client: TestClient) -> None:
     assert client.get(answer["sound"]["url"]).content[:4] == b"fLaC"
 
 
+def exported(client: TestClient, clip: str, pedals: list[dict[str, Any]]) -> Any:
+    answer = client.post("/api/export/chain", json={"clip": clip, "pedals": pedals})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_an_edited_board_is_exported_with_its_own_textbook(client: TestClient) -> None:
+    found = give(client)
+    as_heard = exported(client, found["id"], pedals_of(found))
+    assert as_heard["alternatives"] == found["board"]["alternatives"]
+    assert as_heard["textbook"] == found["board"]["textbook"]
+    facts = client.get("/api/start").json()["pedals"]
+    typical = {pedal["name"]: pedal["settings"] for pedal in facts}
+    names = ("reverb", "octaver", "gate", "eq", "fuzz", "compressor")  # the model knows three
+    pedals = [{"name": name, "settings": typical[name]} for name in names]
+    board = exported(client, found["id"], pedals)
+    assert board["textbook"] == ["compressor", "gate", "octaver", "fuzz", "eq", "reverb"]
+    assert board["alternatives"] == []
+    assert exported(client, found["id"], [])["textbook"] == []
+
+
+def test_the_example_says_what_it_is(client: TestClient) -> None:
+    found = client.post("/api/example", content=b"{}").json()
+    assert found["truth"] == ["compressor", "wah", "overdrive"]
+    assert found["board"]["title"] == "example: compressor → wah → overdrive"
+    assert give(client)["truth"] == []
+
+
 def test_orders_that_sound_alike_are_said_of_any_board(client: TestClient) -> None:
     facts = client.get("/api/start").json()
     typical = {pedal["name"]: pedal["settings"] for pedal in facts["pedals"]}
@@ -161,6 +189,11 @@ def test_what_cannot_be_heard_is_said_in_one_line(client: TestClient) -> None:
     assert "3.5 s of sound; 0.1 to 3 s" in refused(
         client, "/api/clip", wav(riff(7 * RATE_HZ // 2)), 422
     )
+    flac = io.BytesIO()
+    soundfile.write(flac, np.zeros(60 * RATE_HZ), RATE_HZ, format="FLAC")
+    assert refused(client, "/api/clip", flac.getvalue(), 422) == (
+        "This is 60.0 s of sound; 0.1 to 3 s can be used. Cut out the part with the guitar."
+    )
     assert "0.0 s of sound" in refused(client, "/api/clip", wav(np.zeros(9)), 422)
     assert "Larger than 0.4 MB" in refused(client, "/api/clip", b"x" * 400_001, 413)
     assert "Larger than" in refused(client, "/api/render", b"x" * 100_001, 413)
@@ -186,6 +219,10 @@ def test_boards_that_cannot_be_are_refused(client: TestClient) -> None:
         ({"pedals": [delay | {"settings": delay["settings"] | {"mix": 9}}]}, 422, "expected 0.2"),
         ({"dry": "../../etc/passwd"}, 404, "no longer here"),
         ({"dry": 7}, 404, "no longer here"),
+        ({"dry": [1]}, 404, "no longer here"),
+        ({"dry": {}}, 404, "no longer here"),
+        ({"dry": None}, 404, "no longer here"),
+        ({"clip": [1]}, 404, "no longer here"),
         ({"clip": None}, 404, "no longer here"),
     ):  # fmt: skip
         assert says in refused(client, "/api/render", asked | change, status)

@@ -174,7 +174,7 @@ def test_windows_are_scored_together() -> None:
     each = batch_scorer(model, memory)(prefix.expand(3, -1, -1))
     together = joint_scorer(model, memory, 0.0)(prefix)
     assert torch.allclose(together, each.sum(0, keepdim=True).log_softmax(-1), atol=1e-5)
-    twice = Memory(memory.states[:1].repeat(2, 1, 1), None)
+    twice = Memory(memory.states[:1].repeat(2, 1, 1))
     same = joint_scorer(model, twice, 1.0)(prefix)
     assert torch.allclose(same, each[:1], atol=1e-5)
     heard = model.set_order(memory)
@@ -271,7 +271,7 @@ def test_tuning_lengthens_chains_that_come_out_too_short() -> None:
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
         def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
-            return Memory(torch.zeros(len(codes), 1, 1), None)
+            return Memory(torch.zeros(len(codes), 1, 1))
 
         def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
             row = torch.tensor([2.0, 1.0, -4.0, -4.0, 2.7])

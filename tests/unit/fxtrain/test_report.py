@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from markupsafe import escape
 
 from fixtures.frontends import ToyFrontend
 from fixtures.shards import make_shards
@@ -28,6 +29,7 @@ from fxtrain.report import page
 from fxtrain.report.clips import data_uri, pick
 from fxtrain.report.curves import Training, read_training
 from fxtrain.report.drawing import line_chart, number, strip
+from fxtrain.report.page import DEFINITIONS
 from fxtrain.sounds import Sounds
 
 EVIL = "<script>alert('fuzz')</script>"
@@ -157,6 +159,14 @@ def test_scores_stand_beside_interval_null_and_ceiling(read: Read, evaluation: E
         assert row[6] == str(score.n)
 
 
+def test_every_score_is_defined(text: str, read: Read) -> None:
+    assert list(DEFINITIONS) == sorted(DEFINITIONS, key=HEADLINES.index)
+    assert set(DEFINITIONS) == set(HEADLINES)
+    for what in DEFINITIONS.values():
+        assert what in read.text
+        assert f'title="{escape(what)}"' in text
+
+
 def test_scores_by_length_and_pedal(
     read: Read, evaluation: Evaluation, run: Run, answers: Answers
 ) -> None:
@@ -174,7 +184,9 @@ def test_scores_by_length_and_pedal(
             assert row[3:] == [
                 number(evaluation.null[name]), number(evaluation.ceiling[name]), str(score.n),
             ]  # fmt: skip
-    rows = read.tables["Detection of each pedal"][1:]
+    header, *rows = read.tables["Detection of each pedal"]
+    assert "always named" in header
+    assert "null" not in header
     assert [row[0] for row in rows] == list(run.card.vocabulary.names)
     for row in rows:
         found = evaluation.pedals[row[0]]
@@ -350,6 +362,7 @@ def test_strips_stay_in_their_box() -> None:
     drawn = strip(0.5, 0.4, 0.6, 0.0, 1.0)
     assert 'aria-label="0.500, null 0.000, ceiling 1.000"' in drawn
     assert strip(math.nan, 0.0, 1.0) == ""
+    assert "0.500, always named 0.400, ceiling" in strip(0.5, 0.4, 0.6, 0.4, 1.0, "always named")
     assert "ceiling" not in strip(0.5, math.nan, math.nan).partition(">")[2]
     xs = [float(x) for x in re.findall(r'c?x="([\d.]+)"', strip(2.0, -1.0, 3.0, 0.5, 1.0))]
     assert all(0 <= x <= 180 for x in xs)

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from fixtures.errors import one_line
 from fxtrain.contract import FxError, UsageError
-from fxtrain.web.server import HEADERS, bind, is_loopback, make_app, url_of
+from fxtrain.web.server import HEADERS, bind, hosts_of, is_loopback, make_app, url_of
 
 
 @pytest.fixture
@@ -33,6 +33,28 @@ def test_every_answer_keeps_the_page_to_itself(client: TestClient) -> None:
 def test_only_names_of_this_machine_are_answered(client: TestClient) -> None:
     assert client.get("/", headers={"host": "localhost:8080"}).status_code == 200
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "0.0.0.0"])
+def test_the_address_that_is_printed_is_answered(tmp_path: Path, host: str) -> None:
+    routes = [Route("/", lambda request: PlainTextResponse("hello"))]
+    client = TestClient(make_app(routes, tmp_path, hosts_of(host)))
+    with bind(host, 0) as listener:
+        assert client.get(url_of(listener)).status_code == 200
+    assert client.get(f"http://{host}:8765/").status_code == 200
+    foreign = client.get("/", headers={"host": "evil.example:8765"})
+    assert foreign.status_code == (200 if host == "0.0.0.0" else 400)
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts"),
+    [
+        ("::1", ("[::1]",)), ("::", ("*",)), ("0.0.0.0", ("*",)), ("127.0.0.2", ("127.0.0.2",)),
+        ("localhost", ("localhost",)), ("no such host", ()),
+    ],
+)  # fmt: skip
+def test_names_of_a_host(host: str, hosts: tuple[str, ...]) -> None:
+    assert hosts_of(host)[: len(hosts)] == hosts
 
 
 def test_a_port_that_is_taken_is_said() -> None:

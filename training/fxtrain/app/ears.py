@@ -24,6 +24,7 @@ from fxtrain.contract import (
     free_pairs,
     from_dict,
 )
+from fxtrain.contract.frontend import TooLongError
 from fxtrain.export.board import Board, BoardPedal, Neighbours, board_of, check_board, entries_of
 from fxtrain.export.drawing import COLOURS, OTHER_COLOUR
 from fxtrain.export.files import download, export_files, formats
@@ -60,12 +61,13 @@ class Dry:
 @dataclass(frozen=True)
 class Clip:
     """What was given, and what was heard on it. ``rate_hz``: the given file's own; ``kin``: what is
-    known of families of pedals, a sentence each."""
+    known of families of pedals, a sentence each; ``truth``: what the example really is."""
 
     board: Board
     sound: Sound
     rate_hz: int
     kin: tuple[str, ...] = ()
+    truth: tuple[str, ...] = ()
 
 
 class Ears:
@@ -102,14 +104,12 @@ class Ears:
 
     def read(self, data: bytes, most_s: float) -> Dry:
         """A file's bytes as sound; refused where it is too short or too long."""
-        wave, rate_hz = self.frontend.decode(data)
-        seconds = len(wave) / rate_hz
-        if not MIN_S <= seconds <= most_s:
-            raise RefusedError(
-                422,
-                f"This is {seconds:.1f} s of sound; {MIN_S:g} to {most_s:g} s can be used. "
-                "Cut out the part with the guitar.",
-            )
+        try:
+            wave, rate_hz = self.frontend.decode(data, most_s)
+        except TooLongError as error:
+            raise unfit(error.seconds, most_s) from None
+        if len(wave) < MIN_S * rate_hz:
+            raise unfit(len(wave) / rate_hz, most_s)
         return Dry(wave, rate_hz)
 
     def hear(self, data: bytes, name: str, most_s: float) -> Clip:
@@ -121,9 +121,9 @@ class Ears:
         dry = Dry(*self.frontend.dry(EXAMPLE_SEED, DRY_S))
         chain = self.frontend.example(self.run.card.vocabulary.names[:EXAMPLE_LENGTH])
         wet = self.frontend.render(dry.wave, dry.sample_rate_hz, chain)
-        return self._clip(Dry(wet, dry.sample_rate_hz), f"example: {chain}")
+        return self._clip(Dry(wet, dry.sample_rate_hz), f"example: {chain}", chain.names)
 
-    def _clip(self, sound: Dry, title: str) -> Clip:
+    def _clip(self, sound: Dry, title: str, truth: tuple[str, ...] = ()) -> Clip:
         from fxtrain.predict import predict_features
 
         features = self.frontend.encode(sound.wave, sound.sample_rate_hz)
@@ -131,7 +131,7 @@ class Ears:
         weights = self.run.card.weights
         board = board_of(prediction, title, self.frontend, weights.sha256 if weights else "")
         kin = tuple(map(some_pedal, prediction.kin))
-        return Clip(board, self._sound(sound), sound.sample_rate_hz, kin)
+        return Clip(board, self._sound(sound), sound.sample_rate_hz, kin, truth)
 
     def phrase(self, name: str) -> Dry:
         """A built-in dry guitar."""
@@ -148,8 +148,8 @@ class Ears:
     def edited(self, clip: Clip, pedals: object) -> Board:
         """The clip's board with the pedals that the page now shows.
 
-        What was heard of a pedal stays with it; how sure the model was of the order only where
-        the order is still the same.
+        What was heard of a pedal stays with it; how sure the model was of the order, and what else
+        it may have been, only where the order is still the same.
         """
         if not isinstance(pedals, list) or len(pedals) > MAX_BOARD:
             raise RefusedError(422, f"A board is a list of at most {MAX_BOARD} pedals.")
@@ -166,10 +166,26 @@ class Ears:
             pedals=tuple(found),
             settings="typical" if typical else "given",
             probability=clip.board.probability if same else None,
+            alternatives=clip.board.alternatives if same else (),
             pairs=self._pairs(clip, names),
+            textbook=self._textbook(names),
         )
         check_board(board, self.entries)
         return board
+
+    def _textbook(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """In the order of the model's vocabulary; a pedal that it does not know comes after those
+        which the frontend, whose order is the textbook's too, lists before it."""
+        known, listed = self.run.card.vocabulary.names, list(self.entries)
+
+        def place(name: str) -> tuple[int, int]:
+            if name in known:
+                return known.index(name), 0
+            at = listed.index(name)
+            before = (known.index(other) for other in listed[:at] if other in known)
+            return max(before, default=-1), 1 + at
+
+        return tuple(sorted(names, key=place))
 
     def _is_typical(self, pedals: list[BoardPedal]) -> bool:
         known = [pedal.name for pedal in pedals if pedal.name in self.entries]
@@ -209,6 +225,14 @@ class Ears:
             self.run.card.hearing.level,
         )
         return Sound(self.frontend.flac(wave, rate_hz), level, len(wave) / rate_hz)
+
+
+def unfit(seconds: float, most_s: float) -> RefusedError:
+    return RefusedError(
+        422,
+        f"This is {seconds:.1f} s of sound; {MIN_S:g} to {most_s:g} s can be used. "
+        "Cut out the part with the guitar.",
+    )
 
 
 def level_after(lufs: float, peak: float, rule: LevelRule) -> float | None:

@@ -73,7 +73,7 @@ class Page:
     async def render(self, request: Request) -> Response:
         asked = await self.json(request)
         clip, chosen = self.clips.get(asked.get("clip")), asked.get("dry")
-        own = None if chosen in PHRASES else self.dries.get(chosen)
+        own = None if chosen in list(PHRASES) else self.dries.get(chosen)
 
         def turn(ears: Ears) -> tuple[Board, Sound]:
             board = ears.edited(clip, asked.get("pedals"))
@@ -109,6 +109,7 @@ class Page:
             "rate_hz": clip.rate_hz,
             "board": board_json(clip.board),
             "kin": clip.kin,
+            "truth": clip.truth,
             "sound": self.sound_json(clip.sound),
         }
 

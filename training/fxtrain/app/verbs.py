@@ -33,7 +33,7 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     from fxtrain.app.server import page_app
     from fxtrain.app.work import Work
     from fxtrain.finding import model_folder
-    from fxtrain.web.server import bind, is_loopback, run_app, url_of
+    from fxtrain.web.server import bind, hosts_of, is_loopback, run_app, url_of
 
     folder = model_folder(run)
     listener = bind(host, port)
@@ -49,9 +49,8 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
             raise
 
     work = Work(load)
-    hosts = [] if is_loopback(host) else ["*"]
     try:
-        run_app(page_app(work, Limits(max_mb * 2**20, max_s), hosts), listener)
+        run_app(page_app(work, Limits(max_mb * 2**20, max_s), hosts_of(host)), listener)
     finally:
         if not work.close():
             os._exit(0)  # a model half loaded holds nothing to lose, and cannot be interrupted

@@ -15,11 +15,19 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from fxtrain.contract.chain import Chain, PedalEntry
-from fxtrain.contract.errors import MissingExtraError
+from fxtrain.contract.errors import FxError, MissingExtraError
 from fxtrain.contract.schema import CodecInfo, LevelRule, MelInfo
 from fxtrain.contract.serde import Record
 
 ENTRY_POINT_GROUP = "fxtrain.frontends"
+
+
+class TooLongError(FxError):
+    """``seconds`` of sound, as far as a file says before it is decoded: more than was asked for."""
+
+    def __init__(self, seconds: float, most_s: float) -> None:
+        super().__init__(f"this is {seconds:.1f} s of sound, {most_s:g} s at most can be used")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,9 @@ class Frontend(Protocol):
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         """(mono float32 [N], sample rate in Hz) of an audio file."""
 
-    def decode(self, data: bytes) -> tuple[np.ndarray, int]:
-        """The same of a file's bytes, which an FxError refuses without a name."""
+    def decode(self, data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]:
+        """The same of a file's bytes, which an FxError refuses without a name; a TooLongError,
+        before it is decoded, what holds more than ``most_s``."""
 
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
         """Tokens of every sounding window of ``wave`` [N]."""

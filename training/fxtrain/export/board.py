@@ -29,6 +29,7 @@ from fxtrain.contract import (
     to_unit,
     unknown_name,
 )
+from fxtrain.telling import percent
 
 if TYPE_CHECKING:
     from fxtrain.predict import Prediction
@@ -131,7 +132,7 @@ class Board:
         """The board in words."""
         text = arrow([pedal.name for pedal in self.pedals])
         if self.probability is not None:
-            text += f", {self.probability:.0%} sure"
+            text += f", {percent(self.probability)} sure"
         swaps = "; ".join(f"{a} and {b}" for a, b in self.swaps)
         return f"{text}. Could be swapped, nobody would hear it: {swaps}." if swaps else f"{text}."
 

@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 from fxtrain.contract import PedalEntry
 from fxtrain.export.board import Board, BoardPedal
 from fxtrain.export.words import knobs, label, reading, turn
+from fxtrain.telling import percent
 
 COLOURS = {
     "dynamics": "#2b5c8a",
@@ -97,7 +98,7 @@ def describe(board: Board, entries: Mapping[str, PedalEntry]) -> str:
 def _subtitle(board: Board) -> str:
     if not board.pedals:
         return "no pedals heard"
-    sure = f" · {board.probability:.0%} sure of this order" if board.probability is not None else ""
+    sure = f" · {percent(board.probability)} sure of this order" if board.probability is not None else ""
     return f"guitar first, from left to right{sure}"
 
 
@@ -184,7 +185,7 @@ def _card(place: int, pedal: BoardPedal, entry: PedalEntry | None, x: int, y: in
 
 
 def _sure(pedal: BoardPedal) -> str:
-    return "" if pedal.probability is None else f"{pedal.probability:.0%} sure it is there"
+    return "" if pedal.probability is None else f"{percent(pedal.probability)} sure it is there"
 
 
 def _knob(cx: float, cy: float, angle: float, name: str, value: str) -> str:

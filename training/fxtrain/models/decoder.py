@@ -62,7 +62,6 @@ class TransformerBody(nn.Module):
             tgt_mask=causal_mask(n_chains, n_steps, steps.device),
             # Left open, torch looks into the mask, which an exported graph cannot branch on.
             tgt_is_causal=False if torch.compiler.is_compiling() else None,
-            memory_key_padding_mask=memory.padding,
         )
         return states.view(steps.shape)
 
@@ -80,13 +79,7 @@ class GruBody(nn.Module):
 
     def forward(self, steps: Tensor, memory: Memory) -> Tensor:
         states = self.gru(steps.flatten(0, 1))[0].reshape(steps.shape[0], -1, steps.shape[-1])
-        context, _ = self.attend(
-            states,
-            memory.states,
-            memory.states,
-            key_padding_mask=memory.padding,
-            need_weights=False,
-        )
+        context, _ = self.attend(states, memory.states, memory.states, need_weights=False)
         joined: Tensor = self.norm(states + torch.tanh(self.join(torch.cat((states, context), -1))))
         return joined.view(steps.shape)
 

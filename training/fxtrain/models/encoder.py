@@ -15,7 +15,6 @@ from fxtrain.models.layers import (
     ConvStep,
     drop_rarely,
     hidden_spans,
-    padding_mask,
     random_timbre,
     sinusoids,
 )
@@ -23,13 +22,9 @@ from fxtrain.models.picture import Picture
 
 
 class Memory(NamedTuple):
-    """What the decoder looks at: ``states`` [B, S, D], and where they are real.
-
-    ``padding`` is bool [B, S], True beyond the end, or None where every sample is full length.
-    """
+    """What the decoder looks at: ``states`` [B, S, D]."""
 
     states: Tensor
-    padding: Tensor | None
 
 
 class CodeFrames(nn.Module):
@@ -96,17 +91,12 @@ class Encoder(nn.Module):
             widths = [width] * n_halvings + [config.d_model]
             self.halvings = nn.ModuleList(map(ConvStep, widths[:-1], widths[1:]))
         self.dropout = nn.Dropout(config.dropout)
-        self.n_halvings = n_halvings
         self.frame_mask, self.band_mask = config.frame_mask, config.band_mask
         self.timbre_spread = config.timbre_spread
         self.context = CONTEXTS[config.kind](config)
 
-    def forward(self, codes: Tensor, mel: Tensor | None, n_frames: Tensor | None = None) -> Memory:
-        """codes int64 [B, K, T], mel float32 [B, M, T] in 0..1 -> :class:`Memory`.
-
-        n_frames: int64 [B], real frames of each sample; None where all T are real. What stands
-        beyond them never changes the result.
-        """
+    def forward(self, codes: Tensor, mel: Tensor | None) -> Memory:
+        """codes int64 [B, K, T], mel float32 [B, M, T] in 0..1 -> :class:`Memory`."""
         if mel is None and (self.mel is not None or self.picture is not None):
             raise ValueError("this model hears log-mel frames, but none were given")
         hidden = None
@@ -117,20 +107,14 @@ class Encoder(nn.Module):
             mel = self._varied(mel)
         parts = []
         if self.halvings is not None:
-            parts.append(self._steps(self._frames(codes, mel), hidden, n_frames))
+            parts.append(self._steps(self._frames(codes, mel), hidden))
         if self.picture is not None and mel is not None:
             shown = 4.0 * mel - 2.0
             if hidden is not None:
                 shown = shown.masked_fill(hidden[:, None], 0.0)
-            parts.append(self.picture(shown, n_frames))
+            parts.append(self.picture(shown))
         steps: Tensor = sum(parts[1:], start=parts[0])
-        padding = None
-        if n_frames is not None:
-            for _ in range(self.n_halvings):
-                n_frames = (n_frames + 1) // 2
-            padding = padding_mask(n_frames, steps.shape[1])
-            steps = _ended(steps, n_frames)
-        return Memory(self.context(self.dropout(steps), n_frames, padding), padding)
+        return Memory(self.context(self.dropout(steps)))
 
     def _varied(self, mel: Tensor) -> Tensor:
         """Another guitar, and some bands not heard."""
@@ -151,25 +135,14 @@ class Encoder(nn.Module):
         frames: Tensor = self.norm(sum(parts[1:], start=parts[0]))
         return frames
 
-    def _steps(self, frames: Tensor, hidden: Tensor | None, n_frames: Tensor | None) -> Tensor:
+    def _steps(self, frames: Tensor, hidden: Tensor | None) -> Tensor:
         """[B, T, D] -> [B, S, D]"""
         assert self.halvings is not None
         if hidden is not None:
             frames = frames.masked_fill(hidden[..., None], 0.0)
-        frames = _ended(frames, n_frames)
         for halve in self.halvings:
             frames = halve(frames)
-            if n_frames is not None:
-                n_frames = (n_frames + 1) // 2
-                frames = _ended(frames, n_frames)
         return frames
-
-
-def _ended(frames: Tensor, n_frames: Tensor | None) -> Tensor:
-    """[B, T, D] with 0 beyond each end."""
-    if n_frames is None:
-        return frames
-    return frames.masked_fill(padding_mask(n_frames, frames.shape[1])[..., None], 0.0)
 
 
 class TransformerContext(nn.Module):
@@ -192,9 +165,9 @@ class TransformerContext(nn.Module):
             layer, config.n_layers, norm=norm, enable_nested_tensor=False
         )
 
-    def forward(self, steps: Tensor, lengths: Tensor | None, padding: Tensor | None) -> Tensor:
+    def forward(self, steps: Tensor) -> Tensor:
         placed = steps + sinusoids(steps.shape[1], steps.shape[2], steps.device).to(steps.dtype)
-        states: Tensor = self.layers(placed, src_key_padding_mask=padding)
+        states: Tensor = self.layers(placed)
         return states
 
 
@@ -213,16 +186,8 @@ class GruContext(nn.Module):
         )
         self.norm = nn.LayerNorm(config.d_model)
 
-    def forward(self, steps: Tensor, lengths: Tensor | None, padding: Tensor | None) -> Tensor:
-        if lengths is None:
-            states, _ = self.gru(steps)
-        else:
-            packed = nn.utils.rnn.pack_padded_sequence(
-                steps, lengths.cpu(), batch_first=True, enforce_sorted=False
-            )
-            states, _ = nn.utils.rnn.pad_packed_sequence(
-                self.gru(packed)[0], batch_first=True, total_length=steps.shape[1]
-            )
+    def forward(self, steps: Tensor) -> Tensor:
+        states, _ = self.gru(steps)
         normed: Tensor = self.norm(states + steps)
         return normed
 

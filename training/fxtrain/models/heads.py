@@ -38,13 +38,7 @@ class SetOrderHead(nn.Module):
 
     def forward(self, memory: Memory) -> SetOrder:
         queries = self.queries.expand(memory.states.shape[0], -1, -1)
-        heard, _ = self.attend(
-            queries,
-            memory.states,
-            memory.states,
-            key_padding_mask=memory.padding,
-            need_weights=False,
-        )
+        heard, _ = self.attend(queries, memory.states, memory.states, need_weights=False)
         pedals = self.norm(queries + heard)  # [B, V, D]
         former, latter = self.former(pedals), self.latter(pedals)
         before = former @ latter.transpose(1, 2) / former.shape[-1] ** 0.5

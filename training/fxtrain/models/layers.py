@@ -19,11 +19,6 @@ def sinusoids(n_steps: int, n_channels: int, device: torch.device) -> Tensor:
     return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
 
 
-def padding_mask(lengths: Tensor, n_steps: int) -> Tensor:
-    """bool [B, n_steps], True beyond each length."""
-    return torch.arange(n_steps, device=lengths.device)[None] >= lengths[:, None]
-
-
 def causal_mask(n_chains: int, n_steps: int, device: torch.device) -> Tensor:
     """bool [N * U, N * U] for N chains one after another, True where a step must not look:
 

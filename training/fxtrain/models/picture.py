@@ -13,8 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fxtrain.models.layers import padding_mask
-
 WIDENING = (1, 2, 4, 4)
 """Channels after each convolution that halves the bands, times ``mel_channels``."""
 
@@ -27,28 +25,25 @@ class Picture(nn.Module):
         """``n_halvings`` of time, at most 3: the first convolution keeps every frame."""
         super().__init__()
         widths = [1, *(n_channels * wider for wider in WIDENING)]
-        self.time_strides = (1, *(2 if i < n_halvings else 1 for i in range(len(WIDENING) - 1)))
+        strides = (1, *(2 if i < n_halvings else 1 for i in range(len(WIDENING) - 1)))
         self.lower = nn.ModuleList()
         self.blocks = nn.ModuleList()
         height = n_mels
-        for n_in, n_out, stride in zip(widths[:-1], widths[1:], self.time_strides, strict=True):
+        for n_in, n_out, stride in zip(widths[:-1], widths[1:], strides, strict=True):
             height = (height + 1) // 2
             size = 5 if n_in == 1 else 3
             self.lower.append(nn.Conv2d(n_in, n_out, size, (2, stride), padding=size // 2))
             self.blocks.append(nn.GELU() if n_in == 1 else Block(n_out))
         self.out = nn.Linear(widths[-1] * height, width)
 
-    def forward(self, mel: Tensor, n_frames: Tensor | None = None) -> Tensor:
-        """[B, M, T] -> [B, S, D]. What stands beyond ``n_frames`` [B] never changes the rest."""
-        picture, there = mel[:, None], _there(n_frames, mel.shape[-1])
-        for lower, block, stride in zip(self.lower, self.blocks, self.time_strides, strict=True):
-            picture = lower(_only(picture, there))
-            if n_frames is not None and stride > 1:
-                n_frames = (n_frames + 1) // 2
-            there = _there(n_frames, picture.shape[-1])
+    def forward(self, mel: Tensor) -> Tensor:
+        """[B, M, T] -> [B, S, D]"""
+        picture = mel[:, None]
+        for lower, block in zip(self.lower, self.blocks, strict=True):
+            picture = lower(picture)
             if picture.is_cuda:  # as tensor cores want it; else cuDNN turns it around each time
                 picture = picture.contiguous(memory_format=torch.channels_last)
-            picture = block(picture, there) if isinstance(block, Block) else block(picture)
+            picture = block(picture)
         steps: Tensor = self.out(picture.permute(0, 3, 1, 2).flatten(2))
         return steps
 
@@ -63,10 +58,10 @@ class Block(nn.Module):
             nn.Conv2d(n_channels, n_channels, 3, padding=1) for _ in range(2)
         )
 
-    def forward(self, picture: Tensor, there: Tensor | None) -> Tensor:
+    def forward(self, picture: Tensor) -> Tensor:
         heard = picture
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            heard = conv(_only(nn.functional.gelu(norm(heard)), there))
+            heard = conv(nn.functional.gelu(norm(heard)))
         joined: Tensor = picture + heard
         return joined
 
@@ -87,15 +82,3 @@ class FrameNorm(nn.Module):
         spread, mean = torch.var_mean(picture, dim=(1, 2), keepdim=True, correction=0)
         scale = (torch.rsqrt(spread + 1e-5) * self.weight).to(picture.dtype)
         return (picture - mean) * scale + self.bias.to(picture.dtype)
-
-
-def _there(n_frames: Tensor | None, n_steps: int) -> Tensor | None:
-    """[B, 1, 1, n_steps], 1 where a frame is real; None where all are."""
-    if n_frames is None:
-        return None
-    return ~padding_mask(n_frames, n_steps)[:, None, None]
-
-
-def _only(picture: Tensor, there: Tensor | None) -> Tensor:
-    """``picture`` with 0 beyond each end, as a convolution's own padding is."""
-    return picture if there is None else picture * there

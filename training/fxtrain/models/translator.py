@@ -30,9 +30,9 @@ class Translator(nn.Module):
         self.decoder = Decoder(config, n_pedals)
         self.head = SetOrderHead(config, n_pedals)
 
-    def encode(self, codes: Tensor, mel: Tensor | None, n_frames: Tensor | None = None) -> Memory:
-        """int64 [B, K, T], float32 [B, M, T] in 0..1 or None; ``n_frames`` [B] where padded."""
-        memory: Memory = self.encoder(codes, mel, n_frames)
+    def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
+        """int64 [B, K, T], float32 [B, M, T] in 0..1 or None"""
+        memory: Memory = self.encoder(codes, mel)
         return memory
 
     def decode(self, tokens: Tensor, memory: Memory) -> Tensor:

@@ -15,7 +15,10 @@ from fxtrain.reliability import Bin
 from fxtrain.report.curves import Curve
 
 STRIP = (180.0, 20.0)
-PLOT, MARGIN = 260.0, 34.0
+PLOT = 260.0
+LEFT, BELOW = 66.0, 44.0
+"""Beside a plot: its title, and the labels, clear of the largest dot."""
+
 GRID = {0.0: "0", 0.5: "50 %", 1.0: "100 %"}
 
 Place = Callable[[float], float]
@@ -30,9 +33,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def strip(
-    value: float, low: float, high: float, null: float = math.nan, ceiling: float = math.nan
+    value: float,
+    low: float,
+    high: float,
+    null: float = math.nan,
+    ceiling: float = math.nan,
+    beside: str = "null",
 ) -> Markup:
-    """A share from 0 to 1 with its interval, the null as a hollow diamond, the ceiling as a bar."""
+    """A share from 0 to 1 with its interval, the null as a hollow diamond, the ceiling as a bar.
+
+    ``beside``: what the diamond is called.
+    """
     if math.isnan(value):
         return Markup("")
     width, height = STRIP
@@ -60,7 +71,7 @@ def strip(
             f'L{at + 4:.1f} {middle:g}L{at:.1f} {middle + 4:g}Z"/>'
         )
     parts.append(f'<circle class="dot" cx="{x(value):.1f}" cy="{middle:g}" r="4"/>')
-    label = f"{number(value)}, null {number(null)}, ceiling {number(ceiling)}"
+    label = f"{number(value)}, {beside} {number(null)}, ceiling {number(ceiling)}"
     return Markup(
         f'<svg class="strip" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">'
         + "".join(parts)
@@ -73,13 +84,14 @@ def reliability_diagram(bins: Sequence[Bin], label: str) -> Markup:
 
     A dot's area is its number of answers; on the diagonal confidence keeps its promise.
     """
-    side = PLOT
+    side = PLOT - BELOW - 10
+    width, height = LEFT + side + 10, PLOT
 
     def x(share: float) -> float:
-        return MARGIN + (side - MARGIN - 10) * share
+        return LEFT + side * share
 
     def y(share: float) -> float:
-        return 10 + (side - MARGIN - 10) * (1 - share)
+        return 10 + side * (1 - share)
 
     parts = _frame(x, y)
     parts.append(
@@ -100,11 +112,11 @@ def reliability_diagram(bins: Sequence[Bin], label: str) -> Markup:
             f"<title>{said}</title></circle>"
         )
     parts.append(
-        f'<text class="axis" x="{x(0.5):g}" y="{side - 2:g}" text-anchor="middle">how sure</text>'
-        f'<text class="axis" transform="translate(9 {y(0.5):g}) rotate(-90)" '
+        f'<text class="axis" x="{x(0.5):g}" y="{height - 5:g}" text-anchor="middle">how sure</text>'
+        f'<text class="axis" transform="translate(12 {y(0.5):g}) rotate(-90)" '
         'text-anchor="middle">how often right</text>'
     )
-    return _svg("plot", side, side, label, parts)
+    return _svg("plot", width, height, label, parts)
 
 
 def line_chart(
@@ -112,6 +124,7 @@ def line_chart(
 ) -> Markup:
     """Values over epochs; curve number i has class ``line-i``, the best epoch a dotted line."""
     width, height = 1.4 * PLOT, 0.9 * PLOT
+    left, wide = LEFT, 1.4 * PLOT - LEFT - 12
     values = [v for curve in curves for v in curve.values if math.isfinite(v)]
     epochs = [e for curve in curves for e in curve.epochs]
     if not values:
@@ -123,33 +136,34 @@ def line_chart(
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def x(epoch: float) -> float:
-        return 44 + (width - 56) * ((epoch - first) / (last - first) if last > first else 0.5)
+        return left + wide * ((epoch - first) / (last - first) if last > first else 0.5)
 
     def y(value: float) -> float:
-        return 10 + (height - MARGIN - 10) * (1 - (value - low) / ((high - low) or 1.0))
+        return 10 + (height - BELOW - 10) * (1 - (value - low) / ((high - low) or 1.0))
 
     parts = []
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]))) if len(ticks) > 1 else 2
     for tick in ticks:
         level = f"{y(tick):.1f}"
         parts.append(
-            f'<line class="grid" x1="44" x2="{width - 12:g}" y1="{level}" y2="{level}"/>'
-            f'<text class="axis" x="38" y="{y(tick) + 4:.1f}" text-anchor="end">'
+            f'<line class="grid" x1="{left:g}" x2="{width - 12:g}" y1="{level}" y2="{level}"/>'
+            f'<text class="axis" x="{left - 6:g}" y="{y(tick) + 4:.1f}" text-anchor="end">'
             f"{number(tick, digits)}</text>"
         )
     for epoch in dict.fromkeys((first, round((first + last) / 2), last)):
+        anchor = "end" if first < epoch == last else "middle"
         parts.append(
-            f'<text class="axis" x="{x(epoch):.1f}" y="{height - MARGIN + 18:g}" '
-            f'text-anchor="middle">{epoch:g}</text>'
+            f'<text class="axis" x="{x(epoch):.1f}" y="{height - BELOW + 17:g}" '
+            f'text-anchor="{anchor}">{epoch:g}</text>'
         )
     parts.append(
-        f'<text class="axis" x="{(44 + width - 12) / 2:g}" y="{height - 2:g}" '
+        f'<text class="axis" x="{left + wide / 2:g}" y="{height - 5:g}" '
         'text-anchor="middle">epoch</text>'
     )
     if best_epoch is not None and first <= best_epoch <= last:
         at = x(best_epoch)
         parts.append(
-            f'<line class="best" x1="{at:.1f}" x2="{at:.1f}" y1="10" y2="{height - MARGIN:g}"/>'
+            f'<line class="best" x1="{at:.1f}" x2="{at:.1f}" y1="10" y2="{height - BELOW:g}"/>'
         )
     for i, curve in enumerate(curves):
         known = [(e, v) for e, v in zip(curve.epochs, curve.values, strict=True) if v == v]
@@ -162,18 +176,17 @@ def line_chart(
 
 
 def _frame(x: Place, y: Place) -> list[str]:
-    """Grid lines and labels of a square from 0 to 1."""
+    """Grid lines of a square from 0 to 1, and labels outside it, where no dot lies over them."""
     parts = []
     for share, text in GRID.items():
         parts.append(
             f'<line class="grid" x1="{x(0):g}" x2="{x(1):g}" y1="{y(share):g}" y2="{y(share):g}"/>'
         )
-        if share:
-            up = 11 if share == 1 else -3
-            parts.append(f'<text class="axis" x="{x(0) + 3:g}" y="{y(share) + up:g}">{text}</text>')
         anchor = "start" if not share else "end" if share == 1 else "middle"
         parts.append(
-            f'<text class="axis" x="{x(share):g}" y="{y(0) + 13:g}" '
+            f'<text class="axis" x="{x(0) - 11:g}" y="{y(share) + 4:g}" '
+            f'text-anchor="end">{text}</text>'
+            f'<text class="axis" x="{x(share):g}" y="{y(0) + 22:g}" '
             f'text-anchor="{anchor}">{text}</text>'
         )
     return parts

@@ -28,6 +28,7 @@ from fxtrain.report.clips import cards, pick
 from fxtrain.report.curves import read_training
 from fxtrain.rerender import CONDITIONS, DRIES, MEASURES, Rerendered
 from fxtrain.sounds import Sounds
+from fxtrain.telling import percent
 
 TILES = {
     "exact_class": "whole chain right, up to orders that sound alike",
@@ -41,6 +42,26 @@ KINDS = {
     "family": "A pedal of this family is on the clip",
     "pair": "Two pedals stand in the order said",
 }
+DEFINITIONS = {
+    "exact": "share of clips with the right pedals, order and length",
+    "exact_class": "share of clips that are exact, or in an order that sounds the same",
+    "exact_mean": "mean over lengths of exact, so that short chains do not carry the score",
+    "exact_class_mean": "mean over lengths of exact_class",
+    "set": "share of clips with the right pedals, in any order",
+    "order_given_set": "exact, over clips whose two or more pedals are all right, as often each",
+    "order_class_given_set": "exact_class, over the same clips",
+    "pairwise": "of pairs that are there and named, and whose order can be heard: share in the "
+    "right order",
+    "levenshtein": "mean number of pedals to put in, take out or exchange; less is better",
+    "f1_micro": "F1 of “this pedal is on the clip”, over all clips and pedals together; F1 is the "
+    "harmonic mean of precision and recall",
+    "f1_macro": "mean over pedals of each one's F1",
+    "f1_family": "as f1_micro, of “a pedal of this family is on the clip”: any drive for any drive",
+    "spearman": "mean over clips of the rank correlation, −1 to 1, of the places of pedals that "
+    "are there and named",
+}
+"""What each score is, as ``metrics.py`` has it."""
+
 NOT_SHARES = ("levenshtein", "spearman")
 """Scores that no strip from 0 to 1 can show."""
 
@@ -120,6 +141,7 @@ def page_of(
             card=run.card,
             index=index,
             tiles=[(TILES[name], scored(evaluation, name)) for name in TILES],
+            definitions=DEFINITIONS,
             all_scores=[scored(evaluation, name) for name in HEADLINES],
             lengths=[
                 (title, list(_by_length(evaluation, name)))
@@ -147,9 +169,13 @@ def template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": drawing.number, "arrow": arrow}
+    environment.filters |= {"number": drawing.number, "arrow": arrow, "percent": _sure}
     environment.globals |= {"draw": drawing}
     return environment.from_string(str(asset("page.html")))
+
+
+def _sure(probability: float) -> str:
+    return percent(probability).replace("%", " %")
 
 
 @cache

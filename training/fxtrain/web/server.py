@@ -101,10 +101,31 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def hosts_of(host: str) -> tuple[str, ...]:
+    """What a page bound to ``host`` is called, besides loopback's names: the host as it was given
+    and its address, or any name at all where it listens on every address."""
+    try:
+        _, address = _resolved(host, 0)
+    except socket.gaierror:
+        return ()  # bind says so
+    if ipaddress.ip_address(address.partition("%")[0]).is_unspecified:
+        return ("*",)
+    return tuple(dict.fromkeys(_in_url(name) for name in (host, address)))
+
+
+def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, str]:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return family, str(address[0])
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket that takes connections from now on; port 0 takes a free one."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        family, _ = _resolved(host, port)
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -133,4 +154,4 @@ def run_app(app: Starlette, listener: socket.socket) -> None:
 
 def url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f"http://{_in_url(host)}:{port}/"

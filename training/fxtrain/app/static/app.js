@@ -1,11 +1,14 @@
 /* The page: what happens when. Sound is in player.js, the cards in board.js. */
 
-import { BoardView } from "./board.js";
+import { BoardView, percent } from "./board.js";
 import { Player } from "./player.js";
 import { Recorder, asWav } from "./sound.js";
 
 const RENDER_AFTER_MS = 250;
 const UNSURE = 0.75; // an order less probable than this is called unsure, as predict does
+const WORTH_NAMING = 0.01; // of another board, as predict does
+const SEEN_MS = 4000; // how long a word stays before the page's lower edge
+const MOST_NAME = 60; // letters of a file's name, as the server cuts it
 const FILES = [
   ["svg", "The drawing (SVG)"], ["chain", "chain.json"], ["pedalboard", "pedalboard script"],
   ["guitarix", "Guitarix bank"], ["mod", "MOD pedalboard (experimental)"], ["sox", "SoX command"],
@@ -23,8 +26,17 @@ const player = new Player(at("wave"), (seconds, duration) => {
   at("seek").setAttribute("aria-valuetext", `${seconds.toFixed(1)} of ${duration.toFixed(1)} seconds`);
 });
 
-function say(text) { status.textContent = text; }
+let fading = 0;
+/** `text` for screen readers; `brief` for eyes, for a few seconds or until the next word. */
+function say(text, brief = text, stays = false) {
+  status.textContent = text;
+  at("brief").textContent = brief;
+  at("brief").hidden = !brief;
+  clearTimeout(fading);
+  if (!stays) fading = setTimeout(() => { at("brief").hidden = true; }, SEEN_MS);
+}
 
+/** An error stays until the next action. */
 function fail(error) {
   at("error").textContent = error.message;
   at("error").hidden = false;
@@ -41,8 +53,18 @@ async function ask(path, body, type = "application/json") {
   throw Object.assign(new Error(told.error), { status: answer.status });
 }
 
-/** A file to `path`; what the server cannot read, this browser may. */
+/** A file to `path`; what goes wrong is said of that file. */
 async function send(path, blob, name) {
+  try {
+    return await given(path, blob, name);
+  } catch (error) {
+    error.message = `${name.slice(0, MOST_NAME)}: ${error.message}`;
+    throw error;
+  }
+}
+
+/** What the server cannot read, this browser may. */
+async function given(path, blob, name) {
   if (blob.size > facts.limits.n_bytes) {
     throw new Error(`Larger than ${Math.round(facts.limits.n_bytes / 2 ** 20)} MB; give a shorter clip.`);
   }
@@ -58,18 +80,32 @@ async function send(path, blob, name) {
 
 async function busily(text, act) {
   ease();
-  say(text);
+  say(text, text, true);
   document.body.setAttribute("aria-busy", "true");
   try { await act(); } catch (error) { fail(error); } finally { document.body.removeAttribute("aria-busy"); }
 }
 
 function listen(blob, name) {
-  return busily("Listening …", async () => shown(await send("/api/clip", blob, name)));
+  return busily("Listening …", async () => {
+    const found = await send("/api/clip", blob, name).catch((error) => {
+      if (clip) {
+        at("earlier").textContent = `Not of ${name.slice(0, MOST_NAME)}, which could not be heard: `
+          + `all of this is still of ${at("clip-name").textContent}.`;
+        at("earlier").hidden = false;
+      }
+      throw error;
+    });
+    await shown(found);
+  });
 }
 
 async function shown(found) {
   clip = found;
   at("result").hidden = false;
+  at("earlier").hidden = true;
+  at("clip-name").textContent = found.truth.length ? "the built-in example" : found.board.title;
+  at("truth").textContent = `The example is: ${found.truth.join(" → ")}`;
+  at("truth").hidden = found.truth.length === 0;
   const { doubt, sentence } = found.board;
   at("sentence").textContent = doubt ? `${doubt[0].toUpperCase()}${doubt.slice(1)}.` : sentence;
   at("doubt").textContent = `If it is one after all: ${sentence}`;
@@ -78,7 +114,7 @@ async function shown(found) {
   at("textbook").textContent = textbook(found.board);
   const unsure = found.board.pairs.filter((pair) => pair.audible && pair.probability < UNSURE);
   at("unsure").textContent = unsure.length === 0 ? "" : `Not sure of the order: ${unsure
-    .map((pair) => `${pair.first} before ${pair.second} (${Math.round(100 * pair.probability)}%)`)
+    .map((pair) => `${pair.first} before ${pair.second} (${percent(pair.probability)})`)
     .join(", ")}.`;
   alternatives(found.board);
   view.show(found.board.pedals);
@@ -87,7 +123,7 @@ async function shown(found) {
   playing(false);
   await player.setClip(found.sound, found.rate_hz);
   await render();
-  say(doubt ? at("sentence").textContent : `Heard: ${sentence}`);
+  say(doubt ? at("sentence").textContent : `Heard on ${at("clip-name").textContent}: ${sentence}`, "Heard.");
 }
 
 /** The textbook's order beside it, and where they differ. */
@@ -103,11 +139,15 @@ function textbook(board) {
 }
 
 function alternatives(board) {
-  at("alternatives").replaceChildren(...board.alternatives.map((other, i) => {
+  const answer = board.pedals.map((pedal) => pedal.name).join();
+  const others = board.alternatives.filter(({ pedals, probability }) => (
+    probability >= WORTH_NAMING && pedals.join() !== answer));
+  at("others").hidden = others.length === 0;
+  at("alternatives").replaceChildren(...others.map((other, i) => {
     const item = document.createElement("li");
     const sure = document.createElement("span");
     sure.className = "sure";
-    sure.textContent = `${Math.round(100 * other.probability)}%`;
+    sure.textContent = percent(other.probability);
     const take = document.createElement("button");
     take.type = "button";
     const text = other.pedals.length ? other.pedals.join(" → ") : "no pedals";
@@ -150,6 +190,7 @@ function told(board) {
 
 let waiting = 0;
 function changed() {
+  ease();
   clearTimeout(waiting);
   waiting = setTimeout(() => render().catch(fail), RENDER_AFTER_MS);
 }
@@ -171,6 +212,7 @@ async function render() {
 }
 
 async function save(format) {
+  ease();
   const answer = await ask(`/api/export/${format}`, asked({}));
   const notes = JSON.parse(answer.headers.get("X-Notes"));
   const [, name] = /filename="(.*)"/.exec(answer.headers.get("Content-Disposition"));
@@ -188,6 +230,7 @@ async function save(format) {
 }
 
 function hear(i) {
+  ease();
   player.hear(i);
   at("hear-a").setAttribute("aria-pressed", String(i === 0));
   at("hear-b").setAttribute("aria-pressed", String(i === 1));
@@ -237,9 +280,12 @@ function wire() {
     recorder = next;
     button.textContent = "Stop recording";
     button.setAttribute("aria-pressed", "true");
-    say("Recording …");
+    say("Recording …", "Recording …", true);
   }));
-  at("play").addEventListener("click", async () => playing(await player.toggle()));
+  at("play").addEventListener("click", async () => {
+    ease();
+    playing(await player.toggle());
+  });
   at("hear-a").addEventListener("click", () => hear(0));
   at("hear-b").addEventListener("click", () => hear(1));
   at("volume").addEventListener("input", ({ target }) => player.setVolume(target.value / 100));

@@ -12,6 +12,11 @@ function button(text, label, act, pressed) {
   return made;
 }
 
+/** As `percent` of telling.py: nothing is certain. */
+export function percent(p) {
+  return p < 0.005 ? "<1%" : `${Math.min(99, Math.round(100 * p))}%`;
+}
+
 export class BoardView {
   /** `list` is an <ol>; `kinds` maps a pedal's name to what the server says of it; `changed()` is
       called after every change, `say(text)` tells a screen reader what happened. */
@@ -84,7 +89,7 @@ export class BoardView {
     sure.className = "sure";
     sure.textContent = pedal.bypassed ? "bypassed"
       : pedal.probability == null ? "put there by you"
-      : `${Math.round(100 * pedal.probability)}% sure it is there`;
+      : `${percent(pedal.probability)} sure it is there`;
     const knobs = document.createElement("div");
     knobs.className = "knobs";
     for (const knob of kind.knobs) {

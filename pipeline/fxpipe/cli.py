@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from fxpipe import console
-from fxpipe.options import chain_options, include_option, resume_option, where_options
+from fxpipe.options import (
+    chain_options,
+    fractions_option,
+    include_option,
+    integer,
+    resume_option,
+    where_options,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXTRA = (
@@ -85,11 +92,11 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 @click.option("--alike-db", type=float, help="For --classes, log-mel distance.  [default: 0.5]")
 @click.option("--symmetry", type=click.Path(path_type=Path), help="Table of 'fxpipe symmetry'.")
 @click.option("--kinds", help="Only recordings of these kinds: 'note,chord'.  [default: all]")
-@click.option("--fractions", help="Of train,valid,test: '0,0,1'.  [default: 0.8,0.1,0.1]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@fractions_option
+@click.option("--seed", type=integer, default=0, show_default=True)
 @click.option(
     "--split-seed",
-    type=click.IntRange(0),
+    type=integer,
     help="Divides the recordings; one for all parts of a large set.  [default: --seed]",
 )
 @click.option(
@@ -113,7 +120,8 @@ def render(**options: Any) -> None:
 @click.argument("renders", required=False)
 @click.option("--n-chains", type=click.IntRange(3), default=1000, show_default=True)
 @chain_options
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@fractions_option
+@click.option("--seed", type=integer, default=0, show_default=True)
 @click.option("--plot", type=click.Path(path_type=Path), help="A picture: FILE.png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Everything counted, as JSON on stdout.")
 def plan(**options: Any) -> None:
@@ -130,12 +138,12 @@ def plan(**options: Any) -> None:
 @click.option("--dataset", default="synth", show_default=True, help="See 'fxpipe sources'.")
 @click.option("-o", "--output", default="symmetry", show_default=True, help="Directory.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data set lies.")
-@click.option("--pool", default="all", show_default=True, help="A pool or pedals: 'wah,fuzz'.")
+@click.option("--pool", help="A pool or pedals: 'wah,fuzz'.  [default: all]")
 @click.option("--n-clips", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--threshold-db", type=float, default=0.5, show_default=True, help="Log-mel.")
 @click.option("--quantile", type=float, default=0.9, show_default=True, help="Of the clips.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML, as for render.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=integer, default=0, show_default=True)
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON on stdout.")
 def symmetry(**options: Any) -> None:
@@ -150,7 +158,7 @@ def symmetry(**options: Any) -> None:
 @click.option("--symmetry", type=click.Path(path_type=Path), help="Table of 'fxpipe symmetry'.")
 @click.option("--threshold-db", type=float, default=0.5, show_default=True, help="Log-mel.")
 @click.option("--quantile", type=float, default=0.9, show_default=True, help="Of the clips.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=integer, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def ceiling(**options: Any) -> None:
     """What any listener can reach: null, ceiling and class-aware ceiling of exact match."""
@@ -304,7 +312,7 @@ def codec_listen(clip: Path, output: Path, codebooks: int | None, weights: Path 
 @click.option("--minutes", type=float, default=9.0, show_default=True, help="Stop after these.")
 @click.option("--steps", type=click.IntRange(1), help="Of the whole run.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=integer, default=0, show_default=True)
 @click.option("--export", type=click.Path(path_type=Path), help="Write encoder.safetensors there.")
 def codec_train(
     run: Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,29 @@ from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import PluginPedal, pool_of, register
 from fxpipe.pedals.vst3_toml import read_pedals
 from fxpipe.render import RenderSpec
-from fxtrain.contract import PAD, ContractError, UsageError, from_dict, shorten, to_dict
+from fxtrain.contract import (
+    PAD,
+    ContractError,
+    UsageError,
+    from_dict,
+    shorten,
+    to_dict,
+    unknown_name,
+)
 
 DEFAULT_POOL = "stompbox"
 DEFAULT_MAX_LENGTH = 5
+ELSEWHERE = {"chain": "a table [chain] of its own", "plugins": "[[pedal]] tables"}
+"""Fields of a spec that are no keys of its table, and what says them in a file."""
 
 
-def render_spec(config: Path | None, options: Mapping[str, Any]) -> RenderSpec:
-    """A spec from ``[render]`` and ``[chain]`` of a TOML file and the options that are not None."""
+def render_spec(
+    config: Path | None, options: Mapping[str, Any], default_pool: str = DEFAULT_POOL
+) -> RenderSpec:
+    """A spec from ``[render]`` and ``[chain]`` of a TOML file and the options that are not None.
+
+    ``default_pool``: with the plugins, where neither names a pool.
+    """
     data = _read_toml(config) if config else {}
     for table in data:
         if table not in ("render", "chain", "pedal"):
@@ -27,12 +43,12 @@ def render_spec(config: Path | None, options: Mapping[str, Any]) -> RenderSpec:
             )
     where = str(config) if config else "options"
     plugins = _plugins(data, config, options.get("pedals"))
-    chain = chain_keys(_table(data, "chain", where), options)
-    render = dict(_table(data, "render", where)) | _given(
+    chain = chain_keys(_table(data, "chain", ChainSpec, where), options)
+    render = dict(_table(data, "render", RenderSpec, where)) | _given(
         options, "clip_s", "audible_db", "phrases", "classes", "alike_db"
     )
     try:
-        everything = ",".join([DEFAULT_POOL, *(plugin.name for plugin in plugins)])
+        everything = ",".join([default_pool, *(plugin.name for plugin in plugins)])
         chain["pool"] = pool_of(_names(chain.get("pool", everything), f"{where}: chain.pool"))
         chain["plugins"] = [to_dict(plugin) for plugin in plugins if plugin.name in chain["pool"]]
         if "lengths" not in chain:
@@ -91,10 +107,20 @@ def _names(pool: Any, where: str) -> str | Sequence[str]:
     return pool
 
 
-def _table(data: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+def _table(
+    data: Mapping[str, Any], name: str, spec: type[ChainSpec | RenderSpec], where: str
+) -> Mapping[str, Any]:
     table = data.get(name, {})
     if not isinstance(table, Mapping):
         raise UsageError(f"{where}: {name} is {shorten(table)}, expected a table [{name}]")
+    known = [field.name for field in dataclasses.fields(spec) if field.name not in ELSEWHERE]
+    for key in table:
+        if key in ELSEWHERE:
+            raise UsageError(
+                f"{where}: {name}: {key!r} is no key of [{name}]; write {ELSEWHERE[key]}"
+            )
+        if key not in known:
+            raise UsageError(f"{where}: {name}: {unknown_name('key', key, known)}")
     return table
 
 

@@ -9,6 +9,13 @@ from typing import Any
 import click
 
 Command = Callable[..., Any]
+MAX_SEED = 2**63 - 1
+
+
+def integer(value: Any) -> int:
+    """Type of a seed: 0 to MAX_SEED, without the 19 digits that an IntRange puts into the help."""
+    return int(click.IntRange(0, MAX_SEED).convert(value, None, None))
+
 
 CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
@@ -52,6 +59,10 @@ CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--config", type=click.Path(path_type=Path), help="TOML; flags go above it."),
 )
 """What decides which chains are drawn; read by ``fxpipe.config.render_spec``."""
+
+fractions_option = click.option(
+    "--fractions", help="Of train,valid,test: '0,0,1'.  [default: 0.8,0.1,0.1]"
+)
 
 include_option = click.option(
     "--include",

@@ -53,14 +53,16 @@ def redraws_text(index: RendersIndex) -> str:
             for length in counts.by_length
         },
     )
-    why = f"drawn again, as it changed less than {index.spec.audible_db:g} dB of its input"
-    return f"{why}: {pedals or 'nothing'}" + (f"; by chain length {lengths}" if lengths else "")
+    found = ", ".join(f"{k} {n} time{'s' * (n != 1)} ({share})" for k, n, share in pedals)
+    where = ", of ".join(f"{k}: {n} ({share})" for k, n, share in lengths)
+    why = f"because nobody could hear them (below {index.spec.audible_db:g} dB)"
+    return f"pedals drawn again {why}: {found or 'none'}" + f"; in chains of {where}" * bool(where)
 
 
-def _again(redrawn: Mapping[Any, int], kept: Mapping[Any, int]) -> str:
-    """``gate 12 (30 %)``, most often first."""
+def _again(redrawn: Mapping[Any, int], kept: Mapping[Any, int]) -> list[tuple[Any, int, str]]:
+    """What was drawn again, how often, and of how many per cent of its draws; most often first."""
     often = sorted(redrawn.items(), key=lambda item: -item[1])
-    return ", ".join(f"{k} {n} ({n / (n + kept.get(k, 0)):.0%})" for k, n in often if n)
+    return [(k, n, f"{100 * n / (n + kept.get(k, 0)):.0f} %") for k, n in often if n]
 
 
 def encode_summary(index: DatasetIndex, output: str) -> str:

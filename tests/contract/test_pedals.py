@@ -164,10 +164,22 @@ def test_pools_name_registered_pedals_in_textbook_order():
     for pool in POOLS.values():
         assert pool == tuple(name for name in PEDALS if name in pool)
     assert pool_of("reverb,delay") == ("delay", "reverb")
+    assert pool_of("fuzz,") == pool_of(" fuzz") == pool_of(["fuzz"]) == ("fuzz",)
+    assert pool_of(" take4 ,") == POOLS["take4"]
+    with pytest.raises(UsageError, match="at least one pedal"):
+        pool_of(" ,")
 
 
 @pytest.mark.parametrize(
-    ("given", "near"), [("stomp", "stompbox"), ("chorus,dely", "delay"), ("okita", "okita3")]
+    ("given", "near"),
+    [
+        ("stomp", "stompbox"),
+        ("chorus,dely", "delay"),
+        ("okita", "okita3"),
+        ("fuz", "fuzz"),
+        ("chorsu", "chorus"),
+        ("chorus,okta3", "okita3"),
+    ],
 )
 def test_unknown_pool_or_pedal_names_the_nearest(given, near):
     with pytest.raises(UsageError, match=f"did you mean '{near}'"):

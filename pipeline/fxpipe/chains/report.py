@@ -21,11 +21,12 @@ from fxpipe.chains.tally import (
     possible_cells,
     tally,
 )
-from fxpipe.config import render_spec
+from fxpipe.config import parse_fractions, render_spec
 from fxpipe.console import table
 from fxpipe.encode import chain_of
 from fxpipe.plan import split_sizes
 from fxpipe.renders import read_records, read_renders_index
+from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxtrain.contract import SPLITS, Chain, Param, UsageError, open_folder, to_dict
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+MET = 5e-5
+"""A share this near its target, relative to it, would be printed as 0.00 % off."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Report:
         return self.tallies["train"]
 
     @property
+    def shown(self) -> str:
+        """The split to look at closely: train, or the first that has chains."""
+        return next((split for split, t in self.tallies.items() if t.n_chains), "train")
+
+    @property
     def known_share(self) -> float:
         """Of the different chains in test, those that train holds too."""
         test = self.tallies["test"].orders
@@ -60,18 +68,21 @@ def plan_command(
     n_chains: int,
     seed: int,
     config: Path | None,
+    fractions: str | None,
     plot: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     if plot is not None and plot.suffix not in PICTURE_SUFFIXES:
         raise UsageError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
-    own = {key: value for key, value in options.items() if key != "pedals"} | {"config": config}
+    own = {key: value for key, value in options.items() if key != "pedals"}
+    own |= {"config": config, "fractions": fractions}
     if renders is not None and any(value not in (None, ()) for value in own.values()):
         raise UsageError(f"{renders}: was rendered to its own spec; leave the chain options out")
     if renders is None:
         spec = render_spec(config, options).chain
-        report = Report(spec, seed, draw_tallies(spec, split_sizes(n_chains), seed))
+        parts = parse_fractions(fractions) if fractions is not None else DEFAULT_FRACTIONS
+        report = Report(spec, seed, draw_tallies(spec, split_sizes(n_chains, parts), seed))
     else:
         report = read_report(renders)
     for line in warnings(report):
@@ -139,13 +150,14 @@ def _tally_dict(spec: ChainSpec, counted: Tally) -> dict[str, Any]:
 
 
 def as_text(report: Report) -> str:
-    spec, train, splits = report.spec, report.train, list(report.tallies)
+    spec, split, splits = report.spec, report.shown, list(report.tallies)
+    seen = report.tallies[split]
     counts = ", ".join(f"{split} {t.n_chains}" for split, t in report.tallies.items())
-    covered = coverage(spec, train)
+    covered = coverage(spec, seen)
     rows = [
         [
             str(length),
-            *(str(report.tallies[split].lengths.get(length, 0)) for split in splits),
+            *(str(t.lengths.get(length, 0)) for t in report.tallies.values()),
             str(c.n_distinct),
             str(c.n_possible),
             f"{c.n_distinct / max(c.n_possible, 1):.1%}",
@@ -154,44 +166,46 @@ def as_text(report: Report) -> str:
     ]
     lengths = table(["length", *splits, "different", "possible", "covered"], rows)
     positions, pairs = possible_cells(spec)
-    n_seen = int(((train.pairs > 0) & pairs).sum())
+    n_seen = int(((seen.pairs > 0) & pairs).sum())
+    known = f"; {report.known_share:.1%} of the different chains in test are in train too"
     return "\n\n".join(
         [
             f"{sum(t.n_chains for t in report.tallies.values())} chains from {len(spec.pool)} "
             f"pedals, seed {report.seed}: {counts}",
-            f"{lengths}\n(different, possible, covered: chains in train; {report.known_share:.1%} "
-            "of the different chains in test are in train too)",
+            f"{lengths}\n(different, possible, covered: chains in {split}"
+            f"{known * (split == 'train')})",
             _pedals_text(report),
-            "position in train, 1 is nearest the guitar\n"
+            f"position in {split}, 1 is nearest the guitar\n"
             + _matrix(
                 spec.pool,
-                [str(i + 1) for i in range(train.positions.shape[1])],
-                train.positions,
+                [str(i + 1) for i in range(seen.positions.shape[1])],
+                seen.positions,
                 positions,
             ),
-            f"order in train: row before column ({n_seen} of {int(pairs.sum())} possible seen)\n"
-            + _matrix(spec.pool, [name[:6] for name in spec.pool], train.pairs, pairs),
-            "settings in train, from the lowest to the highest value drawn\n"
-            + _knobs_text(spec, train),
+            f"order in {split}: row before column ({n_seen} of {int(pairs.sum())} possible seen)\n"
+            + _matrix(spec.pool, [name[:6] for name in spec.pool], seen.pairs, pairs),
+            f"settings in {split}, from the lowest to the highest value drawn\n"
+            + _knobs_text(spec, seen),
         ]
     )
 
 
 def _pedals_text(report: Report) -> str:
     spec, splits = report.spec, list(report.tallies)
-    train = report.train.pedals
+    seen = report.tallies[report.shown].pedals
     by_pedal = spec.solved is not None and spec.balance == "pedals"
     asked = spec.solved.shares if spec.solved is not None and by_pedal else {}
     rows = []
     for i, name in enumerate(spec.pool):
         counts = [str(report.tallies[split].pedals[i]) for split in splits]
-        row = [name, *counts, f"{train[i] / max(train.sum(), 1):.1%}"]
+        row = [name, *counts, f"{seen[i] / max(seen.sum(), 1):.1%}"]
         rows.append(row + [f"{asked.get(name, (0.0, 0.0))[0]:.1%}"] * by_pedal)
     text = table(["pedal", *splits, "share", *["asked"] * by_pedal], rows)
     if spec.solved is None:
         return text
     name, off = spec.solved.worst
-    return f"{text}\nbalance {spec.balance!r}: farthest from its target is {name}, {off:+.2%}"
+    far = f"farthest from its target is {name}, {off:+.2%}"
+    return f"{text}\nbalance {spec.balance!r}: {far if abs(off) >= MET else 'all shares are met'}"
 
 
 def _matrix(
@@ -205,11 +219,11 @@ def _matrix(
     return table(["", *columns], [[name, *line] for name, line in zip(rows, cells, strict=True)])
 
 
-def _knobs_text(spec: ChainSpec, train: Tally) -> str:
+def _knobs_text(spec: ChainSpec, seen: Tally) -> str:
     lines = []
     for name in spec.pool:
         for param in knob_axes(spec, name):
-            bins = train.knobs[name][param.name]
+            bins = seen.knobs[name][param.name]
             top = max(int(bins.max()), 1)
             bars = "".join(BARS[round(n / top * (len(BARS) - 1))] for n in bins.tolist())
             lines.append((f"{name} {param.name}", bars, _span(param)))
@@ -225,16 +239,17 @@ def _span(param: Param) -> str:
 
 
 def draw_picture(report: Report, path: Path) -> None:
-    """Lengths, pedals, positions and order of train on top, every knob's histogram below."""
+    """Lengths, pedals, positions, order of the split shown on top, every knob's histogram below."""
     from matplotlib.figure import Figure
 
-    spec, train = report.spec, report.train
+    spec, seen = report.spec, report.tallies[report.shown]
     knobs = [(name, param) for name in spec.pool for param in knob_axes(spec, name)]
     n_columns = min(10, len(knobs))
     n_rows = -(-len(knobs) // n_columns)
     figure = Figure(figsize=(15, 4.2 + 0.75 * n_rows), layout="constrained", dpi=80)
     figure.suptitle(
-        f"{train.n_chains} chains in train from {len(spec.pool)} pedals, order {spec.order}, "
+        f"{seen.n_chains} chains in {report.shown} from {len(spec.pool)} pedals, "
+        f"order {spec.order}, "
         f"balance {spec.balance}, seed {report.seed}; dark is often, white is ruled out",
         fontsize="medium",
     )
@@ -242,21 +257,21 @@ def draw_picture(report: Report, path: Path) -> None:
     top, bottom = panels
     lengths, pedals, positions, pairs = top.subplots(1, 4, width_ratios=[0.8, 1.2, 1.2, 2])
     possible = possible_cells(spec)
-    lengths.bar([str(n) for n in train.lengths], list(train.lengths.values()))
+    lengths.bar([str(n) for n in seen.lengths], list(seen.lengths.values()))
     lengths.set_title("chain length")
-    pedals.barh(list(spec.pool), train.pedals)
+    pedals.barh(list(spec.pool), seen.pedals)
     pedals.invert_yaxis()
     pedals.set_title("pedals")
-    _heat(positions, train.positions, possible[0], "position, 1 nearest the guitar")
-    positions.set_xticks(range(train.positions.shape[1]), range(1, train.positions.shape[1] + 1))
+    _heat(positions, seen.positions, possible[0], "position, 1 nearest the guitar")
+    positions.set_xticks(range(seen.positions.shape[1]), range(1, seen.positions.shape[1] + 1))
     positions.set_yticks(range(len(spec.pool)), [])
-    _heat(pairs, train.pairs, possible[1], "order: row before column")
+    _heat(pairs, seen.pairs, possible[1], "order: row before column")
     pairs.set_xticks(range(len(spec.pool)), spec.pool, rotation=90)
     pairs.set_yticks(range(len(spec.pool)), spec.pool)
     for axes, (name, param) in zip(
         bottom.subplots(n_rows, n_columns, squeeze=False).flat, knobs, strict=False
     ):
-        bins = train.knobs[name][param.name]
+        bins = seen.knobs[name][param.name]
         axes.bar(range(len(bins)), bins, width=1.0)
         axes.set_title(f"{name}\n{param.name}", fontsize=7, pad=2)
     for axes in bottom.axes:

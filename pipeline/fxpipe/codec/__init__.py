@@ -176,8 +176,14 @@ def load_codec(
     precision: str = "fp32",
     n_threads: int | None = None,
     how: How | None = None,
+    sha256: str | None = None,
 ) -> Codec:
     """A codec of `CODECS`, or any DAC checkpoint (``.pth``, or ``.safetensors`` + ``codec.json``).
+
+    A checkpoint is named by its file, without folders, in whatever is made with it. A bare name
+    that is no file here is looked for in the environment variable FXPIPE_CODEC: checkpoints, or
+    folders of them, separated as in PATH. ``sha256``: of the file meant, where several have the
+    name; what is loaded may differ where none has it (``info.weights_sha256``).
 
     ``device``: ``cpu``, ``cuda`` or ``cuda:1``. ``n_threads``: CPU threads while encoding (None:
     torch's own choice). A name whose weights are not on this machine is an error that says how to
@@ -191,20 +197,17 @@ def load_codec(
 
     if precision not in PRECISIONS:
         raise CodecError(unknown_name("precision", precision, PRECISIONS))
-    path, sha256 = Path(name_or_path).expanduser(), None
+    expected = None
     if name_or_path in CODECS:
         name, spec = name_or_path, CODECS[name_or_path]
-        path, sha256 = weights.find_weights(spec), weights.expected_sha256(spec)
-    elif path.is_file():
-        name = path.name
-    elif path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
-        raise CodecError(
-            f"codec {name_or_path!r}: no such file; "
-            f"give a DAC checkpoint or one of {', '.join(CODECS)}"
-        )
+        path, expected = weights.find_weights(spec), weights.expected_sha256(spec)
+    elif found := weights.find_checkpoint(name_or_path, sha256):
+        name, path = found.name, found
+    elif sha256 or _looks_like_a_file(Path(name_or_path)):
+        raise CodecError(weights.missing_checkpoint(name_or_path, sha256, ", ".join(CODECS)))
     else:
         raise CodecError(unknown_name("codec", name_or_path, CODECS))
-    digest = weights.checked_sha256(path, name, sha256)
+    digest = weights.checked_sha256(path, name, expected)
     if not (how and how.exact) and cpu.can_open(path, device, precision):
         return cpu.open_codec(name, path, digest, n_threads=n_threads)
 
@@ -213,6 +216,10 @@ def load_codec(
     return engine.open_codec(
         name, path, digest, device=device, precision=precision, n_threads=n_threads, how=how
     )
+
+
+def _looks_like_a_file(path: Path) -> bool:
+    return path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1
 
 
 def fetch_weights(name: str, *, progress: bool = True, base_url: str | None = None) -> Path:

@@ -7,12 +7,15 @@ Where `CODECS` has no hash, the first download is recorded in a lock file beside
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from fxpipe.codec import CodecSpec
 from fxpipe.errors import CodecError
 
 EMBEDDED = Path(__file__).with_name("embedded")
+VARIABLE = "FXPIPE_CODEC"
+"""Checkpoints, or folders of them, separated as in PATH: where a bare file name is looked for."""
 
 
 def weights_path(spec: CodecSpec) -> Path:
@@ -38,13 +41,53 @@ def find_weights(spec: CodecSpec) -> Path:
     return path
 
 
+def find_checkpoint(name: str, sha256: str | None = None) -> Path | None:
+    """The file at ``name``, or of that name in the places of FXPIPE_CODEC; None: there is none.
+
+    Of several the first, or the first with ``sha256``: every export has the same name.
+    """
+    path = Path(name).expanduser()
+    found = [path] if path.is_file() else []
+    if path.name == name:
+        for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
+            there = Path(place).expanduser()
+            there = there / name if there.is_dir() else there
+            if there.name == name and there.is_file():
+                found.append(there)
+    if sha256 is not None and len(found) > 1:
+        found = [each for each in found if sha256_of(each) == sha256] or found
+    return found[0] if found else None
+
+
+def missing_checkpoint(name: str, sha256: str | None, known: str) -> str:
+    """One line for a name that :func:`find_checkpoint` does not find."""
+    wanted = f" (sha256 {sha256})" if sha256 else ""
+    if Path(name).name != name:
+        return f"codec {name!r}{wanted}: no such file; give a DAC checkpoint or one of {known}"
+    places = os.environ.get(VARIABLE) or "not set"
+    return (
+        f"codec {name!r}{wanted}: no such file, neither here nor in {VARIABLE} ({places}); set "
+        f"{VARIABLE} to the folder that holds it, or give a DAC checkpoint or one of {known}"
+    )
+
+
 def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None) -> Path:
     """Download unless present; check the hash either way. Raises CodecError, DownloadError."""
-    from fxpipe.fetch.download import download
-
     path = weights_path(spec)
     if spec.url is None:
         return find_weights(spec)
+    if path.is_file() and expected_sha256(spec) is not None:  # it may lie where nobody may write
+        return _bring(spec, path, progress, base_url)
+    from fxpipe.fetch.busy import alone
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(path.with_name(f".{path.name}.busy"), spec.name, progress):
+        return _bring(spec, path, progress, base_url)
+
+
+def _bring(spec: CodecSpec, path: Path, progress: bool, base_url: str | None) -> Path:
+    from fxpipe.fetch.download import download
+
     expected = expected_sha256(spec)
     if path.is_file():
         found = sha256_of(path)
@@ -54,8 +97,7 @@ def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None
                 "changed: delete it and fetch again"
             )
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        url = f"{base_url.rstrip('/')}/{spec.file_name}" if base_url else spec.url
+        url = f"{base_url.rstrip('/')}/{spec.file_name}" if base_url else str(spec.url)
         found = download(
             url, path, sha256=expected, n_bytes=spec.n_bytes if expected else None,
             progress=progress,

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from fxpipe.errors import DownloadError, SourceError
+from fxpipe.fetch.busy import alone
 from fxpipe.fetch.lockfile import ARCHIVES, add_pin, find_pin, read_pins, wanted_file
 from fxpipe.fetch.transfer import Found, Manner, Wanted, fetch_part, look_at
 from fxpipe.fetch.unzip import need_space, unzip
@@ -42,7 +41,8 @@ def download(
 
     The bytes gather in ``<target>.part``; size and hashes are checked before it gets its name.
     A ``.part`` of an earlier run is gone on with only where a hash will prove the result. A
-    target that already has the right hash is left as it is. Raises DownloadError.
+    target that already has the right hash is left as it is. Two at once would write one
+    ``.part``: the caller sees to that (``busy.alone``). Raises DownloadError.
     """
     wanted = Wanted(n_bytes, md5, sha256)
     if target.is_file() and wanted.has_hash:
@@ -120,7 +120,9 @@ def fetch_dataset(
         store.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(f"{base}: cannot be made ({error}); name another --data-dir") from error
-    with _alone(store, manifest.name, progress):
+    with alone(store / ".busy", manifest.name, progress):
+        for litter in store.glob("tmp*"):  # pooch's, of a killed process
+            litter.unlink()
         if not _is_fetched(folder, manifest):  # by another process, while this one waited
             errand = _Errand(manifest, base, store, base_url, Manner(progress, retries, backoff_s))
             _unpack(manifest, errand.bring(at_hand), folder, progress)
@@ -221,26 +223,6 @@ def _assign(manifest: Manifest, archives: Sequence[Path]) -> dict[str, Path]:
             )
         assigned[name] = path
     return assigned
-
-
-@contextmanager
-def _alone(store: Path, name: str, progress: bool) -> Iterator[None]:
-    """One process at a time fetches a data set; a killed one stands in nobody's way."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(store / ".busy")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        if progress:
-            print(f"{name}: another fxpipe is fetching it; waiting", file=sys.stderr)
-        lock.acquire()
-    try:
-        for litter in store.glob("tmp*"):  # pooch's, of a killed process
-            litter.unlink()
-        yield
-    finally:
-        lock.release()
 
 
 def _is_fetched(folder: Path, manifest: Manifest) -> bool:

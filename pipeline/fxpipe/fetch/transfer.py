@@ -226,7 +226,9 @@ def _request(
             return _Reply(False, _first_line(error), version=version)
     got = part.stat().st_size
     expected = wanted.n_bytes if total is None else total
-    if expected is not None and got < expected:
+    if expected is not None and got != expected:
+        if got > expected:
+            part.unlink()  # no telling which of them are the file's
         return _Reply(False, f"the connection ended at {got} of {expected} bytes", version=version)
     if expected is None and not wanted.has_hash and not _tells_its_end(response.headers):
         raise DownloadError(

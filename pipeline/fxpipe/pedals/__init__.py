@@ -273,11 +273,12 @@ def register(plugins: Iterable[PluginPedal]) -> None:
 def pool_of(names: str | Iterable[str]) -> tuple[str, ...]:
     """Pools and pedals by name, separated by commas -> pedal names in textbook order."""
     if isinstance(names, str):
-        listed = [name.strip() for name in names.split(",") if name.strip()]
-        if len(listed) < 2 and names not in PEDALS and names not in POOLS:
-            raise UsageError(unknown_name("pool", names, POOLS))
+        listed = [part for part in map(str.strip, names.split(",")) if part]
+        for part in listed:
+            if part not in POOLS and part not in PEDALS:
+                raise UsageError(unknown_name("pool or pedal", part, (*POOLS, *PEDALS)))
         names = [name for part in listed for name in POOLS.get(part, (part,))]
-    chosen = set(names)
+    chosen = dict.fromkeys(names)
     for name in chosen:
         if name not in PEDALS:
             raise UsageError(unknown_name("pedal", name, PEDALS))

@@ -17,7 +17,8 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +36,7 @@ from fxpipe.sources.base import (
 )
 from fxpipe.sources.manifest import Manifest, load_manifest, size_text
 from fxpipe.sources.scan import Candidate, scan_files, walk_audio
+from fxtrain.contract import shorten
 
 _DYNAMIC = r"ppp|pp|p|mp|mf|f|ff|fff"  # in lower case only: F is a pitch
 _SAME_AGAIN = (
@@ -43,6 +45,7 @@ _SAME_AGAIN = (
 _TAKE_MARKS = re.compile(rf"(?:[ _-]+(?:(?i:{_SAME_AGAIN})|{_DYNAMIC}))+$")
 _STROKE = re.compile(rf"(?:^|.*[ _-])(?i:[a-g][b#]?\d)(?:[ _-]+(?:rr\d+|(?P<dynamic>{_DYNAMIC})))+")
 _LICENCE_NAMES = ("LICENCE.txt", "LICENSE.txt")
+_SHOWN_ROWS = 3
 _RESERVED = frozenset({"file", "licence", "group", "lead_in_s"})
 
 
@@ -56,14 +59,8 @@ class FolderSource:
 
     def scan(self, *, progress: bool = False) -> Scan:
         files = {item_id: path for path, item_id in walk_audio(self.root)}
-        rows = _read_csv(self.root / "manifest.csv", ("file",))
-        groups = _read_csv(self.root / "groups.csv", ("file", "group"))
-        unknown = sorted(set(groups) - set(files))
-        if unknown:
-            raise SourceError(
-                f"{self.root / 'groups.csv'}: names {unknown[0]!r}, which is no audio file there "
-                f"({len(unknown)} such line(s)); paths are relative to {self.root}"
-            )
+        rows = _read_csv(self.root / "manifest.csv", ("file",), files)
+        groups = _read_csv(self.root / "groups.csv", ("file", "group"), files)
         default = _folder_licence(self.root)
         candidates = []
         for item_id, path in files.items():
@@ -220,8 +217,11 @@ def _folder_licence(root: Path) -> str:
     return "unknown"
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Rows by their ``file`` column; nothing where there is no such file."""
+def _read_csv(
+    path: Path, columns: tuple[str, ...], files: Mapping[str, Path]
+) -> dict[str, dict[str, str]]:
+    """Rows by their ``file`` column, NFC like the item ids ``files``; nothing where there is no
+    such table. SourceError for a row that is of none of the files: what it tells would be lost."""
     if not path.is_file():
         return {}
     try:
@@ -233,7 +233,22 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, str]]
                     f"{path}: no column {missing[0]!r} in {reader.fieldnames}; "
                     f"expected at least {','.join(columns)}"
                 )
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
+            rows = [{k: _nfc(v or "") for k, v in row.items() if k} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    return {row["file"].replace("\\", "/").removeprefix("./"): row for row in rows}
+    told = {
+        row["file"].replace("\\", "/").removeprefix("./"): row for row in rows if any(row.values())
+    }
+    unknown = [name for name in told if name not in files]
+    if unknown:
+        shown = ", ".join(map(shorten, unknown[:_SHOWN_ROWS]))
+        raise SourceError(
+            f"{path}: {len(unknown)} line(s) name no audio file there: "
+            f"{shown}{', …' * (len(unknown) > _SHOWN_ROWS)}; write paths relative to "
+            f"{path.parent}, or take these lines out"
+        )
+    return told
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())

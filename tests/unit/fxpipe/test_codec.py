@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
-from fxpipe.codec import CODECS, dac, engine, load_codec
+from fxpipe.cli import cli
+from fxpipe.codec import CODECS, dac, engine, load_codec, weights
 from fxpipe.errors import CodecError
 
 SMALL = {
@@ -165,6 +168,42 @@ def test_unknown_codec_names_the_nearest():
 def test_a_path_that_is_not_there_says_so(tmp_path):
     with pytest.raises(CodecError, match=r"gone\.pth.*no such file"):
         load_codec(str(tmp_path / "gone.pth"))
+
+
+def test_a_bare_name_is_looked_for_where_the_variable_says(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other" / "small.pth"
+    other.parent.mkdir()
+    other.write_bytes(checkpoint.read_bytes() + b" ")
+    places = [str(tmp_path / "gone"), "", str(other), str(checkpoint.parent)]
+    monkeypatch.setenv("FXPIPE_CODEC", os.pathsep.join(places))
+    digest = weights.sha256_of(checkpoint)
+    assert weights.find_checkpoint("small.pth") == other
+    assert weights.find_checkpoint("small.pth", "0" * 64) == other
+    assert weights.find_checkpoint("large.pth") is None
+    assert weights.find_checkpoint("./small.pth") is None
+    info = load_codec("small.pth", sha256=digest).info
+    assert (info.name, info.weights_sha256) == ("small.pth", digest)
+    (tmp_path / "small.pth").write_bytes(b"here")
+    assert weights.find_checkpoint("small.pth") == Path("small.pth")
+    assert weights.find_checkpoint("small.pth", digest) == checkpoint
+
+
+@pytest.mark.parametrize("sha256", [None, "ab" * 32])
+@pytest.mark.parametrize(("value", "says"), [("", r"\(not set\)"), ("/nowhere", r"\(/nowhere\)")])
+def test_a_bare_name_that_is_nowhere_names_the_variable(monkeypatch, value, says, sha256):
+    monkeypatch.setenv("FXPIPE_CODEC", value)
+    wanted = rf"encoder\.safetensors'{f' .sha256 {sha256}.' if sha256 else ''}: no such file, .*"
+    with pytest.raises(CodecError, match=rf"{wanted}FXPIPE_CODEC {says}; set FXPIPE_CODEC to"):
+        load_codec("encoder.safetensors", sha256=sha256)
+
+
+def test_what_is_no_sound_cannot_be_listened_to(tmp_path):
+    path = tmp_path / "mk.py"
+    path.write_text("print('hello')\n" * 100)
+    done = CliRunner().invoke(cli, ["codec", "listen", str(path), "-o", str(tmp_path / "x.wav")])
+    assert "mk.py: cannot be read as audio (Format not recognised" in str(done.exception)
+    assert "BytesIO" not in str(done.exception)
 
 
 def test_weights_that_were_never_fetched_say_what_to_type(tmp_path, monkeypatch):

@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from fixtures.http import running_server, stall, wait_until
 from fxpipe.codec import CODECS, fetch_weights, load_codec, weights
 from fxpipe.errors import CodecError, DownloadError, FxError
 
@@ -95,6 +97,32 @@ def test_a_cut_download_goes_on_where_it_stopped(server, mirror, cached, monkeyp
     fetch_weights("44khz", progress=False, base_url=mirror)
     assert cached.read_bytes() == CONTENT
     assert server.ranges == ["bytes=50000-"]
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_two_at_once_bring_them_once(cached, monkeypatch, sha256):
+    register(monkeypatch, sha256)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    go_on = threading.Event()
+    with running_server() as server, ThreadPoolExecutor(2) as pool:
+        server.files["weights.pth"] = CONTENT
+        server.plan = [stall(50_000, go_on)]
+        first = pool.submit(fetch_weights, "44khz", progress=False, base_url=server.url)
+        wait_until(lambda: bool(server.ranges))
+        second = pool.submit(fetch_weights, "44khz", progress=False, base_url=server.url)
+        wait([second], timeout=2)
+        go_on.set()
+        assert first.result() == second.result() == cached
+        assert server.ranges == [None, "bytes=49152-"]  # whole chunks of what came at first
+    assert cached.read_bytes() == CONTENT
+
+
+def test_weights_that_lie_where_nobody_may_write_are_used(cached, monkeypatch):
+    register(monkeypatch, SHA256)
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(CONTENT)
+    fetch_weights("44khz", progress=False)
+    assert [path.name for path in cached.parent.iterdir()] == [cached.name]
 
 
 def test_other_bytes_are_refused_and_not_kept(server, mirror, cached, monkeypatch):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 
 from fixtures.specs import specs
 from fxpipe.chains.chain import CHAIN_KEYS, ChainSpec
-from fxpipe.cli import plan
+from fxpipe.cli import cli, plan
 from fxpipe.config import parse_lengths, render_spec
 from fxpipe.options import chain_options
 from fxpipe.pedals import POOLS
@@ -77,6 +78,11 @@ def test_lengths_that_mean_nothing(text):
         ("[chain]\nweights = 'reverb=2'\n", "as in 'reverb:2'"),
         ("[chain]\nweights = {reverb = 'two'}\n", "expected float"),
         ("[chain]\nbalanced = 'pedals'\n", "did you mean 'balance'"),
+        ("[render.chain]\npool = ['fuzz']\n", r"render: 'chain' .* write a table \[chain\]"),
+        ("[render]\nchain = 3\n", r"render: 'chain' .* write a table \[chain\]"),
+        ("[chain]\nplugins = [{name = 'x'}]\n", r"chain: 'plugins' .* write \[\[pedal\]\]"),
+        ("[chain]\nplugin = 1\n", r"unknown key 'plugin': (?!.*plugins)"),
+        ("[render]\nchains = 1\n", "unknown key 'chains': (?!.*chain)"),
     ],
 )
 def test_files_that_mean_nothing(tmp_path, toml, says):
@@ -110,6 +116,46 @@ def test_default_lengths_are_those_the_rules_leave():
     assert sorted(render_spec(None, {"pool": "okita3", "repeats": True}).chain.lengths) == [
         *range(1, 6)
     ]
+
+
+def test_the_default_pool_gives_way_to_the_file(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text('[chain]\npool = "take4"\n')
+    assert render_spec(path, {"pool": None}, default_pool="all").chain.pool == POOLS["take4"]
+    assert render_spec(path, {"pool": "fuzz"}, default_pool="all").chain.pool == ("fuzz",)
+    assert render_spec(None, {"pool": None}, default_pool="all").chain.pool == POOLS["all"]
+
+
+@pytest.mark.parametrize("given", [(), ("--pool", "fuzz")])
+def test_symmetry_takes_the_pool_of_its_config(tmp_path, monkeypatch, given):
+    path = tmp_path / "spec.toml"
+    path.write_text('[chain]\npool = "take4"\n')
+    specs = []
+
+    def make_plan(spec, *args, **kwargs):
+        specs.append(spec)
+        raise UsageError("seen")
+
+    monkeypatch.setattr("fxpipe.verbs_orders.make_plan", make_plan)
+    done = CliRunner().invoke(cli, ["symmetry", "--config", str(path), *given])
+    assert str(done.exception) == "seen"
+    assert specs[0].chain.pool == (("fuzz",) if given else POOLS["take4"])
+
+
+@pytest.mark.parametrize("verb", ["render", "plan", "symmetry", "ceiling"])
+def test_a_seed_beyond_all_sizes_is_refused_at_once(verb):
+    done = CliRunner().invoke(cli, [verb, "--seed", "9" * 35])
+    assert done.exit_code == 2
+    assert "is not in the range 0<=x<=9223372036854775807" in done.stderr
+    help_text = CliRunner().invoke(cli, [verb, "--help"]).stdout
+    assert "9223372036854775807" not in help_text
+
+
+def test_a_split_seed_beyond_all_sizes_is_refused_and_the_last_seed_is_not():
+    done = CliRunner().invoke(cli, ["render", "--split-seed", "9" * 35])
+    assert done.exit_code == 2
+    assert "'--split-seed': 99999" in done.stderr
+    assert CliRunner().invoke(cli, ["plan", "--seed", str(2**63 - 1)]).exit_code == 0
 
 
 def as_toml(spec: ChainSpec) -> str:

@@ -105,6 +105,23 @@ def test_an_end_that_cannot_be_told_from_a_cut_is_refused(server: Server, target
     download(url, target, md5=MD5, **QUICK)
 
 
+def beyond_its_range(handler: Handler, body: bytes) -> None:
+    """The rest of the file as asked for, and more; no length told."""
+    start = int(handler.headers["Range"][6:-1])
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+    handler.send_header("ETag", '"v1"')
+    handler.end_headers()
+    handler.wfile.write(body[start:] + b"more")
+    handler.close_connection = True
+
+
+def test_more_bytes_than_were_told_are_not_kept(server: Server, target: Path) -> None:
+    server.plan = [cut(CHUNK), beyond_its_range]
+    assert download(f"{server.url}/file.zip", target, **QUICK) == SHA256
+    assert server.ranges == [None, f"bytes={CHUNK}-", None]
+
+
 def test_after_giving_up_the_same_command_goes_on(server: Server, target: Path) -> None:
     server.plan = [cut(CHUNK), cut(0), cut(0)]
     url = f"{server.url}/file.zip"

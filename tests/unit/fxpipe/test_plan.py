@@ -148,6 +148,24 @@ def test_text():
     assert "80 to 600 ms, log" in done.stdout
 
 
+def test_shares_that_are_met_are_no_digits_apart():
+    done = run("--pool", "take4", "--lengths", "1-2", "--n-chains", 30, "--balance", "pedals")
+    assert done.stdout.split("balance 'pedals': ")[1].startswith("all shares are met\n")
+
+
+def test_fractions_are_those_of_render():
+    words = ("--pool", "okita3", "--n-chains", 60, "--fractions", "0,0,1")
+    splits = json.loads(run(*words, "--json").stdout)["splits"]
+    assert [splits[split]["n_chains"] for split in ("train", "valid", "test")] == [0, 0, 60]
+    spec = ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0, 3: 1.0})
+    drawn = draw_tallies(spec, {"train": 0, "valid": 0, "test": 60}, 0)["test"]
+    assert splits["test"]["positions"] == drawn.positions.tolist()
+    text = run(*words).stdout
+    assert "train 0, valid 0, test 60" in text
+    assert "position in test" in text
+    assert "in train" not in text
+
+
 def test_json_is_everything_that_was_counted():
     done = run("--pool", "okita3", "--n-chains", 100, "--seed", 3, "--json")
     data = json.loads(done.stdout)
@@ -186,6 +204,8 @@ def test_warnings_go_to_stderr():
     [
         (["--plot", "plan.txt"], "ends in .png, .svg or .pdf"),
         (["renders/", "--pool", "seed5"], "leave the chain options out"),
+        (["renders/", "--fractions", "0,0,1"], "leave the chain options out"),
+        (["--fractions", "1,1,1"], "sum to 1"),
         (["--balance", "pedal"], "did you mean 'pedals'"),
     ],
 )

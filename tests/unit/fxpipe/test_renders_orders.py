@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from fxpipe.plan import make_plan
 from fxpipe.render import RenderSpec, draw_clip, run_chain
 from fxpipe.sources import open_source
 from fxpipe.summary import redraws_text
-from fxtrain.contract import Chain, LocalFolder
+from fxtrain.contract import Chain, LocalFolder, SplitCounts
 
 PLAIN = RenderSpec(ChainSpec(POOLS["take4"], {2: 1.0, 3: 1.0}), clip_s=0.5, run_in_s=0.1)
 SPEC = dataclasses.replace(PLAIN, classes=True)
@@ -85,8 +87,28 @@ def test_the_summary_says_what_was_drawn_again_how_often_and_why(
     small = dataclasses.replace(plan, n_clips={"train": 10, "valid": 1, "test": 1}, spec=strict)
     index = rd.render_all(LocalFolder(tmp_path), small, None, lambda shard: None)
     text = redraws_text(index)
-    assert text.startswith("drawn again, as it changed less than -9 dB of its input: ")
+    assert text.startswith("pedals drawn again because nobody could hear them (below -9 dB): ")
     name, n = max(index.redraws["by_pedal"].items(), key=lambda item: item[1])
     kept = sum(counts.by_pedal[name] for counts in index.counts.values())
-    assert f"{name} {n} ({n / (n + kept):.0%})" in text
-    assert "by chain length" in text
+    assert f"{name} {n} times ({100 * n / (n + kept):.0f} %)" in text
+    assert re.search(r"; in chains of \d: \d+ \(\d+ %\), of \d: \d+ \(\d+ %\)", text)
+
+
+def test_the_redraws_read_as_a_sentence(plan: rd.Plan) -> None:
+    def said(by_pedal: dict[str, int], by_length: dict[str, int]) -> str:
+        counts = {"train": SplitCounts(90, {2: 6, 5: 15}, {"compressor": 13, "gate": 24})}
+        return redraws_text(
+            SimpleNamespace(
+                redraws={"by_pedal": by_pedal, "by_length": by_length},
+                counts=counts,
+                vocabulary=SimpleNamespace(names=("compressor", "gate")),
+                spec=SimpleNamespace(audible_db=-30.0),
+            )
+        )
+
+    why = "pedals drawn again because nobody could hear them (below -30 dB): "
+    assert said({"gate": 1, "compressor": 10}, {"5": 2, "2": 8}) == (
+        f"{why}compressor 10 times (43 %), gate 1 time (4 %); "
+        "in chains of 2: 8 (57 %), of 5: 2 (12 %)"
+    )
+    assert said({"gate": 0, "compressor": 0}, {}) == f"{why}none"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from fixtures.datasets import make_folder
+from fixtures.datasets import make_folder, pluck, write_wav
 from fxpipe.errors import DataMissingError, SourceError
 from fxpipe.sources import open_source
 from fxpipe.sources.folder import FolderSource, group_by_name
@@ -65,7 +66,7 @@ def test_manifest_and_groups_files_are_honoured(tmp_path: Path) -> None:
         "file,licence,group,player,lead_in_s\n"
         "./riff0_mf_rr1.wav,CC-BY-NC-4.0,anna,Anna,1.0\n"
         "riff1_mf_rr1.wav,,bert,,\n"
-        "not-here.wav,CC0-1.0,,,\n",
+        ",,,,\n",  # as spreadsheets leave them
         encoding="utf-8-sig",
     )
     (tmp_path / "groups.csv").write_text("file,group\nriff1_mf_rr1.wav,clara\n")
@@ -85,7 +86,10 @@ def test_manifest_and_groups_files_are_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("file,group\nriff9.wav,a\n", r"'riff9\.wav', which is no audio file"),
+        (
+            "file,group\nriff9.wav,a\n",
+            r"groups\.csv: 1 line\(s\) name no audio file there: 'riff9\.wav';",
+        ),
         ("path;group\n", "no column 'file'"),
         ("", "no column 'file'"),
         ("file,group\n\xff", "not a UTF-8 CSV"),
@@ -96,6 +100,33 @@ def test_a_wrong_groups_file_is_an_error(text: str, words: str, tmp_path: Path) 
     (tmp_path / "groups.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(SourceError, match=words):
         FolderSource(tmp_path).scan()
+
+
+def test_rows_that_match_no_file_are_an_error(tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=1)
+    rows = "".join(f"gone{k}.wav,CC0-1.0,g\n" for k in range(5))
+    (tmp_path / "manifest.csv").write_text("file,licence,group\n" + rows)
+    with pytest.raises(SourceError) as caught:
+        FolderSource(tmp_path).scan()
+    assert str(caught.value) == (
+        f"{tmp_path / 'manifest.csv'}: 5 line(s) name no audio file there: 'gone0.wav', "
+        f"'gone1.wav', 'gone2.wav', …; write paths relative to {tmp_path}, or take these lines out"
+    )
+
+
+@pytest.mark.parametrize(("of_file", "of_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_table_may_spell_umlauts_otherwise(of_file: str, of_table: str, tmp_path: Path) -> None:
+    rows = ["file,licence,group"]
+    for k in range(8):
+        name = f"grün{k}.wav"
+        write_wav(tmp_path / unicodedata.normalize(of_file, name), pluck(40 + k, 0.8))
+        rows.append(unicodedata.normalize(of_table, f"{name},CC0-1.0,stück{k // 2}"))
+    (tmp_path / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
+    items = FolderSource(tmp_path).scan().items
+    assert {item.licence for item in items} == {"CC0-1.0"}
+    assert {item.group for item in items} == {
+        unicodedata.normalize("NFC", f"stück{k}") for k in range(4)
+    }
 
 
 def test_a_folder_must_be_named_and_be_there(tmp_path: Path) -> None:

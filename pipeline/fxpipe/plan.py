@@ -7,6 +7,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from fxpipe.sources.phrases import (
     play_phrase,
     sounding_share,
 )
-from fxpipe.sources.players import LONGEST_S, Player, shared_meta, stock_of
+from fxpipe.sources.players import LONGEST_S, PHRASE_KEYS, Player, shared_meta, stock_of
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.sources.synth import SAMPLE_RATE_HZ as SYNTH_RATE_HZ
 from fxpipe.sources.synth import perform
@@ -89,7 +90,9 @@ class Plan:
     @property
     def identity(self) -> str:
         """Hash of what changes the data: not where files lie, not how many workers there are."""
-        more: dict[str, int] = {"phrases": PHRASE_VERSION} if self.spec.phrases else {}
+        more: dict[str, Any] = {}
+        if self.spec.phrases:
+            more = {"phrases": PHRASE_VERSION, "played": self._played}
         if self.split_seed not in (None, self.seed):
             more |= {"split_seed": self.split_seed}
         spec = to_dict(self.spec)
@@ -111,6 +114,14 @@ class Plan:
                 "commutes": self.commutes,
             }
         )
+
+    @functools.cached_property
+    def _played(self) -> str:
+        """Hash of what phrases go by beside sound: who plays what on which guitar."""
+        told = [
+            [item.item_id, *(item.meta.get(key) for key in PHRASE_KEYS)] for item in self.scan.items
+        ]
+        return identity_of({"items": told})
 
     def items_of(self, split: str) -> list[Item]:
         return self._items_by_split[split]
@@ -167,6 +178,11 @@ def make_plan(
     if division is not None:
         splits = assign_splits(groups, seed=division, fractions=fractions)
     wanted = tuple(sorted(set(kinds)))
+    if source.is_generated and spec.sample_rate_hz != SYNTH_RATE_HZ:
+        raise UsageError(
+            f"the built-in guitar plays at {SYNTH_RATE_HZ} Hz, and sample_rate_hz under [render] is "
+            f"{spec.sample_rate_hz}; leave it away, or take recordings"
+        )
     plan = Plan(
         *(spec, seed, n_clips, source.is_generated, scan, splits, wanted, fractions),
         commutes=commuting_pairs(spec.chain.pool, symmetry, rule),
@@ -200,7 +216,8 @@ def shard_size(n_clips: int) -> int:
 
 
 def _only_kinds(scan: Scan, kinds: Sequence[str]) -> Scan:
-    """The scan with recordings of these kinds alone; the digest changes if any was left out."""
+    """The scan with recordings of these kinds alone; the digest tells which, if any was left out.
+    """
     present = Counter(str(item.meta.get("kind", NO_KIND)) for item in scan.items)
     for kind in kinds:
         if kind not in present:
@@ -211,7 +228,8 @@ def _only_kinds(scan: Scan, kinds: Sequence[str]) -> Scan:
     items = tuple(item for item in scan.items if str(item.meta.get("kind", NO_KIND)) in kinds)
     if len(items) == len(scan.items):
         return scan
-    digest = identity_of({"scan": scan.digest, "kinds": sorted(set(kinds))})
+    ids = [item.item_id for item in items]
+    digest = identity_of({"scan": scan.digest, "kinds": sorted(set(kinds)), "items": ids})
     return dataclasses.replace(scan, items=items, digest=digest)
 
 
@@ -254,8 +272,6 @@ def take_clip(
     spec = plan.spec
     n_total = spec.n_run_in + spec.n_samples
     if plan.generated:
-        if spec.sample_rate_hz != SYNTH_RATE_HZ:
-            raise UsageError(f"the synthetic guitar plays at {SYNTH_RATE_HZ} Hz only")
         rng = generator(plan.seed, split, position, "performance", attempt)
         dry, performance = perform(rng, n_total)
         peak = float(np.abs(dry).max())

@@ -29,6 +29,9 @@ SEATS_AN_ORDER = 4096
 
 Range = tuple[float, float]
 
+MAX_CLASS_LENGTH = 6
+"""Longest chain whose orders are listed: 6 pedals have 720 of them."""
+
 LIMITS: dict[str, Range] = {
     "run_in_s": (0.0, 10.0),
     "sample_rate_hz": (8_000, 192_000),
@@ -76,6 +79,11 @@ class RenderSpec:
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
             raise UsageError(f"clips of {self.clip_s} s: expected 0.1 to 60 s")
+        if self.classes and self.chain.max_length > MAX_CLASS_LENGTH:
+            raise UsageError(
+                f"--classes lists the orders of chains up to {MAX_CLASS_LENGTH} pedals, --lengths "
+                f"go up to {self.chain.max_length}; shorten --lengths, or leave --classes away"
+            )
         if not 0 <= self.phrases <= 1:
             raise UsageError(f"phrases is {self.phrases:g}, expected a share from 0 to 1")
         for name, (least, most) in LIMITS.items():

@@ -11,14 +11,11 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from fxpipe.distance import band_distance_db, log_bands
-from fxpipe.pedals import build_pedal
-from fxtrain.contract import Chain, Record, UsageError
+from fxpipe.render import play
+from fxtrain.contract import Chain, Record
 
 ALL_ORDERS_UP_TO = 4
 """Longest chain whose orders are all played: 4 pedals are 24 orders, 5 would be 120."""
-
-MAX_LENGTH = 6
-"""Longest chain whose class is listed at all: 6 pedals have 720 orders."""
 
 Order = tuple[int, ...]
 """An order of a chain, as positions in the chain that was rendered."""
@@ -32,19 +29,16 @@ def order_class(
     skip: int,
     alike_db: float,
     all_orders: bool,
+    pedal_rms: float = 0.0,
 ) -> Record:
     """``swap_db`` (mel distance of each neighbour swap) and ``alike`` (orders that sound the same).
 
     ``stages`` are float32 [skip + N]: the dry clip, then the output of every pedal. Two orders
     sound the same when they lie ``alike_db`` or less apart. With ``all_orders`` chains up to four
     pedals are compared in every order; else, and beyond, ``alike`` holds what quiet swaps reach.
+    ``pedal_rms``: as for `fxpipe.render.play`.
     """
     n = len(chain.pedals)
-    if n > MAX_LENGTH:
-        raise UsageError(
-            f"--classes lists the orders of chains up to {MAX_LENGTH} pedals, this one has {n}; "
-            "shorten --lengths, or leave --classes away"
-        )
     if n < 2:
         return {"swap_db": [], "alike": []}
     truth = log_bands(stages[-1][skip:], sample_rate_hz)
@@ -55,13 +49,15 @@ def order_class(
     if all_orders and n <= ALL_ORDERS_UP_TO:
         distances = {
             order: far_db(wave)
-            for order, wave in play_orders(stages, chain, sample_rate_hz)
+            for order, wave in play_orders(stages, chain, sample_rate_hz, pedal_rms)
             if order != tuple(range(n))
         }
         swaps = [distances[swapped(n, i)] for i in range(n - 1)]
         alike = [order for order, distance in distances.items() if distance <= alike_db]
     else:
-        swaps = [far_db(play_swap(stages, chain, i, sample_rate_hz)) for i in range(n - 1)]
+        swaps = [
+            far_db(play_swap(stages, chain, i, sample_rate_hz, pedal_rms)) for i in range(n - 1)
+        ]
         alike = reachable(n, {i for i, distance in enumerate(swaps) if distance <= alike_db})
     return {
         "swap_db": [round(distance, 3) for distance in swaps],
@@ -77,17 +73,21 @@ def swapped(n: int, i: int) -> Order:
 
 
 def play_swap(
-    stages: Sequence[np.ndarray], chain: Chain, i: int, sample_rate_hz: int
+    stages: Sequence[np.ndarray],
+    chain: Chain,
+    i: int,
+    sample_rate_hz: int,
+    pedal_rms: float = 0.0,
 ) -> np.ndarray:
     """The chain with pedals i and i + 1 exchanged, played on from what stands before them."""
     wave = stages[i]
     for position in swapped(len(chain.pedals), i)[i:]:
-        wave = build_pedal(chain.pedals[position], sample_rate_hz)(wave)
+        wave = play(chain.pedals[position], wave, sample_rate_hz, pedal_rms)
     return wave
 
 
 def play_orders(
-    stages: Sequence[np.ndarray], chain: Chain, sample_rate_hz: int
+    stages: Sequence[np.ndarray], chain: Chain, sample_rate_hz: int, pedal_rms: float = 0.0
 ) -> Iterator[tuple[Order, np.ndarray]]:
     """Every order with its sound. Beginnings are played once; the chain's own not at all."""
 
@@ -101,7 +101,7 @@ def play_orders(
             if longer == tuple(range(len(longer))):
                 yield from go_on(longer, stages[len(longer)])
             else:
-                yield from go_on(longer, build_pedal(pedal, sample_rate_hz)(wave))
+                yield from go_on(longer, play(pedal, wave, sample_rate_hz, pedal_rms))
 
     yield from go_on((), stages[0])
 

@@ -25,6 +25,9 @@ LONGEST_NOTE_S = 3.0
 several strokes."""
 
 TELLING_PLAYERS = ("pickup", "signal", "player")
+PHRASE_KEYS = ("guitar", *TELLING_PLAYERS, "kind", "midi", "string", "fret")
+"""All of ``meta`` that decides which recordings a phrase is made of."""
+
 
 DOUBLE_STOPS = frozenset({3, 4, 5, 7, 8, 9, 12})  # thirds to sixths, octave, in semitones
 SCALES: tuple[tuple[int, ...], ...] = (

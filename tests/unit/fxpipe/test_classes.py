@@ -8,10 +8,11 @@ import math
 import numpy as np
 import pytest
 
-from fxpipe.distance import mel_distance_db
-from fxpipe.orders import classes
+from fxpipe.config import render_spec
+from fxpipe.distance import band_distance_db, log_bands, mel_distance_db
 from fxpipe.orders.classes import order_class, play_orders, play_swap, reachable, swapped
 from fxpipe.pedals import PEDALS, build_pedal
+from fxpipe.render import play
 from fxtrain.contract import Chain, UsageError
 from fxtrain.contract.orders import OrderClass
 
@@ -60,6 +61,20 @@ def test_a_swap_is_the_same_order(dry: np.ndarray) -> None:
         np.testing.assert_array_equal(swap, orders[swapped(3, i)])
 
 
+def test_swaps_are_played_at_the_level_that_pedals_are_kept_at(dry: np.ndarray) -> None:
+    chain = chain_of("distortion", "reverb")
+    stages = [dry]
+    for pedal in chain.pedals:
+        stages.append(play(pedal, stages[-1], RATE_HZ, 0.1))
+    how = {"skip": SKIP, "alike_db": 0.5, "all_orders": False}
+    (far_db,) = order_class(stages, chain, RATE_HZ, **how, pedal_rms=0.1)["swap_db"]
+    turned = dry
+    for pedal in reversed(chain.pedals):
+        turned = play(pedal, turned, RATE_HZ, 0.1)
+    truth, other = (log_bands(wave[SKIP:], RATE_HZ) for wave in (stages[-1], turned))
+    assert far_db == pytest.approx(band_distance_db(truth, other), abs=1e-3)
+
+
 def test_beginnings_are_played_once(dry: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = chain_of("overdrive", "eq", "chorus", "delay")
     stages, n_built = played(dry, chain), 0
@@ -69,7 +84,7 @@ def test_beginnings_are_played_once(dry: np.ndarray, monkeypatch: pytest.MonkeyP
         n_built += 1
         return build_pedal(*args)
 
-    monkeypatch.setattr(classes, "build_pedal", counted)
+    monkeypatch.setattr("fxpipe.render.build_pedal", counted)
     list(play_orders(stages, chain, RATE_HZ))
     # Beginnings of 1 to 4 pedals, less the chain's own four; each order anew would be 23 * 4.
     assert n_built == sum(math.perm(4, k) for k in (1, 2, 3, 4)) - 4 == 60
@@ -118,5 +133,5 @@ def test_reach_is_the_class_of_a_trace(n: int) -> None:
 
 def test_short_and_long_chains(dry: np.ndarray) -> None:
     assert classify(dry, chain_of("delay"), all_orders=True) == {"swap_db": [], "alike": []}
-    with pytest.raises(UsageError, match="up to 6 pedals, this one has 7"):
-        classify(dry, chain_of(*["eq"] * 7), all_orders=False)
+    with pytest.raises(UsageError, match="up to 6 pedals, --lengths go up to 7"):
+        render_spec(None, {"lengths": "1-7", "classes": True})

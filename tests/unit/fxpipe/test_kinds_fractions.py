@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,30 @@ def test_the_digest_follows_what_is_left_out_and_not_how_it_is_asked_for(source)
     both = plan_of(source, kinds=["note", "chord"])
     assert plan_of(source, kinds=["chord", "note"]).identity == both.identity
     assert plan_of(source, kinds=["note", "chord", "(none)"]).identity == whole.identity
+
+
+def test_the_identity_tells_which_recordings_are_of_a_kind(source, tmp_path: Path):
+    """The same files under a corrected manifest are other renders, and no resumed ones."""
+    table = tmp_path / "guitar" / "manifest.csv"
+    before = plan_of(source, kinds=["note"])
+    table.write_text(table.read_text().replace("00.wav,note", "00.wav,chord"))
+    after = plan_of(open_source(f"folder:{tmp_path / 'guitar'}"), kinds=["note"])
+    assert after.scan.digest != before.scan.digest
+    assert after.identity != before.identity
+
+
+def test_the_identity_of_phrases_tells_what_they_go_by(source, tmp_path: Path):
+    spec = dataclasses.replace(SPEC, phrases=1.0)
+    before, single = rd.make_plan(spec, source, 30, 0, progress=False), plan_of(source)
+    table = tmp_path / "guitar" / "manifest.csv"
+    rows = table.read_text().splitlines()
+    pitched = [f"{row},{'midi' if i == 0 else 40 + i}" for i, row in enumerate(rows)]
+    table.write_text("\n".join(pitched))
+    again = open_source(f"folder:{tmp_path / 'guitar'}")
+    after = rd.make_plan(spec, again, 30, 0, progress=False)
+    assert after.scan.digest == before.scan.digest  # the same sound
+    assert after.identity != before.identity
+    assert plan_of(again).identity == single.identity  # single recordings do not care
 
 
 def test_an_unknown_kind_names_those_present(source):

@@ -241,7 +241,7 @@ def listen(run: Run, features: Features) -> tuple[Memory, SetOrder]:
         if features.mel is not None:
             mel = torch.from_numpy(features.mel[rows].astype(np.float32) / 255.0).to(run.device)
         memories.append(run.model.encode(codes, mel))
-    memory = Memory(torch.cat([m.states for m in memories]), None)
+    memory = Memory(torch.cat([m.states for m in memories]))
     return memory, run.model.set_order(memory)
 
 

@@ -262,6 +262,46 @@ def test_temperature_rises_when_the_model_is_too_sure() -> None:
     assert best_temperature(sure, always_right, VOCABULARY, frozenset()) < 1.0
 
 
+def always(*chain: int) -> Batch:
+    """Eight samples of one chain."""
+    n = len(chain)
+    return Batch(
+        codes=torch.zeros(8, 1, 1, dtype=torch.int64),
+        mel=None,
+        order=torch.tensor([chain] * 8),
+        params=torch.zeros(8, n, 1),
+        lengths=torch.full((8,), n),
+        position=torch.arange(8),
+    )
+
+
+def test_tuning_trusts_a_head_that_knows_better() -> None:
+    class DecoderGuesses(torch.nn.Module):
+        """Its decoder likes pedal 1 a little more than 0; its head is sure that 0 is there."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
+            return Memory(torch.zeros(len(codes), 1, 1))
+
+        def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
+            row = torch.tensor([2.0, 2.5, -4.0, -4.0, 1.0])
+            return row.expand(*tokens.shape, -1)
+
+        def set_order(self, memory: Memory) -> SetOrder:
+            n = len(memory.states)
+            there = torch.tensor([6.0, -6.0, -6.0, -6.0]).expand(n, -1)
+            return SetOrder(there, torch.zeros(n, N_PEDALS, N_PEDALS))
+
+    rules = Rules(N_PEDALS, 1, 1, repeats=False)
+    settings = tune(DecoderGuesses(), [always(0)], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
+    assert settings.head_weight > 0
+    found, _ = decode_batches(DecoderGuesses(), [always(0)], rules, settings)  # type: ignore[arg-type]
+    assert {h[0].ids for h in found} == {(0,)}
+
+
 def test_tuning_lengthens_chains_that_come_out_too_short() -> None:
     class TooShort(torch.nn.Module):
         """Prefers pedal 0, then 1, but likes to stop a little more."""
@@ -281,15 +321,7 @@ def test_tuning_lengthens_chains_that_come_out_too_short() -> None:
             n = len(memory.states)
             return SetOrder(torch.zeros(n, N_PEDALS), torch.zeros(n, N_PEDALS, N_PEDALS))
 
-    order = torch.tensor([[0, 1]] * 8)
-    batch = Batch(
-        codes=torch.zeros(8, 1, 1, dtype=torch.int64),
-        mel=None,
-        order=order,
-        params=torch.zeros(8, 2, 1),
-        lengths=torch.full((8,), 2),
-        position=torch.arange(8),
-    )
+    batch = always(0, 1)
     rules = Rules(N_PEDALS, 1, 2, repeats=False)
     settings = tune(TooShort(), [batch], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
     assert settings.length_bias < 0

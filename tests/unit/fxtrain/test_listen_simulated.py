@@ -185,6 +185,20 @@ def test_votes_find_what_was_put_in() -> None:
     assert all(pair.p_holm <= ALPHA for pair in found.pairs)
 
 
+def test_votes_on_the_reference_count_everybody() -> None:
+    """Who is kept was chosen by them."""
+    test = study("pairwise", n_items=4, trials=40)
+    rows, kept = heard_rows(test, panel(20, 0), 3), set(range(8))
+    found = analyse(test, rows, kept)
+    assert isinstance(found, VoteResult)
+    for pair in found.pairs:
+        both = {pair.first, pair.second}
+        votes = [row for row in rows if {row.condition, row.opponent} == both]
+        counted = [row for row in votes if row.listener in kept or REFERENCE in both]
+        assert pair.votes == len(counted)
+        assert (len(counted) == len(votes)) is (REFERENCE in both)
+
+
 def test_votes_find_nothing_where_nothing_is() -> None:
     test = study("pairwise", n_items=2, trials=20)
     alike = dict.fromkeys(NEARNESS, 50.0)

@@ -7,8 +7,8 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -180,7 +180,7 @@ def make_plan(
     wanted = tuple(sorted(set(kinds)))
     if source.is_generated and spec.sample_rate_hz != SYNTH_RATE_HZ:
         raise UsageError(
-            f"the built-in guitar plays at {SYNTH_RATE_HZ} Hz, and sample_rate_hz under [render] is "
+            f"the built-in guitar plays at {SYNTH_RATE_HZ} Hz; sample_rate_hz under [render] is "
             f"{spec.sample_rate_hz}; leave it away, or take recordings"
         )
     plan = Plan(
@@ -216,8 +216,7 @@ def shard_size(n_clips: int) -> int:
 
 
 def _only_kinds(scan: Scan, kinds: Sequence[str]) -> Scan:
-    """The scan with recordings of these kinds alone; the digest tells which, if any was left out.
-    """
+    """The scan with recordings of these kinds alone; the digest tells which."""
     present = Counter(str(item.meta.get("kind", NO_KIND)) for item in scan.items)
     for kind in kinds:
         if kind not in present:

@@ -98,7 +98,11 @@ def describe(board: Board, entries: Mapping[str, PedalEntry]) -> str:
 def _subtitle(board: Board) -> str:
     if not board.pedals:
         return "no pedals heard"
-    sure = f" · {percent(board.probability)} sure of this order" if board.probability is not None else ""
+    sure = (
+        f" · {percent(board.probability)} sure of this order"
+        if board.probability is not None
+        else ""
+    )
     return f"guitar first, from left to right{sure}"
 
 

@@ -282,16 +282,15 @@ def codec_fetch(name: str, base_url: str | None) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="A folder of 'train --export'.")
 def codec_listen(clip: Path, output: Path, codebooks: int | None, weights: Path | None) -> None:
     """Write what the embedded codec's tokens keep of CLIP, as a sound."""
-    import soundfile
-
     from fxpipe.codec import CODECS
     from fxpipe.codec.listen import decoded
+    from fxpipe.describe import write_sound
     from fxpipe.ears import level
     from fxpipe.frontend import open_frontend
 
     rate = CODECS["embedded"].sample_rate_hz
     wave, _ = level(*open_frontend().read(clip), rate)
-    soundfile.write(output, decoded(wave, codebooks, weights), rate)
+    write_sound(output, decoded(wave, codebooks, weights), rate)
     click.echo(output)
 
 

@@ -42,11 +42,14 @@ def run(group: click.Group, prog: str) -> int:
 
 
 class Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere; counts clips as shards finish."""
+    """A bar on a terminal, a line every ten seconds elsewhere; counts clips as shards finish.
+
+    What an earlier run finished is told to ``found``: it counts as done, not as done just now.
+    """
 
     def __init__(self, total: int, label: str) -> None:
-        self._total, self._label, self._done, self._fresh = total, label, 0, 0
-        self._began = self._spoke = time.monotonic()
+        self._total, self._label, self._done, self._found = total, label, 0, 0
+        self._began = self._set_out = self._spoke = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -55,6 +58,15 @@ class Progress:
 
     def __enter__(self) -> Progress:
         return self
+
+    def found(self, shard: ShardEntry) -> None:
+        self._found += shard.n_samples
+        self._done += shard.n_samples
+        self._set_out = time.monotonic()
+        if self._bar is not None:
+            self._bar.initial += shard.n_samples
+            self._bar.n += shard.n_samples
+            self._bar.unpause()
 
     def shard(self, shard: ShardEntry) -> None:
         self.add(shard.n_samples)
@@ -65,7 +77,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(n_clips)
         elif now - self._spoke >= LINE_EVERY_S and self._done < self._total:
-            rate = self._done / (now - self._began)
+            rate = (self._done - self._found) / max(now - self._set_out, 1e-3)
             left_s = (self._total - self._done) / rate
             click.echo(
                 f"{self._label}: {self._done}/{self._total} clips, {rate:.1f} clips/s, "
@@ -85,7 +97,8 @@ class Progress:
         seconds = time.monotonic() - self._began
         state = "finished" if error is None else "stopped"
         click.echo(
-            f"{self._label}: {state} at {self._done}/{self._total} clips after {seconds:.1f} s",
+            f"{self._label}: {state} at {self._done}/{self._total} clips after {seconds:.1f} s"
+            + (f", {self._found} of them were there" if self._found else ""),
             err=True,
         )
 

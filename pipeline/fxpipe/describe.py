@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fxtrain.contract import (
     INDEX_NAME,
     SPLITS,
     DamagedError,
+    FxError,
     UsageError,
     open_folder,
     read_index,
@@ -20,6 +22,8 @@ from fxtrain.contract import (
     to_dict,
     unknown_name,
 )
+
+SOUND_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".aiff": "AIFF", ".ogg": "OGG", ".mp3": "MP3"}
 
 
 def inspect_directory(
@@ -45,11 +49,43 @@ def inspect_directory(
         raise UsageError(f"{directory}: no sample {position} in {split}, which holds {n}")
     wave, record = clips[0]
     if listen is not None:
-        import soundfile
-
         loud = wave / np.float32(max(1.0, float(np.abs(wave).max())))
-        soundfile.write(listen, loud, renders.spec.sample_rate_hz, subtype="PCM_24")
+        write_sound(listen, loud, renders.spec.sample_rate_hz, subtype="PCM_24")
     return json.dumps(record, indent=None if as_json else 1)
+
+
+def write_sound(
+    path: Path, wave: np.ndarray, sample_rate_hz: int, *, subtype: str | None = None
+) -> None:
+    """``wave`` [N] as a file of the format that its name says; one line where that cannot be.
+
+    ``subtype``: how samples are stored, where the format knows it.
+    """
+    import soundfile
+
+    form = SOUND_FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(
+            f"{path}: no sound file is named so; give a name that ends in one of "
+            f"{', '.join(SOUND_FORMATS)}"
+        )
+    known = subtype if subtype and soundfile.check_format(form, subtype) else None
+    data = io.BytesIO()
+    try:
+        soundfile.write(data, wave, sample_rate_hz, format=form, subtype=known)
+    except (soundfile.SoundFileError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise FxError(
+            f"{path}: cannot be written as {form} at {sample_rate_hz} Hz ({said}); give a name "
+            "that ends in .wav"
+        ) from None
+    try:
+        path.write_bytes(data.getvalue())
+    except OSError as error:
+        raise FxError(
+            f"cannot write {path}: {error.strerror or error}; give a name in a directory that is "
+            "there and may be written to"
+        ) from None
 
 
 def index_kind(directory: str) -> str:

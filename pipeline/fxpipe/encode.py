@@ -21,7 +21,8 @@ from fxpipe.errors import CodecError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
-from fxpipe.renders import RendersIndex, read_renders_index
+from fxpipe.renders import RendersIndex, has_same_clips, read_renders_index
+from fxpipe.resume import RELEASE, made_with, warn_of_other_release
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
@@ -133,6 +134,7 @@ def encode_shard(job: Job) -> Receipt:
     writer = open_writer(spec.backend, job["shard_size"])
     shard = writer.write(folder, job["split"], job["number"], job["first"], block)
     tally: dict[str, Any] = {"encoder": codec.arithmetic, **codec.usage()}
+    tally[RELEASE] = made_with("torch")
     if compared:
         tally["changed"] = _changed(spec, device, np.stack(compared), block.codes[: len(compared)])
     receipt = Receipt(job["identity"], shard, tally)
@@ -235,24 +237,33 @@ def encode_all(
     *,
     repair: bool = False,
     how: How | None = None,
+    on_found: Callable[[ShardEntry], None] | None = None,
 ) -> DatasetIndex:
     """Encode what is not there yet, then write the index. Safe to interrupt and to run again.
 
-    ``repair`` reads every byte of what is there and makes again what differs.
+    ``repair`` reads every byte of what is there and makes again what differs. ``on_found`` is
+    told of the shards that were there, ``on_shard`` of those made now; of both without it.
     """
     info, codebooks = codec_of(spec)
     identity, recipe = encode_identity(renders, info, spec)
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     how = how or How()
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how)
-    done = read_receipts(folder, identity, verify=repair)
-    if any(job["name"] not in done for job in jobs):
+    found = read_receipts(folder, identity, verify=repair)
+    done = {
+        job["name"]: found[job["name"]]
+        for job in jobs
+        if job["name"] in found and has_same_clips(found[job["name"]], job)
+    }
+    missing = [job for job in jobs if job["name"] not in done]
+    if missing:
+        warn_of_other_release(folder, done.values(), made_with("torch"))
         folder.delete(INDEX_NAME)
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
     common += _prepare(folder, renders, info, spec, size)
     for receipt in done.values():
-        on_shard(receipt.shard)
-    for receipt in run_tasks(encode_shard, [j for j in jobs if j["name"] not in done], workers):
+        (on_found or on_shard)(receipt.shard)
+    for receipt in run_tasks(encode_shard, missing, workers):
         done[receipt.shard.name] = receipt
         on_shard(receipt.shard)
     receipts = [done[job["name"]] for job in jobs]

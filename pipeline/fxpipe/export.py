@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterator
 
 from fxpipe.errors import ExportError
@@ -30,21 +31,49 @@ def export(
 
     Members of a sample: ``<id>.codes.npy`` uint16 [K, T], ``<id>.mel.npy`` uint8 [M, T] where there
     is mel, and ``<id>.json``: its record, whose ``chain`` is the label. Raises ExportError where
-    the licence forbids it, unless ``private``; UsageError where ``folder`` holds something.
+    the licence forbids it, unless ``private``; UsageError where ``folder`` holds something else
+    than tars that an interrupted export of the same shards left there: those are kept.
     """
     dataset = open_shards(shards)
     refuse_unshareable(dataset.index, shards, private=private)
-    if any(True for _ in folder.names()):
-        raise UsageError(f"{folder.uri}: is not empty; choose another directory to export to")
+    there = _begun(folder, dataset.index)
     names = []
     for split in SPLITS:
         for number, samples in enumerate(_tars(dataset, split)):
-            names.append(f"{shard_name(split, number)}.tar")
-            folder.write(names[-1], _pack(samples))
+            name, data = f"{shard_name(split, number)}.tar", _pack(samples)
+            if name not in there:
+                folder.write(name, data)
+            elif folder.read(name) != data:
+                raise _not_empty(folder, name)
+            names.append(name)
             on_sample(len(samples))
     folder.write(LICENCE_NAME, licence_text(dataset.index).encode())
     folder.write(INDEX_NAME, _index(dataset.index, names))
     return tuple(names)
+
+
+def _begun(folder: Folder, index: DatasetIndex) -> set[str]:
+    """Files of an interrupted export: its first tars, as many as there are; else UsageError."""
+    folder.sweep()
+    there = set(folder.names())
+    wanted = [
+        f"{shard_name(split, number)}.tar"
+        for split in SPLITS
+        for number in range(math.ceil(index.counts[split].n_samples / SAMPLES_A_TAR))
+    ]
+    ours = set(wanted[: len(there & set(wanted))])
+    if LICENCE_NAME in there and folder.read(LICENCE_NAME) == licence_text(index).encode():
+        ours.add(LICENCE_NAME)
+    for name in sorted(there - ours):
+        raise _not_empty(folder, name)
+    return there
+
+
+def _not_empty(folder: Folder, name: str) -> UsageError:
+    return UsageError(
+        f"{folder.uri}: is not empty, it holds {name!r}, which is no part of this export begun "
+        "earlier; choose another directory to export to"
+    )
 
 
 def refuse_unshareable(index: DatasetIndex, uri: str, *, private: bool) -> None:

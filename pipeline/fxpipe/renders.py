@@ -33,6 +33,7 @@ from fxpipe.plan import shard_size as shard_size
 from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
+from fxpipe.resume import RENDERS, made_with, warn_of_other_release
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.tasks import (
     Job,
@@ -44,6 +45,7 @@ from fxpipe.tasks import (
     write_finished,
     write_receipt,
 )
+from fxpipe.tasks.release import Release
 from fxtrain.contract import (
     FORMAT_VERSION,
     INDEX_NAME,
@@ -71,7 +73,7 @@ from fxtrain.contract import (
     unpack_records,
 )
 
-KIND = "fxpipe-renders"
+KIND = RENDERS.index_kind
 MADE_BY = "fxpipe render"
 CLIP_ATTEMPTS = 6
 
@@ -205,17 +207,20 @@ def _orders(spec: RenderSpec, wet: Wet, split: str) -> Record:
         skip=spec.n_run_in,
         alike_db=spec.alike_db,
         all_orders=split == "test",
+        pedal_rms=spec.pedal_rms,
     )
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What a shard adds to the index: sums, not clips: receipts stay small."""
+    """What a shard adds to the index: sums, not clips: receipts stay small. ``release``: what it
+    was made with, empty in older receipts."""
 
     counts: SplitCounts
     redraws: dict[str, dict[str, int]]
     licences: tuple[str, ...]
     n_phrases: int
+    release: Release = field(default_factory=dict)
 
 
 def tally_of(records: Sequence[Record], vocabulary: Vocabulary) -> Tally:
@@ -230,6 +235,7 @@ def tally_of(records: Sequence[Record], vocabulary: Vocabulary) -> Tally:
         redraws={"by_pedal": dict(by_pedal), "by_length": dict(by_length)},
         licences=tuple(sorted({record["licence"] for record in records})),
         n_phrases=sum("phrase" in record["clip"] for record in records),
+        release=made_with(),
     )
 
 
@@ -240,10 +246,12 @@ def render_all(
     on_shard: Callable[[ShardEntry], None],
     *,
     repair: bool = False,
+    on_found: Callable[[ShardEntry], None] | None = None,
 ) -> RendersIndex:
     """Render what is not there yet, then write the index. Safe to interrupt and to run again.
 
-    ``repair`` reads every byte of what is there and makes again what differs.
+    ``repair`` reads every byte of what is there and makes again what differs. ``on_found`` is
+    told of the shards that were there, ``on_shard`` of those made now; of both without it.
     """
     found = read_receipts(folder, plan.identity, verify=repair)
     plan = settle_shard_size(folder, plan, found)
@@ -253,12 +261,14 @@ def render_all(
         for job in jobs
         if job["name"] in found and _is_counted(found[job["name"]], job)
     }
-    if any(job["name"] not in done for job in jobs):
+    missing = [job for job in jobs if job["name"] not in done]
+    if missing:
+        warn_of_other_release(folder, done.values(), made_with())
         folder.delete(INDEX_NAME)
     plan_file = save_plan(folder, plan)
     for receipt in done.values():
-        on_shard(receipt.shard)
-    for receipt in run_tasks(render_shard, [j for j in jobs if j["name"] not in done], workers):
+        (on_found or on_shard)(receipt.shard)
+    for receipt in run_tasks(render_shard, missing, workers):
         done[receipt.shard.name] = receipt
         on_shard(receipt.shard)
     index = _index_of(plan, [done[job["name"]] for job in jobs], plan_file)
@@ -291,10 +301,16 @@ def _size_of(receipts: Iterable[Receipt], plan: Plan) -> int | None:
     return None
 
 
+def has_same_clips(receipt: Receipt, job: Job) -> bool:
+    """Another version's receipt may be of other clips under the same name."""
+    shard = receipt.shard
+    return (shard.split, shard.first, shard.n_samples) == (job["split"], job["first"], job["n"])
+
+
 def _is_counted(receipt: Receipt, job: Job) -> bool:
     """Another version's receipt may count something else, or other clips: its shard is made
     again."""
-    if (receipt.shard.first, receipt.shard.n_samples) != (job["first"], job["n"]):
+    if not has_same_clips(receipt, job):
         return False
     try:
         from_dict(Tally, receipt.tally, receipt.shard.name)
@@ -308,12 +324,15 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> 
     counts = {split: count_samples((), vocabulary) for split in SPLITS}
     redraws: dict[str, Counter[str]] = {"by_pedal": Counter(), "by_length": Counter()}
     used: set[str] = set()
+    releases: dict[str, set[str]] = {"pedalboard": set(), "numpy": set()}
     n_phrases = 0
     for receipt in receipts:
         tally = from_dict(Tally, receipt.tally, receipt_name(receipt.shard.name))
         counts[receipt.shard.split] = add_counts(counts[receipt.shard.split], tally.counts)
         used.update(tally.licences)
         n_phrases += tally.n_phrases
+        for name in releases.keys() & tally.release.keys():
+            releases[name].add(tally.release[name])
         for key, counter in redraws.items():
             counter.update(tally.redraws[key])
     licences = {key: plan.scan.licences[key] for key in sorted(used)}
@@ -335,8 +354,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> 
         versions={
             "python": platform.python_version(),
             "fxpipe": version("fxpipe"),
-            "pedalboard": version("pedalboard"),
-            "numpy": version("numpy"),
+            **{k: "; ".join(sorted(found or {version(k)})) for k, found in releases.items()},
         },
         kinds=plan.kinds,
         fractions=plan.fractions,

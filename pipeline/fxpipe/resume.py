@@ -1,44 +1,156 @@
 """Whose directory is this, is it whole, may it be written: asked before a command goes on with it.
 
-A directory belongs to the data set whose identity stands in its index, or, where there is none
-or it is damaged, in the receipts of its finished shards.
+A directory belongs to the data set whose identity stands in its owner's mark, which is written
+before the first shard; in one that is older than marks, in the receipts of its finished shards.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
 from fxpipe.plan import PLAN_NAME
-from fxpipe.tasks import RECEIPTS
+from fxpipe.tasks import INDEX_SUM, RECEIPTS, Receipt
+from fxpipe.tasks.release import Release, differences, release_here
 from fxtrain.contract import (
     CODEBOOKS_NAME,
+    FIELDS,
     INDEX_NAME,
     SPLITS,
     ContractError,
     Folder,
     FormatVersionError,
+    FxError,
+    LocalFolder,
     UsageError,
+    from_dict,
+    read_json,
+    shorten,
 )
 
 RECEIPTS_ASKED = 20
 """One that can be read is enough; a directory never holds those of two data sets."""
+RELEASE = "release"
+"""Key of a receipt's tally: what its shard was made with."""
+OWNER_NAME = f"{RECEIPTS}/owner"
+LOCK_NAME = f"{RECEIPTS}/lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system says that knows no locks."""
+
+_SPLIT = f"(?:{'|'.join(SPLITS)})"
+_RECEIPT = re.compile(rf"{re.escape(RECEIPTS)}/{_SPLIT}-\d{{6,}}\.json")
+_FIELD = f"(?:{'|'.join(field.name for field in FIELDS)})"
 
 
-def is_finished(
-    folder: Folder, read: Callable[[Folder], Any], identity: str, *, overwrite: bool
-) -> bool:
-    """True: this very data set is there, whole. Another one is refused, or cleared if asked.
+@dataclass(frozen=True)
+class Kind:
+    """What one command writes: ``files`` are its shards', ``common`` lies beside them."""
+
+    name: str
+    index_kind: str
+    files: re.Pattern[str]
+    common: str
+
+    def writes(self, name: str) -> bool:
+        own = (INDEX_NAME, self.common, INDEX_SUM, OWNER_NAME, LOCK_NAME)
+        return name in own or any(p.fullmatch(name) for p in (_RECEIPT, self.files))
+
+
+RENDERS = Kind(
+    "renders", "fxpipe-renders", re.compile(rf"{_SPLIT}-\d{{6,}}\.(?:npy|jsonl)"), PLAN_NAME
+)
+SHARDS = Kind(
+    "shards",
+    "fxpipe-shards",
+    re.compile(
+        rf"{_SPLIT}-\d{{6,}}\.tar|{_SPLIT}-records/\d{{6,}}\.jsonl"
+        rf"|{_SPLIT}\.zarr/(?:zarr\.json|{_FIELD}/(?:zarr\.json|c(?:/\d+)+))"
+    ),
+    CODEBOOKS_NAME,
+)
+KINDS = (RENDERS, SHARDS)
+
+
+class Owner(NamedTuple):
+    """``kind`` is that of an index, ``identity`` that of a data set; each None where unknown."""
+
+    kind: str | None
+    identity: str | None
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Do two paths or URIs name one directory, through links too?"""
+    plain = [uri.removeprefix("file://") for uri in (one, other)]
+    if any("://" in uri for uri in plain):
+        return plain[0].rstrip("/") == plain[1].rstrip("/")
+    a, b = (Path(path).resolve() for path in plain)
+    return a == b or (a.exists() and b.exists() and a.samefile(b))
+
+
+def owner_of(folder: Folder) -> Owner:
+    """Whose it is: by the mark, else by the first receipts that can be read, and by the index."""
+    index_kind = _index_kind(folder)
+    for name in _tellers(folder):
+        try:
+            found = read_json(folder.read(name), name)
+        except (ContractError, FileNotFoundError, NotADirectoryError):
+            continue  # damaged: another one tells
+        if _is_text(found, "identity") and (name != OWNER_NAME or _is_text(found, "kind")):
+            kind = found["kind"] if name == OWNER_NAME else _kind_of_receipt(found)
+            return Owner(kind or index_kind, found["identity"])
+    return Owner(index_kind, None)
+
+
+def _is_text(data: Any, key: str) -> bool:
+    return isinstance(data, dict) and isinstance(data.get(key), str)
+
+
+def _tellers(folder: Folder) -> Iterator[str]:
+    yield OWNER_NAME
+    yield from _receipts(folder)[:RECEIPTS_ASKED]
+
+
+def _receipts(folder: Folder) -> list[str]:
+    return [name for name in folder.names() if _RECEIPT.fullmatch(name)]
+
+
+def _kind_of_receipt(data: dict[str, Any]) -> str | None:
+    with suppress(FxError):
+        receipt = from_dict(Receipt, {k: v for k, v in data.items() if k != "sha256"}, OWNER_NAME)
+        for kind in KINDS:
+            if any(kind.files.fullmatch(file.path) for file in receipt.shard.files):
+                return kind.index_kind
+    return None
+
+
+def _index_kind(folder: Folder) -> str | None:
+    """None: there is no index, or one of no kind."""
+    if folder.size(INDEX_NAME) is None:
+        return None
+    try:
+        found = read_json(folder.read(INDEX_NAME), INDEX_NAME)
+    except (ContractError, FileNotFoundError):
+        return None
+    return str(found["kind"]) if _is_text(found, "kind") else None
+
+
+def is_finished(folder: Folder, kind: Kind, read: Callable[[Folder], Any], identity: str) -> bool:
+    """True: this very data set is there, whole. Another one is refused.
 
     Half-written files that a killed run left behind are deleted first.
     """
     folder.sweep()
-    if overwrite:
-        _clear(folder)
-        return False
+    owner = owner_of(folder)
+    _refuse_other_kind(folder, kind, owner)
     damage, index = "", None
     if folder.size(INDEX_NAME) is not None:
         try:
@@ -50,53 +162,179 @@ def is_finished(
     if index is not None and index.identity == identity:
         files = (*index.files, *(file for shard in index.shards for file in shard.files))
         return all(folder.size(file.path) == file.n_bytes for file in files)
-    owner = _owner(folder)
-    if owner == identity:
+    if owner.identity == identity:
         if damage:
             click.echo(f"{damage}: it is written anew", err=True)
         return False
-    if owner is None and not damage and index is None:
-        return False
-    if damage and owner is None:
+    if index is None and not damage:
+        if owner.identity is None:
+            _refuse_nobodys(folder, kind)
+        if not _is_anothers(folder, owner, identity):
+            return False
+    if damage and owner.identity is None:
         raise UsageError(
             f"{damage}. No receipt tells whose directory it was: choose another --output, or "
             "replace it with --overwrite"
         )
-    state = "another finished" if index is not None else "another, unfinished"
-    raise UsageError(
+    if index is None and _is_locked(folder):
+        raise _busy(folder)
+    raise _another(folder, "another finished" if index is not None else "another, unfinished")
+
+
+def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
+    """A mark alone claims nothing where a lock would tell of its writer."""
+    if owner.identity in (None, identity):
+        return False
+    return not isinstance(folder, LocalFolder) or bool(_receipts(folder))
+
+
+def _another(folder: Folder, state: str) -> UsageError:
+    return UsageError(
         f"{folder.uri} holds {state} data set; choose another --output, or replace it with "
         "--overwrite"
     )
 
 
-def _owner(folder: Folder) -> str | None:
-    """The identity in the first receipts that can be read."""
-    names = [name for name in folder.names() if name.startswith(f"{RECEIPTS}/")]
-    names = [name for name in names if name.endswith(".json")]
-    for name in names[:RECEIPTS_ASKED]:
-        try:
-            found = json.loads(folder.read(name))
-        except (ValueError, FileNotFoundError):
-            continue  # damaged: another one tells
-        if isinstance(found, dict) and isinstance(found.get("identity"), str):
-            return str(found["identity"])
-    return None
-
-
-def _clear(folder: Folder) -> None:
-    names = folder.names()
-    foreign = [name for name in names if not _is_ours(name)]
-    if foreign:
-        raise UsageError(
-            f"{folder.uri}: --overwrite would delete {foreign[0]!r}, which fxpipe did not "
-            "write; choose another --output"
-        )
-    for name in sorted(names, key=lambda name: name != INDEX_NAME):
-        folder.delete(name)
-
-
-def _is_ours(name: str) -> bool:
-    ours = (INDEX_NAME, PLAN_NAME, CODEBOOKS_NAME)
-    return name in ours or name.startswith(
-        (f"{RECEIPTS}/", *(f"{split}{mark}" for split in SPLITS for mark in "-."))
+def _refuse_other_kind(folder: Folder, kind: Kind, owner: Owner) -> None:
+    if owner.kind in (None, kind.index_kind):
+        return
+    names = {each.index_kind: each.name for each in KINDS} | {"fxpipe-export": "an export"}
+    held = names.get(owner.kind or "", f"what its {INDEX_NAME} calls {shorten(owner.kind)}")
+    raise UsageError(
+        f"{folder.uri} holds {held}, and {kind.name} are to be written; give another -o "
+        f"(--overwrite replaces {kind.name} alone)"
     )
+
+
+def _refuse_nobodys(folder: Folder, kind: Kind) -> None:
+    """Files that would be written over, where nothing says that they are ours."""
+    for name in folder.names():
+        if kind.writes(name) and not name.startswith(f"{RECEIPTS}/"):
+            raise UsageError(
+                f"{folder.uri} holds {name!r}, which this would write over, and no receipt tells "
+                "whose it is; choose another --output, or replace it with --overwrite"
+            )
+
+
+@contextmanager
+def alone_in(folder: Folder, kind: Kind, identity: str, *, overwrite: bool) -> Iterator[None]:
+    """Nobody else writes there meanwhile, and the mark says whose it is before the first shard.
+
+    ``overwrite``: what lies there is deleted first, if all of it is of this kind.
+    """
+    mark = json.dumps({"kind": kind.index_kind, "identity": identity}).encode()
+    if overwrite:
+        _to_clear(folder, kind)  # before a lock file is put there
+    with _locked(folder):
+        if overwrite:
+            for name in _to_clear(folder, kind):
+                folder.delete(name)
+        elif _is_anothers(folder, owner_of(folder), identity):  # since it was looked at
+            raise _another(folder, "another, unfinished")
+        if _read(folder, OWNER_NAME) != mark:
+            folder.write(OWNER_NAME, mark)
+        yield
+        # Behind a URI nothing is locked: the later one of two has put its own mark there.
+        if not isinstance(folder, LocalFolder) and _read(folder, OWNER_NAME) != mark:
+            raise FxError(
+                f"{folder.uri}: another fxpipe began to write another data set there meanwhile, "
+                "and what lies there is of both; make one anew with --overwrite, and give the "
+                "other another -o"
+            )
+
+
+def _read(folder: Folder, name: str) -> bytes | None:
+    try:
+        return folder.read(name)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(folder: Folder) -> Iterator[None]:
+    """A local directory's lock; the system gives it back where its holder is killed."""
+    if not isinstance(folder, LocalFolder):
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    path = folder.path / LOCK_NAME
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(NotImplementedError):  # the file system knows no locks
+            lock.acquire(blocking=False)
+    except Timeout:
+        raise _busy(folder) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise FxError(
+                f"cannot write {path}: {error.strerror or error}; make the directory writable or "
+                "choose another, then run the same command again"
+            ) from None
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):
+                path.unlink()  # so that a directory holds the same files here and in a store
+        lock.release()
+
+
+def _is_locked(folder: Folder) -> bool:
+    from filelock import FileLock, Timeout
+
+    if not isinstance(folder, LocalFolder) or folder.size(LOCK_NAME) is None:
+        return False
+    try:
+        with FileLock(folder.path / LOCK_NAME, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # read-only, or without locks
+        return False
+
+
+def _busy(folder: Folder) -> FxError:
+    return FxError(
+        f"another fxpipe is writing {folder.uri}; wait until it has ended, or give another -o"
+    )
+
+
+def _to_clear(folder: Folder, kind: Kind) -> list[str]:
+    """All that --overwrite deletes, the index first; refused where any of it is not ours.
+
+    Names such as plan.json are ours only where a receipt, a shard or the index says so too.
+    """
+    owner, names = owner_of(folder), folder.names()
+    _refuse_other_kind(folder, kind, owner)
+    is_ours = owner != Owner(None, None) or any(kind.files.fullmatch(name) for name in names)
+    for name in names:
+        if not (kind.writes(name) and (is_ours or name.startswith(f"{RECEIPTS}/"))):
+            raise UsageError(
+                f"{folder.uri}: --overwrite would delete {name!r}, which is no part of "
+                f"{kind.name} that fxpipe wrote; choose another --output"
+            )
+    kept = (LOCK_NAME,)
+    return sorted((n for n in names if n not in kept), key=lambda name: name != INDEX_NAME)
+
+
+def made_with(*more: str) -> Release:
+    """Versions of what computes a shard here, for its tally; ``more`` packages than for all."""
+    found = {name: text.partition(" (code")[0] for name, text in release_here().items()}
+    del found["distributed"]
+    return found | {name: version(name) for name in more}
+
+
+def warn_of_other_release(folder: Folder, receipts: Iterable[Receipt], here: Release) -> None:
+    """One line where finished shards, whose tallies say so, were made with other versions."""
+    found = [receipt.tally.get(RELEASE) for receipt in receipts]
+    told = [differences(release, here) for release in found if isinstance(release, dict)]
+    others = [text for text in told if text]
+    if others:
+        click.echo(
+            f"warning: {folder.uri}: {len(others)} of {len(found)} finished shards were made with "
+            f"{others[0]}; the others may differ from them: to have all of one version, make them "
+            "anew with --overwrite",
+            err=True,
+        )

@@ -19,8 +19,9 @@ from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, sha
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
-from fxpipe.resume import is_finished
+from fxpipe.resume import RENDERS, SHARDS, alone_in, is_finished, is_same_place
 from fxpipe.sources import Source, default_data_dir, open_source
+from fxpipe.sources.manifest import load_manifest
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxpipe.summary import encode_summary, render_summary
 from fxpipe.tasks import choose_workers, seen_by
@@ -28,6 +29,7 @@ from fxtrain.contract import (
     DatasetIndex,
     Folder,
     FxError,
+    UsageError,
     arrow,
     open_folder,
     read_index,
@@ -65,6 +67,9 @@ def render_command(
     spec = render_spec(config, chain_options)
     if spec.chain.solved is not None and spec.chain.solved.missed:
         click.echo(f"warning: {spec.chain.solved.missed}", err=True)
+    if dry_run and (missing := what_to_fetch(dataset, data_dir, include)):
+        click.echo(f"would fetch {missing}, then render {n_chains} chains on it into {output}")
+        return
     source = open_or_fetch(dataset, data_dir, include)
     plan = make_plan(
         spec,
@@ -88,13 +93,18 @@ def render_command(
         )
         return
     _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
-    finished = is_finished(folder, read_renders_index, plan.identity, overwrite=overwrite)
+    identity = plan.identity
+    finished = not overwrite and is_finished(folder, RENDERS, read_renders_index, identity)
     if finished and not resume:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
     else:
-        with resumable(), Progress(n_chains, "render") as bar:
-            index = render_all(folder, plan, where, bar.shard, repair=resume)
+        with (
+            alone_in(folder, RENDERS, identity, overwrite=overwrite),
+            resumable(),
+            Progress(n_chains, "render") as bar,
+        ):
+            index = render_all(folder, plan, where, bar.shard, repair=resume, on_found=bar.found)
     click.echo(json.dumps(_summary(index)) if as_json else render_summary(index, output))
 
 
@@ -129,6 +139,11 @@ def encode_command(
     open_writer(backend)
     renders_folder = open_folder(seen_by(where, renders))
     folder = open_folder(seen_by(where, output))
+    if is_same_place(renders_folder.uri, folder.uri):
+        raise UsageError(
+            f"{output}: is where the renders lie that are to be read; give another -o for the "
+            "shards"
+        )
     index = read_renders_index(renders_folder)
     n = sum(counts.n_samples for counts in index.counts.values())
     chosen = choose_arithmetic(
@@ -159,12 +174,16 @@ def encode_command(
                 "where there is a network, or use '--codec embedded', which is in the package"
             ) from None
     identity, _ = encode_identity(index, codec_of(spec)[0], spec)
-    finished = is_finished(folder, read_index, identity, overwrite=overwrite)
+    finished = not overwrite and is_finished(folder, SHARDS, read_index, identity)
     if finished and not resume:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
     else:
-        with resumable(), Progress(n, "encode") as bar:
+        with (
+            alone_in(folder, SHARDS, identity, overwrite=overwrite),
+            resumable(),
+            Progress(n, "encode") as bar,
+        ):
             shards = encode_all(
                 renders_folder,
                 index,
@@ -175,6 +194,7 @@ def encode_command(
                 bar.shard,
                 repair=resume,
                 how=chosen.how,
+                on_found=bar.found,
             )
     click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
 
@@ -187,6 +207,20 @@ def export_command(shards: str, output: str, *, private: bool) -> None:
     with Progress(n, "export") as bar:
         names = export(shards, open_folder(output), private=private, on_sample=bar.add)
     click.echo(f"{n} samples in {len(names)} tars in {output}; licence: {output}/LICENCE.txt")
+
+
+def what_to_fetch(dataset: str, data_dir: Path | None, include: Sequence[str]) -> str | None:
+    """Name and size of what ``open_or_fetch`` would download; None where it is here."""
+    try:
+        open_source(dataset, data_dir=data_dir, include=include)
+    except DataMissingError:
+        manifest = None if ":" in dataset or data_dir is not None else load_manifest(dataset)
+        if manifest is None or not manifest.files:
+            raise
+        n_bytes = [file.expected_bytes for file in manifest.files]
+        size = _size(sum(n_bytes)) if all(n_bytes) else "of a size that nobody stated"
+        return f"{dataset} ({', '.join(file.name for file in manifest.files)}: {size})"
+    return None
 
 
 def open_or_fetch(dataset: str, data_dir: Path | None, include: Sequence[str] = ()) -> Source:

@@ -17,9 +17,10 @@ from fxpipe.orders.commute import Rule, commuting_pairs, load_table
 from fxpipe.orders.symmetry import SPLIT, measure, write_table
 from fxpipe.orders.symmetry import text_table as symmetry_text
 from fxpipe.plan import make_plan
+from fxpipe.resume import Owner, owner_of
 from fxpipe.tasks import choose_workers, seen_by
-from fxpipe.verbs import open_or_fetch, resumable, warn_skipped
-from fxtrain.contract import open_folder, to_dict
+from fxpipe.verbs import open_or_fetch, warn_skipped
+from fxtrain.contract import INDEX_NAME, Folder, UsageError, open_folder, to_dict
 
 
 def symmetry_command(
@@ -27,7 +28,7 @@ def symmetry_command(
     dataset: str,
     output: str,
     data_dir: Path | None,
-    pool: str,
+    pool: str | None,
     n_clips: int,
     threshold_db: float,
     quantile: float,
@@ -40,7 +41,9 @@ def symmetry_command(
 ) -> None:
     where = choose_workers(workers, scheduler, cluster)
     rule = Rule(threshold_db, quantile)
-    spec = render_spec(config, {"pool": pool, "lengths": "1"})
+    spec = render_spec(config, {"pool": pool, "lengths": "1"}, default_pool="all")
+    folder = open_folder(seen_by(where, output))
+    _refuse_data_set(folder)
     source = open_or_fetch(dataset, data_dir)
     plan = make_plan(
         spec,
@@ -52,12 +55,19 @@ def symmetry_command(
         rule=rule,
     )
     warn_skipped(plan)
-    folder = open_folder(seen_by(where, output))
-    with resumable(), Progress(plan.n_clips[SPLIT], "symmetry") as bar:
+    with Progress(plan.n_clips[SPLIT], "symmetry") as bar:
         table = measure(folder, plan, where, bar.add)
     write_table(folder, table, rule)
     click.echo(json.dumps(to_dict(table)) if as_json else symmetry_text(table, rule))
     click.echo(f"written: {output}/symmetry.json, .csv, .png, .svg", err=True)
+
+
+def _refuse_data_set(folder: Folder) -> None:
+    """The plan of a measurement would take the place of the one a data set was made by."""
+    if owner_of(folder) != Owner(None, None) or folder.size(INDEX_NAME) is not None:
+        raise UsageError(
+            f"{folder.uri} holds a data set, finished or begun; give another -o for the table"
+        )
 
 
 def ceiling_command(

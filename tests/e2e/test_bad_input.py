@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,14 @@ def one_line(done: Ran, code: int) -> str:
     assert "Traceback" not in done.err
     assert done.last_line.startswith(("fxpipe: error: ", "fxtrain: error: "))
     return done.last_line
+
+
+@contextlib.contextmanager
+def patched(**environment: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +154,41 @@ def test_overwrite_never_deletes_what_is_not_ours(tmp_path):
     done = run("fxpipe", *line, cwd=tmp_path)
     assert "thesis.txt" in one_line(done, 2)
     assert (tmp_path / "renders/thesis.txt").exists()
+
+
+def test_overwrite_knows_its_own_files_by_their_whole_name(tmp_path):
+    mine = [
+        "takes/test-my-only-take.wav",
+        "takes/train-station/a.wav",
+        "takes/train-000000.npy.txt",
+    ]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("dear")
+    line = ["render", "--n-chains", "3", *SHORT, "-o", "takes", "--overwrite"]
+    said = one_line(run("fxpipe", *line, cwd=tmp_path), 2)
+    assert "would delete 'test-my-only-take.wav', which is no part of renders" in said
+    there = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
+    assert sorted(there) == sorted(mine)
+
+
+def test_a_dry_run_fetches_nothing(tmp_path):
+    line = ["render", "--dataset", "guitarset", "--n-chains", "3", *SHORT, "--dry-run"]
+    with patched(XDG_DATA_HOME=str(tmp_path / "data"), HTTPS_PROXY="http://127.0.0.1:9"):
+        done = run("fxpipe", *line, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert done.out.startswith("would fetch guitarset (")
+    assert "GB)" in done.out or "MB)" in done.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sound_file_that_cannot_be_written_is_one_line(renders):
+    for name, said in (
+        ("nodir/x.wav", "cannot write nodir/x.wav: No such file or directory"),
+        ("x.xyz", "ends in one of .wav, .flac"),
+    ):
+        done = run("fxpipe", "inspect", renders, "--listen", name, cwd=renders.parent)
+        assert said in one_line(done, done.code)
 
 
 def test_too_many_pedals_for_the_pool(tmp_path):

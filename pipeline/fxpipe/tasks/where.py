@@ -128,8 +128,8 @@ def open_crew(workers: Workers, n_jobs: int) -> Iterator[Crew]:
 
 
 def _ready(client: Any, workers: Workers, release: Release | None) -> Crew:
-    needs = "" if find_spec("bokeh") or release else " (to see it: pip install bokeh)"
-    click.echo(f"dashboard: {client.dashboard_link}{needs}", err=True)
+    if find_spec("bokeh") or workers.are_remote:
+        click.echo(f"dashboard: {client.dashboard_link}", err=True)
     if workers.are_remote and not client.nthreads():
         click.echo(f"no worker yet at {client.scheduler.address}: waiting for the first", err=True)
     return Crew(client, workers, release)
@@ -212,7 +212,7 @@ def _local(n_workers: int) -> Iterator[Any]:
     import distributed
 
     with (
-        _without_sigint() as hear_again,
+        _covered_ears() as ears,
         dask.config.set(
             {
                 "distributed.worker.memory.terminate": False,
@@ -235,8 +235,11 @@ def _local(n_workers: int) -> Iterator[Any]:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        hear_again()
-        yield client
+        ears.open()
+        try:
+            yield client
+        finally:
+            ears.shut()
 
 
 def _started(cluster: Callable[..., Any], **options: Any) -> Any:
@@ -252,22 +255,57 @@ def _started(cluster: Callable[..., Any], **options: Any) -> Any:
     )
 
 
+class _Ears:
+    """Whether this process hears Ctrl-C: kept while workers start, heard while they run, and while
+    they end no more."""
+
+    def __init__(self) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGINT)
+        # What a shell starts in the background ignores Ctrl-C already, and so do its workers.
+        self._heeds = is_main and callable(self._before)
+        self._mask: set[Any] | None = None
+        self._heard = False
+
+    def cover(self) -> None:
+        """Processes started from here on never hear it, nor do those that replace them: they
+        inherit the mask, from threads that are started from here on."""
+        if not self._heeds:
+            return
+        if hasattr(signal, "pthread_sigmask"):
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()  # it unblocks SIGINT where it starts
+            self._mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
+        # A thread that was there before may still take it.
+        signal.signal(signal.SIGINT, self._remember)
+
+    def _remember(self, *_: Any) -> None:
+        self._heard = True
+
+    def open(self) -> None:
+        """Hear again, and what came meanwhile."""
+        self.restore()
+        if self._heard:
+            raise KeyboardInterrupt
+
+    def shut(self) -> None:
+        """One was enough: another would leave half open what is being closed."""
+        if self._heeds:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def restore(self) -> None:
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        if self._heeds:
+            signal.signal(signal.SIGINT, self._before)
+
+
 @contextmanager
-def _without_sigint() -> Iterator[Callable[[], None]]:
-    """Ignore Ctrl-C while workers start: they inherit that, so later only the driver hears it.
-
-    Yields what makes the driver hear it again. A blocked mask would not do: multiprocessing's
-    resource tracker unblocks SIGINT when it starts.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def hear_again() -> None:
-        signal.signal(signal.SIGINT, before)
-
+def _covered_ears() -> Iterator[_Ears]:
+    ears = _Ears()
+    ears.cover()
     try:
-        yield hear_again
+        yield ears
     finally:
-        hear_again()
+        ears.restore()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -94,6 +96,41 @@ def test_nothing_is_written_over(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
     with pytest.raises(UsageError, match="not empty"):
+        run(shards, tmp_path / "out")
+
+
+def test_an_interrupted_export_is_gone_on_with(shards: Path, tmp_path: Path) -> None:
+    names = run(shards, tmp_path / "whole")
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(tmp_path / "whole" / names[0], out)
+    half = out / f"{names[1]}.77@another-machine.part"
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
+    kept = (out / names[0]).stat().st_mtime_ns
+    assert run(shards, out) == names
+    assert (out / names[0]).stat().st_mtime_ns == kept
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (out / file.name).read_bytes()
+    assert not half.exists()
+    with pytest.raises(UsageError, match=r"not empty, it holds 'index\.json'"):
+        run(shards, out)
+
+
+@pytest.mark.parametrize("name", ["train-000000.tar", "train-000001.tar", "test-000000.tar"])
+def test_tars_of_others_are_not_written_over(shards: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    with pytest.raises(UsageError, match=f"not empty, it holds '{name}'"):
+        run(shards, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_bytes() == b"mine"
+
+
+def test_a_licence_of_others_is_not_written_over(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/LICENCE.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"LICENCE\.txt"):
         run(shards, tmp_path / "out")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from fxtrain.contract import (
     LevelRule,
     UsageError,
     from_dict,
+    identity_of,
     open_folder,
     read_index,
     to_dict,
@@ -151,6 +153,87 @@ def test_a_receipt_that_counts_something_else_does_not_count(synth):
     again = rd.render_all(folder, plan, None, lambda shard: None)
     assert again == index
     assert set(json.loads(folder.read(name))["tally"]) > {"counts", "redraws"}
+
+
+def relabel(folder, shard, change) -> None:
+    """A receipt as another version might have left it, whole in itself."""
+    name = f".receipts/{shard.name}.json"
+    data = change(json.loads(folder.read(name)))
+    data.pop("sha256")
+    folder.write(name, json.dumps(data | {"sha256": identity_of(data)}).encode())
+
+
+def test_receipts_of_other_clips_do_not_count_as_shards_either(tmp_path, monkeypatch, synth):
+    from fxpipe import encode as en
+
+    monkeypatch.setattr(en, "run_tasks", inline)
+    folder, _, renders = synth
+    out, spec = open_folder(tmp_path / "shards"), EncodeSpec("embedded", shard_size=10)
+    index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
+    relabel(out, index.shards[1], lambda d: d | {"shard": d["shard"] | {"first": 0}})
+    relabel(out, index.shards[0], lambda d: d | {"shard": d["shard"] | {"n_samples": 9}})
+    made, found = [], []
+    again = en.encode_all(
+        folder, renders, out, spec, None, ["cpu"], made.append, on_found=found.append
+    )
+    assert again == index
+    assert {shard.name for shard in made} == {shard.name for shard in index.shards[:2]}
+    assert {shard.name for shard in found} == {shard.name for shard in index.shards[2:]}
+
+
+def test_shards_of_another_release_are_told_and_named_in_the_index(tmp_path, synth, capsys):
+    folder, plan, index = synth
+    older = {"pedalboard": "0.0.1"}
+    relabel(
+        folder,
+        index.shards[0],
+        lambda d: d | {"tally": d["tally"] | {"release": d["tally"]["release"] | older}},
+    )
+    rd.render_all(folder, plan, None, lambda shard: None)
+    assert capsys.readouterr().err == ""  # nothing was to be made
+    folder.delete(index.shards[-1].files[0].path)
+    again = rd.render_all(folder, plan, None, lambda shard: None)
+    n, here = len(index.shards) - 1, version("pedalboard")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"warning: {folder.uri}: 1 of {n} finished shards were made with pedalboard 0.0.1 instead "
+        f"of {here};"
+    )
+    assert again.versions["pedalboard"] == f"0.0.1; {here}"
+    assert index.versions["pedalboard"] == here
+
+
+def test_receipts_without_a_release_are_read(synth, capsys):
+    folder, plan, index = synth
+    for shard in index.shards:
+        relabel(
+            folder,
+            shard,
+            lambda d: d | {"tally": {k: v for k, v in d["tally"].items() if k != "release"}},
+        )
+    folder.delete(index.shards[-1].files[0].path)
+    made = []
+    assert rd.render_all(folder, plan, None, made.append, on_found=lambda shard: None) == index
+    assert [shard.name for shard in made] == [index.shards[-1].name]
+    assert capsys.readouterr().err == ""
+
+
+def test_encoders_say_their_release_too(tmp_path, monkeypatch, synth, capsys):
+    from fxpipe import encode as en
+
+    monkeypatch.setattr(en, "run_tasks", inline)
+    folder, _, renders = synth
+    out, spec = open_folder(tmp_path / "shards"), EncodeSpec("embedded", shard_size=20)
+    index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
+    older = {"torch": "1.0"}
+    relabel(
+        out,
+        index.shards[0],
+        lambda d: d | {"tally": d["tally"] | {"release": d["tally"]["release"] | older}},
+    )
+    out.delete(index.shards[-1].files[0].path)
+    en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
+    assert f"torch 1.0 instead of {version('torch')}" in capsys.readouterr().err
 
 
 def test_a_receipt_does_not_grow_with_its_clips(synth):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import types
 from collections.abc import Iterator
 
 import pytest
 
 from fixtures.tasks import die, double, miss
 from fxpipe.errors import SourceError
-from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by
+from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by, where
 from fxpipe.tasks import run as runner
 from fxpipe.tasks.release import differences, release_here
 from fxtrain.contract import FileEntry, FxError, MissingExtraError, ShardEntry, UsageError
@@ -89,6 +93,64 @@ def test_where_tasks_run_is_one_choice(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'fxpipe\[cluster\]'"):
         choose_workers(3, None, "slurm")
+
+
+@pytest.fixture
+def terminal():
+    """Ctrl-C as a terminal's program hears it: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+STAYS = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_while_workers_start_is_kept_for_when_they_run(terminal):
+    with where._covered_ears() as ears:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        worker = subprocess.run([sys.executable, "-c", STAYS], capture_output=True, text=True)
+        assert (worker.returncode, worker.stdout) == (0, "alive\n"), worker.stderr
+        with pytest.raises(KeyboardInterrupt):
+            ears.open()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        ears.shut()
+        os.kill(os.getpid(), signal.SIGINT)  # while workers are being ended
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_real_crew_that_is_interrupted_while_it_starts(terminal, monkeypatch):
+    started = where._started
+
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        return started(*args, **options)
+
+    monkeypatch.setattr(where, "_started", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks(double, [{"n": 1}], Workers(1)))
+    monkeypatch.setattr(where, "_started", started)
+    assert list(run_tasks(double, [{"n": 1}], Workers(1))) == [2]
+
+
+@pytest.mark.parametrize(
+    ("bokeh", "workers", "told"),
+    [
+        (None, Workers(2), False),
+        (object(), Workers(2), True),
+        (None, Workers(2, scheduler="tcp://a:8786"), True),
+    ],
+)
+def test_a_dashboard_is_told_of_where_there_is_one(monkeypatch, capsys, bokeh, workers, told):
+    client = types.SimpleNamespace(dashboard_link="http://a:8787/status", nthreads=lambda: {"w": 1})
+    monkeypatch.setattr(where, "find_spec", lambda name: bokeh)
+    where._ready(client, workers, None)
+    assert capsys.readouterr().err == "dashboard: http://a:8787/status\n" * told
 
 
 def test_paths_are_absolute_for_other_machines_alone(tmp_path, monkeypatch):

@@ -1,0 +1,56 @@
+"""Progress: what was there is counted apart from what is made now."""
+
+from __future__ import annotations
+
+import pytest
+import tqdm
+
+from fxpipe import console
+from fxpipe.console import Progress
+from fxtrain.contract import ShardEntry
+
+
+def shard(n: int) -> ShardEntry:
+    return ShardEntry("train-000000", "train", 0, n, ())
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_rate_and_time_left_are_of_what_is_made_now(clock, capsys):
+    with Progress(1000, "render") as bar:
+        clock[0] += 50  # in which every byte was read
+        bar.found(shard(900))
+        clock[0] += 10
+        bar.shard(shard(20))
+        clock[0] += 10
+        bar.shard(shard(80))
+    assert capsys.readouterr().err.splitlines() == [
+        "render: 920/1000 clips, 2.0 clips/s, 40 s left",
+        "render: finished at 1000/1000 clips after 70.0 s, 900 of them were there",
+    ]
+
+
+def test_without_an_earlier_run_nothing_is_said_of_one(clock, capsys):
+    with Progress(10, "encode") as bar:
+        clock[0] += 20
+        bar.add(5)
+        bar.add(5)
+    assert capsys.readouterr().err.splitlines() == [
+        "encode: 5/10 clips, 0.2 clips/s, 20 s left",
+        "encode: finished at 10/10 clips after 20.0 s",
+    ]
+
+
+def test_a_bar_leaves_out_of_its_rate_what_was_there(monkeypatch, capsys):
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress(1000, "render") as bar:
+        bar.found(shard(900))
+        assert isinstance(bar._bar, tqdm.tqdm)
+        assert (bar._bar.n, bar._bar.initial) == (900, 900)
+        bar.shard(shard(20))
+        assert bar._bar.n == 920

@@ -1,0 +1,110 @@
+"""Does a longer recording help? The model in the package on 2, 5 and 10 seconds of the same boards.
+
+    python tests/bench/bench_longer.py OUT [--run RUN] [--clips 200] [--seed 921]
+
+Clips of ten seconds of the built-in guitar through chains of one to five pedals, heard in windows
+of two seconds with half overlap as `fxtrain predict` does: the first window, those of the first
+five seconds, all. Beside the confidence that is told stands that of the windows simply added up.
+What is in OUT already is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from fxpipe.codec import load_codec
+from fxpipe.ears import features
+from fxpipe.renders import iter_clips, read_renders_index
+from fxtrain.checkpoint import Run, load_run
+from fxtrain.contract import Features, open_folder
+from fxtrain.decode import Candidate, Direct, window_weight
+from fxtrain.evaluate import Answers, confidences, judge_answers
+from fxtrain.finding import SHIPPED, model_folder
+from fxtrain.metrics import classes_of
+from fxtrain.predict import translate
+from fxtrain.reliability import calibration_error
+
+LONGEST_S = 10
+N_WINDOWS = {"2 s": 1, "5 s": 4, "10 s": 9}
+SHOWN = ("exact_class", "set", "pairwise", "f1_micro", "f1_family", "ece_chain", "ece_presence")
+
+
+def render(out: Path, n_clips: int, seed: int) -> Path:
+    renders = out / "renders"
+    if not (renders / "index.json").is_file():
+        words = (
+            f"render --dataset synth --fractions 0,0,1 --n-chains {n_clips} --clip-s {LONGEST_S} "
+            f"--pool stompbox --lengths 1-5 --seed {seed} -o {renders}"
+        )
+        subprocess.run(["fxpipe", *words.split()], check=True, stdout=subprocess.DEVNULL)
+    return renders
+
+
+def hear(run: Run, out: Path, renders: Path) -> tuple[list[tuple[str, ...]], list[Features]]:
+    """True pedals and what is heard of every clip, window by window."""
+    hearing, folder = run.card.hearing, open_folder(renders)
+    codec, index = load_codec(hearing.codec.name), read_renders_index(folder)
+    rate, n = index.spec.sample_rate_hz, hearing.n_audio_samples
+    truth, heard = [], []
+    total = sum(shard.n_samples for shard in index.shards)
+    for number, (wave, record) in enumerate(iter_clips(folder, index, "test", 0, total)):
+        kept = out / f"{number}.npz"
+        if not kept.is_file():
+            starts = range(0, len(wave) - n + 1, n // 2)
+            found = features([wave[s : s + n] for s in starts], rate, codec, hearing.mel)
+            assert found.mel is not None
+            np.savez(kept, codes=found.codes, mel=found.mel)
+        windows = np.load(kept)
+        heard.append(Features(windows["codes"], windows["mel"], (0.0,) * len(windows["codes"])))
+        truth.append(tuple(pedal["name"] for pedal in record["chain"]))
+    return truth, heard
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--run", type=Path, help="a run directory [the shipped model]")
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=921)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    run = load_run(model_folder(options.run) if options.run else SHIPPED)
+    truth, heard = hear(run, options.out, render(options.out, options.clips, options.seed))
+    classes = classes_of(truth, run.card.commuting_pairs)
+    decode = run.card.decode
+    print(f"| heard | {' | '.join(SHOWN)} | ece_chain, windows added up |")
+    print("| --- |" + " --- |" * (len(SHOWN) + 1))
+    for name, n_windows in N_WINDOWS.items():
+        tuned: list[tuple[Candidate, ...]] = []
+        untuned: list[tuple[Candidate, ...]] = []
+        added: list[tuple[Candidate, ...]] = []
+        heads: list[Direct] = []
+        as_one = n_windows * window_weight(n_windows, decode.window_correlation)
+        hotter = dataclasses.replace(decode, temperature=decode.temperature / as_one)
+        for clip in heard:
+            some = dataclasses.replace(
+                clip,
+                codes=clip.codes[:n_windows],
+                mel=clip.mel[:n_windows] if clip.mel is not None else None,
+                starts_s=clip.starts_s[:n_windows],
+            )
+            one, before, head = translate(run, some)
+            tuned.append(one)
+            untuned.append(before)
+            heads.append(head)
+            run_added = dataclasses.replace(run, card=dataclasses.replace(run.card, decode=hotter))
+            added.append(translate(run_added, some)[0])
+        answers = Answers("test", truth, tuned, untuned, classes, heads)
+        found = judge_answers(run, "", answers).scores
+        cells = [f"{s.value:.3f} ({s.low:.3f}–{s.high:.3f})" for s in map(found.get, SHOWN) if s]
+        chain = confidences(added, classes, run.card.vocabulary.families)["chain"]
+        print(f"| {name} | {' | '.join(cells)} | {calibration_error(*chain[:2]):.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -275,55 +275,42 @@ def always(*chain: int) -> Batch:
     )
 
 
+class Fixed(torch.nn.Module):
+    """Deaf: its decoder always says ``row`` (pedals, then the end), its head ``there``."""
+
+    def __init__(self, row: list[float], there: list[float]) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.row, self.there = torch.tensor(row), torch.tensor(there)
+
+    def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
+        return Memory(torch.zeros(len(codes), 1, 1))
+
+    def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
+        return self.row.expand(*tokens.shape, -1)
+
+    def set_order(self, memory: Memory) -> SetOrder:
+        n = len(memory.states)
+        return SetOrder(self.there.expand(n, -1), torch.zeros(n, N_PEDALS, N_PEDALS))
+
+
+def tuned(model: Fixed, batch: Batch, rules: Rules) -> tuple[DecodeSettings, set[tuple[int, ...]]]:
+    """What tuning on ``batch`` settles on, and what is then answered to it."""
+    settings = tune(model, [batch], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
+    found, _ = decode_batches(model, [batch], rules, settings)  # type: ignore[arg-type]
+    return settings, {h[0].ids for h in found}
+
+
 def test_tuning_trusts_a_head_that_knows_better() -> None:
-    class DecoderGuesses(torch.nn.Module):
-        """Its decoder likes pedal 1 a little more than 0; its head is sure that 0 is there."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
-            return Memory(torch.zeros(len(codes), 1, 1))
-
-        def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
-            row = torch.tensor([2.0, 2.5, -4.0, -4.0, 1.0])
-            return row.expand(*tokens.shape, -1)
-
-        def set_order(self, memory: Memory) -> SetOrder:
-            n = len(memory.states)
-            there = torch.tensor([6.0, -6.0, -6.0, -6.0]).expand(n, -1)
-            return SetOrder(there, torch.zeros(n, N_PEDALS, N_PEDALS))
-
-    rules = Rules(N_PEDALS, 1, 1, repeats=False)
-    settings = tune(DecoderGuesses(), [always(0)], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
+    likes_1_a_little = Fixed([2.0, 2.5, -4.0, -4.0, 1.0], [6.0, -6.0, -6.0, -6.0])
+    settings, said = tuned(likes_1_a_little, always(0), Rules(N_PEDALS, 1, 1, repeats=False))
     assert settings.head_weight > 0
-    found, _ = decode_batches(DecoderGuesses(), [always(0)], rules, settings)  # type: ignore[arg-type]
-    assert {h[0].ids for h in found} == {(0,)}
+    assert said == {(0,)}
 
 
 def test_tuning_lengthens_chains_that_come_out_too_short() -> None:
-    class TooShort(torch.nn.Module):
-        """Prefers pedal 0, then 1, but likes to stop a little more."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
-            return Memory(torch.zeros(len(codes), 1, 1))
-
-        def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
-            row = torch.tensor([2.0, 1.0, -4.0, -4.0, 2.7])
-            return row.expand(*tokens.shape, -1)
-
-        def set_order(self, memory: Memory) -> SetOrder:
-            n = len(memory.states)
-            return SetOrder(torch.zeros(n, N_PEDALS), torch.zeros(n, N_PEDALS, N_PEDALS))
-
-    batch = always(0, 1)
-    rules = Rules(N_PEDALS, 1, 2, repeats=False)
-    settings = tune(TooShort(), [batch], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
+    """It prefers pedal 0, then 1, but likes to stop a little more."""
+    too_short = Fixed([2.0, 1.0, -4.0, -4.0, 2.7], [0.0] * N_PEDALS)
+    settings, said = tuned(too_short, always(0, 1), Rules(N_PEDALS, 1, 2, repeats=False))
     assert settings.length_bias < 0
-    found, _ = decode_batches(TooShort(), [batch], rules, settings)  # type: ignore[arg-type]
-    assert {h[0].ids for h in found} == {(0, 1)}
+    assert said == {(0, 1)}

@@ -21,8 +21,8 @@ from fxpipe.errors import CodecError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
-from fxpipe.renders import RendersIndex, has_same_clips, read_renders_index
-from fxpipe.resume import RELEASE, made_with, warn_of_other_release
+from fxpipe.renders import RendersIndex, read_renders_index
+from fxpipe.resume import RELEASE, made_with, what_is_left
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
@@ -38,7 +38,6 @@ from fxtrain.contract import (
     CODEBOOKS_NAME,
     FIELDS,
     FORMAT_VERSION,
-    INDEX_NAME,
     SPLITS,
     Block,
     Chain,
@@ -250,15 +249,7 @@ def encode_all(
     how = how or How()
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how)
     found = read_receipts(folder, identity, verify=repair)
-    done = {
-        job["name"]: found[job["name"]]
-        for job in jobs
-        if job["name"] in found and has_same_clips(found[job["name"]], job)
-    }
-    missing = [job for job in jobs if job["name"] not in done]
-    if missing:
-        warn_of_other_release(folder, done.values(), made_with("torch"))
-        folder.delete(INDEX_NAME)
+    done, missing = what_is_left(folder, jobs, found, made_with("torch"))
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
     common += _prepare(folder, renders, info, spec, size)
     for receipt in done.values():

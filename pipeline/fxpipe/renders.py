@@ -33,7 +33,7 @@ from fxpipe.plan import shard_size as shard_size
 from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
-from fxpipe.resume import RENDERS, made_with, warn_of_other_release
+from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.tasks import (
     Job,
@@ -48,7 +48,6 @@ from fxpipe.tasks import (
 from fxpipe.tasks.release import Release
 from fxtrain.contract import (
     FORMAT_VERSION,
-    INDEX_NAME,
     SPLITS,
     ContractError,
     FileEntry,
@@ -256,15 +255,7 @@ def render_all(
     found = read_receipts(folder, plan.identity, verify=repair)
     plan = settle_shard_size(folder, plan, found)
     jobs = shard_jobs(plan, folder)
-    done = {
-        job["name"]: found[job["name"]]
-        for job in jobs
-        if job["name"] in found and _is_counted(found[job["name"]], job)
-    }
-    missing = [job for job in jobs if job["name"] not in done]
-    if missing:
-        warn_of_other_release(folder, done.values(), made_with())
-        folder.delete(INDEX_NAME)
+    done, missing = what_is_left(folder, jobs, found, made_with(), _is_counted)
     plan_file = save_plan(folder, plan)
     for receipt in done.values():
         (on_found or on_shard)(receipt.shard)
@@ -299,12 +290,6 @@ def _size_of(receipts: Iterable[Receipt], plan: Plan) -> int | None:
         if shard.n_samples < plan.n_clips[shard.split]:
             return shard.n_samples
     return None
-
-
-def has_same_clips(receipt: Receipt, job: Job) -> bool:
-    """Another version's receipt may be of other clips under the same name."""
-    shard = receipt.shard
-    return (shard.split, shard.first, shard.n_samples) == (job["split"], job["first"], job["n"])
 
 
 def _is_counted(receipt: Receipt, job: Job) -> bool:

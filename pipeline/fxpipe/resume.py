@@ -6,11 +6,10 @@ before the first shard; in one that is older than marks, in the receipts of its 
 
 from __future__ import annotations
 
-import errno
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any, NamedTuple
 
 import click
 
+from fxpipe.busy import alone, is_held
 from fxpipe.plan import PLAN_NAME
-from fxpipe.tasks import INDEX_SUM, RECEIPTS, Receipt
+from fxpipe.tasks import INDEX_SUM, RECEIPTS, Job, Receipt
 from fxpipe.tasks.release import Release, differences, release_here
 from fxtrain.contract import (
     CODEBOOKS_NAME,
@@ -43,8 +43,6 @@ RELEASE = "release"
 """Key of a receipt's tally: what its shard was made with."""
 OWNER_NAME = f"{RECEIPTS}/owner"
 LOCK_NAME = f"{RECEIPTS}/lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-"""What a file system says that knows no locks."""
 
 _SPLIT = f"(?:{'|'.join(SPLITS)})"
 _RECEIPT = re.compile(rf"{re.escape(RECEIPTS)}/{_SPLIT}-\d{{6,}}\.json")
@@ -176,7 +174,7 @@ def is_finished(folder: Folder, kind: Kind, read: Callable[[Folder], Any], ident
             f"{damage}. No receipt tells whose directory it was: choose another --output, or "
             "replace it with --overwrite"
         )
-    if index is None and _is_locked(folder):
+    if index is None and isinstance(folder, LocalFolder) and is_held(folder.path / LOCK_NAME):
         raise _busy(folder)
     raise _another(folder, "another finished" if index is not None else "another, unfinished")
 
@@ -252,47 +250,29 @@ def _read(folder: Folder, name: str) -> bytes | None:
 
 @contextmanager
 def _locked(folder: Folder) -> Iterator[None]:
-    """A local directory's lock; the system gives it back where its holder is killed."""
+    """A local directory's lock; its file goes: a directory holds what it would in a store."""
     if not isinstance(folder, LocalFolder):
         yield
         return
-    from filelock import FileLock, Timeout
+
+    def met() -> None:
+        raise _busy(folder)
 
     path = folder.path / LOCK_NAME
-    lock = FileLock(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(NotImplementedError):  # the file system knows no locks
-            lock.acquire(blocking=False)
-    except Timeout:
-        raise _busy(folder) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone(path, met))
+        except OSError as error:
             raise FxError(
                 f"cannot write {path}: {error.strerror or error}; make the directory writable or "
                 "choose another, then run the same command again"
             ) from None
-    try:
-        yield
-    finally:
-        if lock.is_locked:
+        try:
+            yield
+        finally:
             with suppress(OSError):
-                path.unlink()  # so that a directory holds the same files here and in a store
-        lock.release()
-
-
-def _is_locked(folder: Folder) -> bool:
-    from filelock import FileLock, Timeout
-
-    if not isinstance(folder, LocalFolder) or folder.size(LOCK_NAME) is None:
-        return False
-    try:
-        with FileLock(folder.path / LOCK_NAME, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except (OSError, NotImplementedError):  # read-only, or without locks
-        return False
+                path.unlink()
 
 
 def _busy(folder: Folder) -> FxError:
@@ -326,7 +306,34 @@ def made_with(*more: str) -> Release:
     return found | {name: version(name) for name in more}
 
 
-def warn_of_other_release(folder: Folder, receipts: Iterable[Receipt], here: Release) -> None:
+def has_same_clips(receipt: Receipt, job: Job) -> bool:
+    """Another version's receipt may be of other clips under the same name."""
+    shard = receipt.shard
+    return (shard.split, shard.first, shard.n_samples) == (job["split"], job["first"], job["n"])
+
+
+def what_is_left(
+    folder: Folder,
+    jobs: Sequence[Job],
+    found: Mapping[str, Receipt],
+    release: Release,
+    counts: Callable[[Receipt, Job], bool] = has_same_clips,
+) -> tuple[dict[str, Receipt], list[Job]]:
+    """(receipts that count, by shard; jobs to do). Where any is to do there is no index any more,
+    and finished shards of another ``release`` than this are told."""
+    done = {
+        job["name"]: found[job["name"]]
+        for job in jobs
+        if job["name"] in found and counts(found[job["name"]], job)
+    }
+    missing = [job for job in jobs if job["name"] not in done]
+    if missing:
+        _warn_of_other_release(folder, done.values(), release)
+        folder.delete(INDEX_NAME)
+    return done, missing
+
+
+def _warn_of_other_release(folder: Folder, receipts: Iterable[Receipt], here: Release) -> None:
     """One line where finished shards, whose tallies say so, were made with other versions."""
     found = [receipt.tally.get(RELEASE) for receipt in receipts]
     told = [differences(release, here) for release in found if isinstance(release, dict)]

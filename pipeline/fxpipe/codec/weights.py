@@ -78,10 +78,10 @@ def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None
         return find_weights(spec)
     if path.is_file() and expected_sha256(spec) is not None:  # it may lie where nobody may write
         return _bring(spec, path, progress, base_url)
-    from fxpipe.fetch.busy import alone
+    from fxpipe.fetch.download import one_fetch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone(path.with_name(f".{path.name}.busy"), spec.name, progress):
+    with one_fetch(path.with_name(f".{path.name}.busy"), spec.name, progress):
         return _bring(spec, path, progress, base_url)
 
 

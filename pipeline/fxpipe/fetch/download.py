@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+from fxpipe.busy import alone
 from fxpipe.errors import DownloadError, SourceError
-from fxpipe.fetch.busy import alone
 from fxpipe.fetch.lockfile import ARCHIVES, add_pin, find_pin, read_pins, wanted_file
 from fxpipe.fetch.transfer import Found, Manner, Wanted, fetch_part, look_at
 from fxpipe.fetch.unzip import need_space, unzip
@@ -42,7 +44,7 @@ def download(
     The bytes gather in ``<target>.part``; size and hashes are checked before it gets its name.
     A ``.part`` of an earlier run is gone on with only where a hash will prove the result. A
     target that already has the right hash is left as it is. Two at once would write one
-    ``.part``: the caller sees to that (``busy.alone``). Raises DownloadError.
+    ``.part``: the caller sees to that (``one_fetch``). Raises DownloadError.
     """
     wanted = Wanted(n_bytes, md5, sha256)
     if target.is_file() and wanted.has_hash:
@@ -83,6 +85,16 @@ class ResumingDownloader:
         self.on_whole(found)
 
 
+def one_fetch(lock: Path, name: str, progress: bool) -> AbstractContextManager[None]:
+    """One process at a time brings ``name``; whoever comes second says so and waits."""
+
+    def met() -> None:
+        if progress:
+            print(f"{name}: another fxpipe is fetching it; waiting", file=sys.stderr)
+
+    return alone(lock, met)
+
+
 def fetch_dataset(
     name: str,
     data_dir: Path | None = None,
@@ -120,7 +132,7 @@ def fetch_dataset(
         store.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(f"{base}: cannot be made ({error}); name another --data-dir") from error
-    with alone(store / ".busy", manifest.name, progress):
+    with one_fetch(store / ".busy", manifest.name, progress):
         for litter in store.glob("tmp*"):  # pooch's, of a killed process
             litter.unlink()
         if not _is_fetched(folder, manifest):  # by another process, while this one waited

@@ -106,7 +106,6 @@ def terminal():
 STAYS = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupt_while_workers_start_is_kept_for_when_they_run(terminal):
     with where._covered_ears() as ears:
         os.kill(os.getpid(), signal.SIGINT)
@@ -123,7 +122,6 @@ def test_an_interrupt_while_workers_start_is_kept_for_when_they_run(terminal):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_real_crew_that_is_interrupted_while_it_starts(terminal, monkeypatch):
     started = where._started
 

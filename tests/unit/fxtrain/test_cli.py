@@ -37,6 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+Captured = pytest.CaptureFixture[str]
+
+
 def call(*args: str | Path) -> int:
     return run_cli(cli, "fxtrain", [str(arg) for arg in args])
 
@@ -209,19 +212,14 @@ def test_predict_goes_on_after_a_bad_file(
     assert heard.endswith(",")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+@pytest.mark.parametrize("how", [(), ("--json",), ("--csv",)])
 def test_predict_of_a_name_that_is_no_text(
-    trained: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    how: tuple[str, ...], trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr("fxtrain.contract.open_frontend", Ears)
-    clip = tmp_path / os.fsdecode(b"take\xff.wav")
-    clip.write_bytes(b"")
-    for how in ((), ("--json",), ("--csv",)):
-        assert call("predict", clip, "--run", trained, *how) == 0
-        assert "take\\udcff.wav" in capsys.readouterr().out.replace("\\\\", "\\")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: True)  # not every system has such
+    assert call("predict", os.fsdecode(b"take\xff.wav"), "--run", trained, *how) == 0
+    assert "take\\udcff.wav" in capsys.readouterr().out.replace("\\\\", "\\")
 
 
 def test_evaluate_the_model_in_the_package(

@@ -73,7 +73,8 @@ class Page:
     async def render(self, request: Request) -> Response:
         asked = await self.json(request)
         clip, chosen = self.clips.get(asked.get("clip")), asked.get("dry")
-        own = None if chosen in list(PHRASES) else self.dries.get(chosen)
+        built_in = isinstance(chosen, str) and chosen in PHRASES
+        own = None if built_in else self.dries.get(chosen)
 
         def turn(ears: Ears) -> tuple[Board, Sound]:
             board = ears.edited(clip, asked.get("pedals"))

@@ -42,7 +42,7 @@ from fxtrain.trainer import (
     train,
     train_on_ranks,
 )
-from fxtrain.tune import decode_batches, tune
+from fxtrain.tune import decode_batches, names_of, tune
 
 
 def say_on_stderr(text: str) -> None:
@@ -189,15 +189,15 @@ def finish(
         fields=heard_fields(card.model.use_mel),
     )
     vocabulary, commutes = card.vocabulary, card.commuting_pairs
-    settings = tune(model, loader, card.rules, card.decode, vocabulary, commutes)
+    listed = dataset.listed_orders("valid")
+    settings = tune(model, loader, card.rules, card.decode, vocabulary, commutes, listed)
     card = save_model(run, dataclasses.replace(card, decode=settings), model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
-    said = [best_ids(hypotheses, vocabulary, commutes) for hypotheses in found]
-    chains = [tuple(vocabulary.names[i] for i in ids) for ids in truth]
-    classes = classes_of(chains, commutes, dataset.listed_orders("valid"))
+    said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]
+    chains = [names_of(ids, vocabulary) for ids in truth]
+    classes = classes_of(chains, commutes, listed)
     valid = scores(
-        chains,
-        [tuple(vocabulary.names[i] for i in ids) for ids in said],
+        *(chains, said),
         families=vocabulary.families,
         classes=classes,
         rng=np.random.default_rng(0),

@@ -24,6 +24,7 @@ from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
+from fxtrain.metrics import classes_of
 from fxtrain.models import Translator
 from fxtrain.objective import (
     Losses,
@@ -34,7 +35,7 @@ from fxtrain.objective import (
     part_counts,
 )
 from fxtrain.runs import LAST_NAME
-from fxtrain.tune import canonical
+from fxtrain.tune import names_of
 
 FINAL_LR = 0.02
 
@@ -179,6 +180,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         if writer is not None:
             rows = ", ".join((*self.card.vocabulary.names, "none"))
             writer.add_text("valid/confusion", f"Rows are true, columns predicted: {rows}.")
+        self.listed = self.dataset.listed_orders("valid")
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's own generator: setting it here makes an epoch repeatable.
@@ -287,22 +289,21 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         scorer = batch_scorer(model, memory)
         greedy = beam_search(scorer, len(batch), rules, beam_size=1, device=self.device)
         vocabulary, commutes = self.card.vocabulary, self.card.commuting_pairs
+        lengths = batch.lengths.tolist()
+        truth = [
+            names_of(ids[:n], vocabulary)
+            for ids, n in zip(batch.order.tolist(), lengths, strict=True)
+        ]
+        listed = self.listed and [self.listed[i] for i in batch.position.tolist()]
+        classes = classes_of(truth, commutes, listed)
         counts = np.zeros(len(COUNTS))
         counts[:2] = len(batch), len(batch) * float(found.total)
-        for hypotheses, ids, n in zip(
-            greedy, batch.order.tolist(), batch.lengths.tolist(), strict=True
-        ):
-            true, said = tuple(ids[:n]), hypotheses[0].ids
-            alike = canonical(true, vocabulary, commutes) == canonical(said, vocabulary, commutes)
+        for hypotheses, alike in zip(greedy, classes, strict=True):
+            true, said = alike.names, names_of(hypotheses[0].ids, vocabulary)
             both = set(true) & set(said)
-            counts[2:5] += (true == said, alike, set(true) == set(said))
+            counts[2:5] += (true == said, alike.holds(said), set(true) == set(said))
             counts[5:] += (len(both), len(set(said)), len(set(true)))
-            self.seen.append(
-                (
-                    tuple(vocabulary.names[i] for i in true),
-                    tuple(vocabulary.names[i] for i in said),
-                )
-            )
+            self.seen.append((true, said))
         self.counts += torch.from_numpy(counts).to(self.device)
 
     def on_validation_epoch_end(self) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from fxtrain.config import DecodeSettings, Rules
-from fxtrain.contract import Commutes, Vocabulary, normal_form
+from fxtrain.contract import Commutes, OrderClass, Record, Vocabulary, normal_form
 from fxtrain.data.stream import Batch
 from fxtrain.decode import Hypothesis, batch_scorer, best_ids, candidates, n_best
-from fxtrain.metrics import levenshtein
+from fxtrain.metrics import classes_of, levenshtein
 from fxtrain.models import Memory, SetOrder, Translator
 
 LENGTH_BIASES: tuple[float, ...] = tuple(np.arange(-3.0, 2.25, 0.5).tolist())
@@ -75,23 +75,28 @@ def tune(
     settings: DecodeSettings,
     vocabulary: Vocabulary,
     commutes: Commutes,
+    listed: Sequence[Record] | None = None,
 ) -> DecodeSettings:
     """``settings`` with the best length bias, head weight and temperature on these samples.
 
     The first two maximise class-aware exact match, ties broken by edit distance and then by the
     smaller change; the temperature minimises the log loss of "the first answer is right".
+    ``listed``: the samples' records, in the order of ``batches``, where these list what sounds
+    alike.
     """
     held: list[Heard] = []
     for part in listen_batches(model, batches):
         held.append(part)
         if sum(len(h.truth) for h in held) >= MAX_SAMPLES:
             break
+    chains = [names_of(ids, vocabulary) for part in held for ids in part.truth]
+    classes = classes_of(chains, commutes, listed)
     judged: list[tuple[tuple[float, ...], DecodeSettings]] = []
 
     def judge(trial: DecodeSettings) -> None:
-        found, truth = decode_heard(model, held, rules, trial)
-        said = [best_ids(h, vocabulary, commutes) for h in found]
-        score = quality(said, truth, vocabulary, commutes)
+        found, _ = decode_heard(model, held, rules, trial)
+        said = [names_of(best_ids(h, vocabulary, commutes), vocabulary) for h in found]
+        score = quality(said, classes, commutes)
         change = abs(trial.length_bias) + abs(trial.head_weight)
         judged.append(((*score, -change), trial))
 
@@ -103,47 +108,40 @@ def tune(
     for weight in HEAD_WEIGHTS:
         judge(dataclasses.replace(settings, length_bias=bias, head_weight=weight))
     best = max(judged, key=lambda pair: pair[0])[1]
-    found, truth = decode_heard(model, held, rules, best)
-    temperature = best_temperature(found, truth, vocabulary, commutes)
+    found, _ = decode_heard(model, held, rules, best)
+    temperature = best_temperature(found, classes, vocabulary, commutes)
     return dataclasses.replace(best, temperature=temperature)
 
 
 def quality(
-    predicted: Sequence[tuple[int, ...]],
-    truth: Sequence[tuple[int, ...]],
-    vocabulary: Vocabulary,
-    commutes: Commutes,
+    predicted: Sequence[Names], classes: Sequence[OrderClass], commutes: Commutes
 ) -> tuple[float, float]:
     """(class-aware exact matches, minus the edits between canonical forms), both a sample."""
     right = edits = 0
-    for p, y in zip(predicted, truth, strict=True):
-        said, true = (canonical(ids, vocabulary, commutes) for ids in (p, y))
-        right += said == true
-        edits += levenshtein(true, said)
-    return right / len(truth), -edits / len(truth)
+    for said, true in zip(predicted, classes, strict=True):
+        right += true.holds(said)
+        edits += levenshtein(normal_form(true.names, commutes), normal_form(said, commutes))
+    return right / len(classes), -edits / len(classes)
 
 
-def canonical(ids: Sequence[int], vocabulary: Vocabulary, commutes: Commutes) -> Names:
-    """The normal form of a chain of pedal ids, as names."""
-    return normal_form([vocabulary.names[i] for i in ids], commutes)
+def names_of(ids: Sequence[int], vocabulary: Vocabulary) -> Names:
+    return tuple(vocabulary.names[i] for i in ids)
 
 
 def best_temperature(
     found: Sequence[Sequence[Hypothesis]],
-    truth: Sequence[tuple[int, ...]],
+    classes: Sequence[OrderClass],
     vocabulary: Vocabulary,
     commutes: Commutes,
 ) -> float:
     """The temperature at which the first answer's probability best foretells that it is right."""
-    targets = [canonical(ids, vocabulary, commutes) for ids in truth]
 
     def log_loss(temperature: float) -> float:
         loss = 0.0
-        for hypotheses, target in zip(found, targets, strict=True):
+        for hypotheses, true in zip(found, classes, strict=True):
             top = candidates(hypotheses, vocabulary, commutes, temperature)[0]
             p = min(max(top.probability, 1e-4), 1 - 1e-4)
-            right = normal_form(top.names, commutes) == target
-            loss -= math.log(p if right else 1 - p)
+            loss -= math.log(p if true.holds(top.names) else 1 - p)
         return loss
 
     return min(TEMPERATURES, key=lambda t: (log_loss(t), abs(math.log(t))))

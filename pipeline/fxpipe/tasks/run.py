@@ -151,11 +151,11 @@ def _outcome(future: Any, crew: Crew) -> Any:
         raise FxError(
             f"{name}: {error.allowed_failures + 1} workers died while making it, the last at "
             f"{error.last_worker.address}: not enough memory? Try fewer at a time (-j), or look "
-            "into that worker's log; what is finished is kept: type the same line again"
+            "into that worker's log; finished shards are kept: type the same line again"
         ) from None
     except (*lost, distributed.comm.CommClosedError):
         raise FxError(
-            f"lost the dask scheduler at {address}; what is finished is kept: start it and its "
+            f"lost the dask scheduler at {address}; finished shards are kept: start it and its "
             "workers again, then type the same line again"
         ) from None
     except ModuleNotFoundError as error:
@@ -167,8 +167,8 @@ def _outcome(future: Any, crew: Crew) -> Any:
             raise
         raise FxError(
             f"{name}: {error.filename or ''}: {error.strerror or error}; every worker must see "
-            "the output and the data set under the same path, or in a store such as s3://; what "
-            "is finished is kept: mend that, then type the same line again"
+            "the output and the data set under the same path, or in a store such as s3://; "
+            "finished shards are kept: mend that, then type the same line again"
         ) from None
 
 

@@ -251,7 +251,7 @@ def _started(cluster: Callable[..., Any], **options: Any) -> Any:
             cause = str(error.__cause__ or error)
     raise FxError(
         f"local workers died while they started, {STARTS} times ({cause:.100}): not enough memory? "
-        "Try fewer at a time (-j); what is finished is kept: type the same line again"
+        "Try fewer at a time (-j); finished shards are kept: type the same line again"
     )
 
 

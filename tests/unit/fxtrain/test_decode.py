@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
-from fxtrain.contract import PAD, PedalEntry, Vocabulary
+from fxtrain.contract import PAD, PedalEntry, Record, Vocabulary
 from fxtrain.data.stream import Batch
 from fxtrain.decode import (
     Candidate,
@@ -27,6 +27,7 @@ from fxtrain.decode import (
     presence,
     window_weight,
 )
+from fxtrain.metrics import classes_of
 from fxtrain.models import Memory, SetOrder, build_model, resolve_model
 from fxtrain.tune import best_temperature, decode_batches, quality, tune
 
@@ -250,14 +251,14 @@ def test_precedence_and_presence_are_read_off_the_n_best() -> None:
 
 
 def test_quality_counts_classes_and_edits() -> None:
-    right, edits = quality([(1, 0), (2,)], [(0, 1), (2, 3)], VOCABULARY, BOTH_WAYS)
-    assert (right, edits) == (0.5, -0.5)
+    classes = classes_of([("a", "b"), ("c", "d")], BOTH_WAYS)
+    assert quality([("b", "a"), ("c",)], classes, BOTH_WAYS) == (0.5, -0.5)
 
 
 def test_temperature_rises_when_the_model_is_too_sure() -> None:
     sure = [[Hypothesis((0,), 0.0), Hypothesis((1,), -4.0)]] * 10
-    half_right = [(0,), (1,)] * 5
-    always_right = [(0,)] * 10
+    half_right = classes_of([("a",), ("b",)] * 5, frozenset())
+    always_right = classes_of([("a",)] * 10, frozenset())
     assert best_temperature(sure, half_right, VOCABULARY, frozenset()) > 3.0
     assert best_temperature(sure, always_right, VOCABULARY, frozenset()) < 1.0
 
@@ -294,11 +295,25 @@ class Fixed(torch.nn.Module):
         return SetOrder(self.there.expand(n, -1), torch.zeros(n, N_PEDALS, N_PEDALS))
 
 
-def tuned(model: Fixed, batch: Batch, rules: Rules) -> tuple[DecodeSettings, set[tuple[int, ...]]]:
+def tuned(
+    model: Fixed, batch: Batch, rules: Rules, listed: list[Record] | None = None
+) -> tuple[DecodeSettings, set[tuple[int, ...]]]:
     """What tuning on ``batch`` settles on, and what is then answered to it."""
-    settings = tune(model, [batch], rules, DecodeSettings(), VOCABULARY, frozenset())  # type: ignore[arg-type]
+    settings = tune(
+        *(model, [batch], rules, DecodeSettings()),  # type: ignore[arg-type]
+        *(VOCABULARY, frozenset(), listed),
+    )
     found, _ = decode_batches(model, [batch], rules, settings)  # type: ignore[arg-type]
     return settings, {h[0].ids for h in found}
+
+
+def test_tuning_goes_by_the_orders_that_a_record_lists() -> None:
+    says_1_0 = Fixed([1.0, 2.0, -9.0, -9.0, 0.0], [6.0, 6.0, -6.0, -6.0])
+    rules = Rules(N_PEDALS, 2, 2, repeats=False)
+    by_pairs, said = tuned(says_1_0, always(0, 1), rules)
+    assert said == {(1, 0)}
+    listed, _ = tuned(says_1_0, always(0, 1), rules, [{"alike": [[0, 1], [1, 0]]}] * 8)
+    assert listed.temperature < 1.0 < by_pairs.temperature
 
 
 def test_tuning_trusts_a_head_that_knows_better() -> None:

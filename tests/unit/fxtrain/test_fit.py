@@ -21,7 +21,14 @@ import torch
 from fixtures.shards import PEDALS, make_shards
 from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run, save_model
 from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
-from fxtrain.contract import ContractError, DamagedError, FxError, UsageError, VocabularyError
+from fxtrain.contract import (
+    ContractError,
+    DamagedError,
+    FxError,
+    Record,
+    UsageError,
+    VocabularyError,
+)
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch
 from fxtrain.errors import CheckpointError, InterruptedFitError
@@ -71,6 +78,24 @@ def test_a_run_directory_holds_everything(finished: Path) -> None:
     assert 1 <= metrics["best_epoch"] <= 3
     assert 0 < metrics["valid_exact_null"] < metrics["valid_exact_ceiling"] <= 1
     assert set(metrics["valid"]["exact"]) == {"value", "low", "high", "n"}
+
+
+def test_listed_orders_decide_which_epoch_is_best(dataset: ShardDataset, tmp_path: Path) -> None:
+    class AnyOrder(ShardDataset):
+        """As if every order of every chain had been found to sound the same."""
+
+        def listed_orders(self, split: str) -> tuple[Record, ...]:
+            chains = map(self.index.vocabulary.decode_order, self.load(split).order)
+            return tuple({"alike": list(itertools.permutations(range(len(c))))} for c in chains)
+
+    settings = dataclasses.replace(
+        SETTINGS, train=dataclasses.replace(SETTINGS.train, max_epochs=8, lr=5e-3)
+    )
+    alike = AnyOrder(dataset.folder, dataset.index, dataset.shards)
+    result = fit(alike, settings, tmp_path / "run", device="cpu", say=lambda text: None)
+    best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())
+    assert best["exact_class"] == best["set"] > best["exact"]
+    assert result.valid["exact_class"] == result.valid["set"]
 
 
 def test_tensorboard_holds_losses_scores_rate_and_confusion(finished: Path) -> None:

@@ -11,15 +11,17 @@ Two sources: a folder of notes (60 of 4 s at 48 kHz, WAV and FLAC, written by th
 ``--audio``) and ``synth``, where the guitar is played as well. Rows: the bare loop; what each stage
 of `fxpipe render` costs, from one run in this process without dask; the same with dask on n
 workers, less the seconds that starting and stopping them takes (a row of their own). Of several
-repeats, taken in turn, the fastest counts. With ``--shard-sizes`` the table is another one: the
-same job in shards of each size; its clips a second are those of as many cores as are free, its CPU
-time is not. Run by hand; nothing is asserted.
+repeats, taken in turn, the fastest counts. Last, n bare loops at once: cores of one machine share
+its memory and its clock, and no n workers can do more than that. With ``--shard-sizes`` the table
+is another one: the same job in shards of each size; its clips a second are those of as many cores
+as are free, its CPU time is not. Run by hand; nothing is asserted.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import multiprocessing
 import os
 import resource
 import sys
@@ -172,18 +174,41 @@ def bare_loop(clips: Sequence[np.ndarray], records: Sequence[Record], rate_hz: i
     return now() - began
 
 
+def bare_loops(
+    clips: Sequence[np.ndarray], records: Sequence[Record], rate_hz: int, n: int
+) -> Cost:
+    """``n`` processes with a loop each over all the clips, begun together: of the slowest."""
+    fork = multiprocessing.get_context("fork")
+    ready, costs = fork.Barrier(n), fork.SimpleQueue()
+
+    def loop() -> None:
+        ready.wait()
+        costs.put(bare_loop(clips, records, rate_hz))
+
+    processes = [fork.Process(target=loop) for _ in range(n)]
+    for process in processes:
+        process.start()
+    found = [costs.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return max(found)
+
+
 def compare(source: str, n_chains: int, workers: Sequence[int], repeats: int, where: Path) -> None:
     plan = make_plan(render_spec(None, {}), open_source(source), n_chains, 0, progress=False)
     folder = open_folder(where / "renders")
     one_process(folder, _tiny(plan, WARM_UP_CLIPS))  # imports, caches, memory
     bares, own = [], []
     asked: dict[int, list[tuple[Cost, Cost]]] = {n: [] for n in workers}
+    at_once: dict[int, list[Cost]] = {n: [] for n in workers if n > 1}
     for _ in range(repeats):
         with stage_clock() as stages:
             cost, records = one_process(folder, plan)
         own.append((cost, stages))
         clips = dry_clips(plan, records)
         bares.append(bare_loop(clips, records, plan.spec.sample_rate_hz))
+        for n, costs in at_once.items():
+            costs.append(bare_loops(clips, records, plan.spec.sample_rate_hz, n))
         del clips
         for n in workers:
             asked[n].append(with_dask(folder, plan, n))
@@ -207,6 +232,9 @@ def compare(source: str, n_chains: int, workers: Sequence[int], repeats: int, wh
         if plan.generated:
             row("&nbsp; of bare and playing", took, of=bare + stages[STAGES[0][0]], n=n)
         print(f"| &nbsp; start and stop, once: {start.wall_s:.1f} s | | | | | |", flush=True)
+    for n, costs in at_once.items():
+        shared = Cost(min(costs).wall_s / n, min(costs).cpu_s)
+        row(f"{n} bare loops at once", shared, of=bare, n=n)
 
 
 def print_row(

@@ -75,6 +75,19 @@ def shards(out: Path, name: str, flags: str) -> Path:
     return made
 
 
+def lessons(out: Path, n_chains: int) -> Path:
+    held = sorted(held_out_orders())
+    hold_out = " ".join(f"--hold-out {','.join(order)}" for order in held)
+    taught = f"{hold_out} {ranges(TRAVEL['taught'])} --fractions 0.92,0.08,0 --seed {SEED}"
+    return shards(out, "lessons", f"{taught} --n-chains {n_chains}")
+
+
+def test_set(out: Path, name: str, n_clips: int) -> Path:
+    """Of all orders, knobs in that part of their travel."""
+    flags = f"{ranges(TRAVEL[name])} --fractions 0,0,1 --seed {TEST_SEED} --n-chains {n_clips}"
+    return shards(out, f"test-{name}", flags)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
@@ -84,17 +97,8 @@ def main() -> None:
     options = parser.parse_args()
     out, held = options.out, held_out_orders()
     out.mkdir(parents=True, exist_ok=True)
-    hold_out = " ".join(f"--hold-out {','.join(order)}" for order in sorted(held))
-    lessons = f"{hold_out} {ranges(TRAVEL['taught'])} --fractions 0.92,0.08,0 --seed {SEED}"
-    taught = shards(out, "lessons", f"{lessons} --n-chains {options.chains}")
-    tests = {
-        name: shards(
-            out,
-            f"test-{name}",
-            f"{ranges(travel)} --fractions 0,0,1 --seed {TEST_SEED} --n-chains {options.clips}",
-        )
-        for name, travel in TRAVEL.items()
-    }
+    taught = lessons(out, options.chains)
+    tests = {name: test_set(out, name, options.clips) for name in TRAVEL}
     if not (out / "run" / "model.json").is_file():
         settings = out / "settings.toml"
         settings.write_text(f"[model]\n{MODEL}\n")

@@ -52,7 +52,9 @@ def test_render_encode_check_and_read_give_the_same_bytes(whole, fx: Fx, store):
     assert mood.n_stalled >= 1
 
 
-def test_a_true_s3_server_that_answers_503_and_stalls(whole, fx: Fx, monkeypatch):
+@pytest.fixture
+def s3(monkeypatch) -> Iterator[Mood]:
+    """The mood of a true S3 server, good so far, which holds one bucket."""
     pytest.importorskip("moto", reason="the S3 server of the dev extra is not installed")
     s3fs = pytest.importorskip("s3fs", reason="the S3 client of the dev extra is not installed")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
@@ -60,16 +62,34 @@ def test_a_true_s3_server_that_answers_503_and_stalls(whole, fx: Fx, monkeypatch
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # leaves trying again to us
     monkeypatch.setenv("FXPIPE_STORE_TIMEOUT_S", "2")
-    mood = Mood(2, fails=0.1, stalls=0.01)
+    mood = Mood(2, fails=0, stalls=0)
     s3fs.S3FileSystem.clear_instance_cache()
     with flaky_s3(mood) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        make_all(fx, "s3://bucket/set", "webdataset")
-        for name in ("renders", "shards"):
-            assert compare(f"s3://bucket/set/{name}", str(whole / name)).problems == []
-        assert fx("check", "s3://bucket/set/shards").code == 0
+        s3fs.S3FileSystem().makedirs("bucket", exist_ok=True)
+        yield mood
     s3fs.S3FileSystem.clear_instance_cache()
-    assert mood.n_failed >= 5
+
+
+def test_a_true_s3_server_that_answers_503_and_stalls(whole, fx: Fx, s3):
+    s3.fails, s3.stalls = 0.1, 0.01
+    make_all(fx, "s3://bucket/set", "webdataset")
+    for name in ("renders", "shards"):
+        assert compare(f"s3://bucket/set/{name}", str(whole / name)).problems == []
+    assert fx("check", "s3://bucket/set/shards").code == 0
+    assert s3.n_failed >= 5
+
+
+def test_a_bucket_that_is_not_there_is_told_and_not_made(fx: Fx, s3):
+    import s3fs
+
+    done = fx(*RENDER.split(), "s3://buckte/set/renders")
+    assert done.code == 1
+    assert "cannot write s3://buckte/set/renders" in done.last_line
+    assert "bucket does not exist" in done.last_line
+    store = s3fs.S3FileSystem()
+    store.invalidate_cache()
+    assert "buckte" not in store.ls("")
 
 
 def test_shards_are_read_over_http_that_fails(whole):

@@ -41,6 +41,8 @@ PERMANENT_ERRNO = {
     getattr(errno, name, None)
     for name in ("ENOSPC", "EDQUOT", "EROFS", "ENAMETOOLONG", "EINVAL", "ENOTSUP")
 }
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
+"""Without directories: asked to make one, they make the bucket that somebody misspelt."""
 TRANSIENT_STATUS = (408, 409, 425, 429)
 
 
@@ -127,6 +129,8 @@ class RemoteFolder:
         except (ImportError, ValueError) as error:
             raise MissingExtraError(f"{uri}: {error}") from None
         self._fs: Any = fs
+        protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+        self._has_directories = OBJECT_STORES.isdisjoint(protocols)
         self._made: set[str] = set()
         self._looked_at = ("", 0)
         self._retrying = tenacity.Retrying(
@@ -158,8 +162,8 @@ class RemoteFolder:
     def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         target = self._at(name)
         parent = target.rpartition("/")[0]
-        if parent not in self._made:
-            # Stores without directories answer that it cannot be made, and need none.
+        if self._has_directories and parent not in self._made:
+            # Others without directories answer that it cannot be made, and need none.
             needless = (FileExistsError, PermissionError, NotImplementedError)
             with contextlib.suppress(*needless):
                 self._ask("write", name, "makedirs", parent, answers=needless, exist_ok=True)

@@ -63,6 +63,7 @@ def render_command(
     as_json: bool,
     **chain_options: Any,
 ) -> None:
+    refuse_both(resume=resume, overwrite=overwrite)
     where = choose_workers(workers, scheduler, cluster)
     spec = render_spec(config, chain_options)
     if spec.chain.solved is not None and spec.chain.solved.missed:
@@ -133,6 +134,7 @@ def encode_command(
     from fxpipe.codec import CODECS, fetch_weights
     from fxpipe.store import open_writer
 
+    refuse_both(resume=resume, overwrite=overwrite)
     where = choose_workers(workers, scheduler, cluster)
     if codec not in CODECS and Path(codec).exists():
         codec = seen_by(where, codec)
@@ -207,6 +209,14 @@ def export_command(shards: str, output: str, *, private: bool) -> None:
     with Progress(n, "export") as bar:
         names = export(shards, open_folder(output), private=private, on_sample=bar.add)
     click.echo(f"{n} samples in {len(names)} tars in {output}; licence: {output}/LICENCE.txt")
+
+
+def refuse_both(*, resume: bool, overwrite: bool) -> None:
+    """Together they would delete what was to be gone on with."""
+    if resume and overwrite:
+        raise UsageError(
+            "--resume goes on with what is there, --overwrite deletes it: give one of them"
+        )
 
 
 def what_to_fetch(dataset: str, data_dir: Path | None, include: Sequence[str]) -> str | None:

@@ -108,6 +108,17 @@ def test_overwrite_clears_all_that_was_written(tmp_path, whole, fx: Fx, name):
     assert digests(copy) == digests(whole / name)
 
 
+@pytest.mark.parametrize("name", ["renders", "shards"])
+def test_what_is_to_be_gone_on_with_is_not_deleted(tmp_path, whole, fx: Fx, name):
+    copy = copy_of(whole / name, tmp_path)
+    (copy / "index.json").unlink()
+    before = digests(copy)
+    done = fx(*remake(name, whole, copy), "--resume", "--overwrite")
+    assert done.code == 2
+    assert "--resume goes on with what is there, --overwrite deletes it" in done.last_line
+    assert digests(copy) == before
+
+
 @pytest.mark.parametrize("words", [[], ["--overwrite"], ["--resume"]])
 def test_one_at_a_time_writes_a_directory(tmp_path, whole, fx: Fx, holder, words):
     for identity in ("another", json.loads((whole / "renders/index.json").read_text())["identity"]):

@@ -161,6 +161,8 @@ def fit(
     given = [*model.values(), *train.values(), config_path, output]
     if resume is not None and any(value is not None for value in given):
         raise UsageError("--resume takes all settings from RUN; only --epochs may be given with it")
+    if resume is not None and overwrite:
+        raise UsageError("--resume goes on with RUN, --overwrite begins anew: give one of them")
     config = load_config(config_path, {"model": model, "train": train | {"max_epochs": epochs}})
 
     from fxtrain.data import open_shards

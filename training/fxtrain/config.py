@@ -202,7 +202,13 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
         inner = tables.setdefault(table, {})
         if isinstance(inner, dict):
             inner.update(given)
-    return config_from_dict(tables, where)
+    config = config_from_dict(tables, where)
+    if config.train.start_from is not None and tables.get("model"):
+        raise UsageError(
+            f"{where}: training that starts from a run takes the model's settings from it; leave "
+            f"{', '.join(tables['model'])} under [model] away"
+        )
+    return config
 
 
 def config_from_dict(data: Any, where: str) -> Config:

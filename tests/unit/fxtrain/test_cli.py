@@ -76,6 +76,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["fit", "x", "--epochs", "0"],
         ["fit", "x", "--model", "lstm"],
         ["fit", "x", "--resume", "y", "--lr", "1"],
+        ["fit", "x", "--resume", "y", "--overwrite"],
         ["fit", "x", "--lr", "-1"],
         ["evaluate", "only-one-argument"],
         ["predict"],

@@ -350,6 +350,9 @@ def test_settings_files(tmp_path: Path) -> None:
     path.write_text('[model]\nkind = "gru"\nd_model = 64\n[train]\nlr = 1\n')
     config = load_config(path, {"model": {"kind": "transformer"}, "train": {"lr": None}})
     assert (config.model.kind, config.model.d_model, config.train.lr) == ("transformer", 64, 1.0)
+    path.write_text('[model]\nd_model = 64\n[train]\nstart_from = "runs/a"\n')
+    with pytest.raises(UsageError, match=r"takes the model's settings from it; leave d_model"):
+        load_config(path, {})
     path.write_text("[train]\nlabel_smoothin = 0.1\n")
     with pytest.raises(UsageError, match="did you mean 'label_smoothing'"):
         load_config(path, {})

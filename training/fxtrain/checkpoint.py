@@ -27,6 +27,7 @@ from fxtrain.contract import (
     LocalFolder,
     SplitCounts,
     VocabularyError,
+    divisions,
     shorten,
     to_dict,
 )
@@ -72,6 +73,7 @@ def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -
         licences=index.licences,
         shareable=index.shareable,
         versions=versions,
+        divided=divisions(index),
     )
 
 
@@ -196,6 +198,19 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:
                 f"{where}: found {what} {_short(there)}, the model was trained with "
                 f"{_short(expected)}; encode again with the model's settings, or train on these"
             )
+
+
+def warn_of_leak(card: ModelCard, index: DatasetIndex, where: str) -> str | None:
+    """A line where the shards hold recordings that the model met in training on another side of
+    the split; None where nothing tells of it."""
+    for digest, way in divisions(index).items():
+        if card.divided.get(digest, way) != way:
+            return (
+                f"warning: {where}: the model was trained on these recordings, divided otherwise "
+                f"({card.divided[digest]}; here: {way}): some of them it knows from training, so "
+                "it scores too well here; render with the --split-seed and --fractions of training"
+            )
+    return None
 
 
 CODEC_FACTS = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,22 @@ def test_evaluate_prints_a_table_or_json(
     assert "Not to be heard here" in page  # nothing says how these clips were rendered
     assert "<polyline" in page
     assert "On validation, at the end: exact" in page
+
+
+def test_evaluate_warns_of_recordings_known_from_training(
+    place: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, shards = tmp_path / "run", tmp_path / "shards"
+    shutil.copytree(trained, run)
+    shutil.copytree(place / "shards", shards)
+    card = json.loads((run / "model.json").read_text())
+    card["divided"] = {"d": "split seed 0, fractions [0.8, 0.1, 0.1]"}
+    (run / "model.json").write_text(json.dumps(card))
+    index = json.loads((shards / "index.json").read_text())
+    index["recipe"] = {"source_digest": "d", "split_seed": 1, "fractions": [0.8, 0.1, 0.1]}
+    (shards / "index.json").write_text(json.dumps(index))
+    assert call("evaluate", run, shards, "--no-html") == 0
+    assert "trained on these recordings, divided otherwise" in only_line(capsys.readouterr().err)
 
 
 def test_what_cannot_be_rerendered_leaves_the_evaluation(

@@ -79,6 +79,32 @@ def test_recordings_divided_in_two_ways_are_not_joined(tmp_path):
     assert open_shards([a, divided(tmp_path / "e", 4, split_seed=None)])
 
 
+def drawn(path, seed, *, n_train=64, backend="webdataset", digest="d", **spec):
+    index = make_shards(path, seed=n_train, n_train=n_train, backend=backend)
+    recipe = {"source_digest": digest, "seed": seed, "spec": {"clip_s": 2.0, **spec}}
+    write_index(LocalFolder(path), dataclasses.replace(index, identity=path.name, recipe=recipe))
+    return path
+
+
+def test_clips_that_would_count_double_are_not_joined(tmp_path):
+    a = drawn(tmp_path / "a", 0)
+    for twice in (
+        drawn(tmp_path / "zarr", 0, backend="zarr"),
+        drawn(tmp_path / "more", 0, n_train=80),
+        drawn(tmp_path / "classes", 0, classes=True, alike_db=0.3),
+    ):
+        with pytest.raises(UsageError, match=r"hold the same clips.*seed \(0\).*--seed") as caught:
+            open_shards([a, twice])
+        assert str(a) in str(caught.value)
+        assert str(twice) in str(caught.value)
+    for other in (
+        drawn(tmp_path / "seed", 1),
+        drawn(tmp_path / "source", 0, digest="other guitar"),
+        drawn(tmp_path / "spec", 0, clip_s=3.0),
+    ):
+        assert open_shards([a, other]).n_samples("train") == 128
+
+
 def test_the_machine_that_encoded_may_differ(tmp_path):
     make_shards(tmp_path / "a")
     index = make_shards(tmp_path / "b", seed=1)

@@ -48,6 +48,7 @@ from fxtrain.contract.frontend import (
 from fxtrain.contract.index import (
     add_counts,
     count_samples,
+    divisions,
     identity_of,
     index_bytes,
     read_codebooks,
@@ -198,6 +199,7 @@ __all__ = [
     "concatenate",
     "count_classes",
     "count_samples",
+    "divisions",
     "empty_npy",
     "fixed_pairs",
     "free_pairs",

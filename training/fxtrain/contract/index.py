@@ -99,6 +99,20 @@ def add_counts(*counts: SplitCounts) -> SplitCounts:
     return SplitCounts(total, dict(sorted(by_length.items())), dict(by_pedal))
 
 
+def divisions(index: DatasetIndex) -> dict[str, str]:
+    """How recordings were divided over the splits, in words, by the digest of their source; of one
+    data set or of several joined. What was played anew for every clip is not among them."""
+    joined = index.recipe.get("joined")
+    recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
+    return {
+        str(recipe.get("source_digest")): (
+            f"split seed {recipe['split_seed']}, fractions {recipe.get('fractions')}"
+        )
+        for recipe in recipes
+        if isinstance(recipe, dict) and recipe.get("split_seed") is not None
+    }
+
+
 def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:
     """float32 [K, codebook_size, codebook_dim]: the codec's own vectors, frozen in the model."""
     where = f"{folder.uri}/{CODEBOOKS_NAME}"

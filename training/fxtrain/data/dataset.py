@@ -26,6 +26,7 @@ from fxtrain.contract import (
     VocabularyError,
     add_counts,
     concatenate,
+    divisions,
     identity_of,
     open_folder,
     read_index,
@@ -156,6 +157,7 @@ def open_shards(uris: Uri | Sequence[Uri]) -> ShardDataset:
     for (a, first), (b, second) in itertools.combinations(zip(folders, indexes, strict=True), 2):
         if first.identity == second.identity:
             raise UsageError(f"{a.uri} and {b.uri} hold the same data: give one of them")
+    check_clips(folders, indexes)
     shards = []
     for split in SPLITS:
         position = 0
@@ -192,18 +194,34 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
 def check_sides(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> None:
     """Raise where one set of recordings was divided over the splits in two ways: a model would be
     tested on what it was trained on."""
-    divided: dict[str, tuple[str, Any]] = {}
+    divided: dict[str, tuple[str, str]] = {}
     for folder, index in zip(folders, indexes, strict=True):
-        recipe = index.recipe
-        if recipe.get("split_seed") is None:
-            continue  # every clip was played anew
-        way = (recipe["split_seed"], recipe.get("fractions"))
-        other_uri, other = divided.setdefault(str(recipe.get("source_digest")), (folder.uri, way))
-        if way != other:
+        for digest, way in divisions(index).items():
+            other_uri, other = divided.setdefault(digest, (folder.uri, way))
+            if way != other:
+                raise UsageError(
+                    f"{folder.uri} and {other_uri} divide the same recordings into train, valid "
+                    f"and test in two ways ({way}; {other}): a model would be tested on what it "
+                    "was trained on; render both with one --split-seed"
+                )
+
+
+def check_clips(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> None:
+    """Raise where two hold the same clips: encoded twice, or a smaller draw of a larger one. They
+    would count double, and narrow every interval."""
+    drawn: dict[str, str] = {}
+    for folder, index in zip(folders, indexes, strict=True):
+        recipe, spec = index.recipe, index.recipe.get("spec")
+        if not isinstance(spec, dict) or not {"source_digest", "seed"} <= recipe.keys():
+            continue
+        heard = {key: value for key, value in spec.items() if key not in ("classes", "alike_db")}
+        key = identity_of([recipe["source_digest"], recipe["seed"], heard])
+        other_uri = drawn.setdefault(key, folder.uri)
+        if other_uri != folder.uri:
             raise UsageError(
-                f"{folder.uri} and {other_uri} divide the same recordings into train, valid and "
-                f"test in two ways (split seed and fractions {way} and {other}): a model would be "
-                "tested on what it was trained on; render both with one --split-seed"
+                f"{other_uri} and {folder.uri} hold the same clips: one source, one spec and one "
+                f"seed ({recipe['seed']}), so that the larger begins with the smaller; give the "
+                "larger one alone, or render another with another --seed"
             )
 
 

@@ -258,6 +258,7 @@ def encode_all(
         done[receipt.shard.name] = receipt
         on_shard(receipt.shard)
     receipts = [done[job["name"]] for job in jobs]
+    recipe["recordings"] = to_dict(renders.recordings)  # as the source's digest has them already
     changed = [r.tally["changed"] for r in receipts if "changed" in r.tally]
     if changed:  # measured, not chosen: not part of the identity
         recipe["changed"] = changed[0]

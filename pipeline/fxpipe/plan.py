@@ -133,6 +133,16 @@ class Plan:
             found[self.splits[item.group]].append(item)
         return found
 
+    @property
+    def recordings(self) -> dict[str, str]:
+        """Split -> the files behind it, by the first digits of their sha256, in a line; nothing
+        where every clip is played anew."""
+        return {
+            split: " ".join(sorted({str(item.meta["sha256"])[:12] for item in items}))
+            for split in SPLITS
+            if (items := self.items_of(split))
+        }
+
     @functools.cached_property
     def stock(self) -> dict[str, tuple[Player, ...]]:
         """Split -> what its phrases are made of."""

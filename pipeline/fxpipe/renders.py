@@ -85,8 +85,9 @@ decoded."""
 class RendersIndex:
     """``index.json`` of a renders directory. ``redraws`` counts inaudible pedals that were drawn
     again, by pedal and by chain length; ``skipped`` lists recordings that could not be used;
-    ``kinds`` are those of recordings that were asked for, none: all of them. ``files`` holds the
-    plan, which says where recordings lie and so differs from machine to machine."""
+    ``kinds`` are those of recordings that were asked for, none: all of them; ``recordings`` are the
+    files behind each split. ``files`` holds the plan, which says where recordings lie and so
+    differs from machine to machine."""
 
     identity: str
     spec: RenderSpec
@@ -109,6 +110,7 @@ class RendersIndex:
     fractions: Fractions = DEFAULT_FRACTIONS
     n_phrases: int = 0
     split_seed: int | None = None
+    recordings: dict[str, str] = field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
 
     @functools.cached_property
@@ -345,6 +347,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> 
         fractions=plan.fractions,
         n_phrases=n_phrases,
         split_seed=plan.split_seed,
+        recordings=plan.recordings,
         files=(plan_file,),
     )
 

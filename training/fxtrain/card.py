@@ -5,7 +5,7 @@ Whoever hears a clip needs no more than this to begin.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
@@ -32,8 +32,8 @@ class ModelCard:
     """All that stands beside the weights.
 
     ``hearing`` is how audio became codes in training; ``commutes`` which orders sounded alike
-    there; ``data_identity`` the shards' own; ``divided`` how their recordings were divided over the
-    splits, by the digest of the source; ``weights`` the file this card belongs to.
+    there; ``data_identity`` the shards' own; ``recordings`` the dry ones that it was trained on, as
+    the shards name them, in a line; ``weights`` the file this card belongs to.
     """
 
     model: ModelConfig
@@ -48,7 +48,7 @@ class ModelCard:
     licences: dict[str, Licence]
     shareable: bool
     versions: dict[str, str]
-    divided: dict[str, str] = field(default_factory=dict)
+    recordings: str = ""
     weights: FileEntry | None = None
     format_version: int = MODEL_FORMAT_VERSION
     kind: str = "fxtrain-model"

@@ -27,7 +27,7 @@ from fxtrain.contract import (
     LocalFolder,
     SplitCounts,
     VocabularyError,
-    divisions,
+    recordings_of,
     shorten,
     to_dict,
 )
@@ -73,7 +73,7 @@ def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -
         licences=index.licences,
         shareable=index.shareable,
         versions=versions,
-        divided=divisions(index),
+        recordings=" ".join(sorted(recordings_of(index)["train"])),
     )
 
 
@@ -200,16 +200,17 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:
             )
 
 
-def warn_of_leak(card: ModelCard, index: DatasetIndex, where: str) -> str | None:
-    """A line where the shards hold recordings that the model met in training on another side of
-    the split; None where nothing tells of it."""
-    for digest, way in divisions(index).items():
-        if card.divided.get(digest, way) != way:
-            return (
-                f"warning: {where}: the model was trained on these recordings, divided otherwise "
-                f"({card.divided[digest]}; here: {way}): some of them it knows from training, so "
-                "it scores too well here; render with the --split-seed and --fractions of training"
-            )
+def warning_of_leak(card: ModelCard, index: DatasetIndex, split: str) -> str | None:
+    """A line where recordings of this split are known to the model from its training."""
+    if split == "train":
+        return None
+    asked = recordings_of(index)[split]
+    if known := len(asked.intersection(card.recordings.split())):
+        return (
+            f"warning: the model was trained on {known} of the {len(asked)} recordings behind "
+            f"{split!r}: it scores too well here; render with the --split-seed and --fractions of "
+            "its training, from the same recordings"
+        )
     return None
 
 

@@ -290,7 +290,7 @@ def evaluate(
     dataset = open_shards(shards)
 
     from fxtrain import evaluate as scoring
-    from fxtrain.checkpoint import load_run, warn_of_leak
+    from fxtrain.checkpoint import load_run, warning_of_leak
     from fxtrain.device import resolve_device
     from fxtrain.report import write_page
     from fxtrain.sounds import Sounds
@@ -299,7 +299,7 @@ def evaluate(
     if folder == SHIPPED:
         loaded = replace(loaded, path=Path(RUNS) / SHIPPED.name)
     answers = scoring.answer(loaded, dataset, split)
-    if leak := warn_of_leak(loaded.card, dataset.index, dataset.folder.uri):
+    if leak := warning_of_leak(loaded.card, dataset.index, split):
         log(leak)
     sounds = Sounds(dataset, split, renders)
     evaluation = scoring.judge(loaded, dataset, answers, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import logging
 import os
@@ -74,6 +75,8 @@ def prepare(
         model = new_model(card, codebooks)
     if before:
         take_over(before, card, model)
+        known = {*card.recordings.split(), *before.card.recordings.split()}
+        card = dataclasses.replace(card, recordings=" ".join(sorted(known)))
     return card, model
 
 

@@ -22,7 +22,7 @@ from fxtrain.checkpoint import (
     read_card,
     save_model,
     vocabulary_difference,
-    warn_of_leak,
+    warning_of_leak,
 )
 from fxtrain.config import DecodeSettings, ModelConfig
 from fxtrain.contract import DatasetIndex, VocabularyError, from_dict, to_dict
@@ -177,20 +177,16 @@ def test_repeats_are_what_any_recipe_allows(index: DatasetIndex) -> None:
 def test_recordings_known_from_training_are_told(
     index: DatasetIndex, card: ModelCard, tmp_path: Path
 ) -> None:
-    def divided(split_seed: int | None, digest: str = "d") -> DatasetIndex:
-        recipe = {"source_digest": digest, "split_seed": split_seed, "fractions": [0.8, 0.1, 0.1]}
-        return dataclasses.replace(index, recipe=recipe)
+    def of(**recordings: tuple[str, ...]) -> DatasetIndex:
+        told = {split: " ".join(names) for split, names in recordings.items()}
+        return dataclasses.replace(index, recipe={"recordings": told})
 
-    both = dataclasses.replace(
-        index, recipe={"joined": [divided(0).recipe, divided(4, "e").recipe]}
-    )
-    saved(card_of(both, card.model, {}), tmp_path)
+    saved(card_of(of(train=("a", "b", "c"), test=("d",)), card.model, {}), tmp_path)
     kept = read_card(tmp_path)
-    for same in (both, divided(0), divided(4, "e"), divided(1, "other guitar"), divided(None)):
-        assert warn_of_leak(kept, same, "here") is None
-    told = warn_of_leak(kept, divided(1), "here")
+    for fine in (of(train=("a",), test=("d",)), of(test=("x",)), of()):
+        assert warning_of_leak(kept, fine, "test") is None
+    assert warning_of_leak(kept, of(train=("a",)), "train") is None
+    told = warning_of_leak(kept, of(test=("b", "c", "d")), "test")
     assert told is not None
-    assert "warning: here: the model was trained on these recordings" in told
-    assert "split seed 0" in told
-    assert "split seed 1" in told
-    assert warn_of_leak(card, divided(1), "here") is None  # of before cards told
+    assert "trained on 2 of the 3 recordings behind 'test'" in told
+    assert warning_of_leak(card, of(test=("b",)), "test") is None  # of a card that tells of none

@@ -172,13 +172,13 @@ def test_evaluate_warns_of_recordings_known_from_training(
     shutil.copytree(trained, run)
     shutil.copytree(place / "shards", shards)
     card = json.loads((run / "model.json").read_text())
-    card["divided"] = {"d": "split seed 0, fractions [0.8, 0.1, 0.1]"}
+    card["recordings"] = "a b"
     (run / "model.json").write_text(json.dumps(card))
     index = json.loads((shards / "index.json").read_text())
-    index["recipe"] = {"source_digest": "d", "split_seed": 1, "fractions": [0.8, 0.1, 0.1]}
+    index["recipe"] = {"recordings": {"test": "b c"}}
     (shards / "index.json").write_text(json.dumps(index))
     assert call("evaluate", run, shards, "--no-html") == 0
-    assert "trained on these recordings, divided otherwise" in only_line(capsys.readouterr().err)
+    assert "trained on 1 of the 2 recordings behind 'test'" in only_line(capsys.readouterr().err)
 
 
 def test_what_cannot_be_rerendered_leaves_the_evaluation(

@@ -18,6 +18,7 @@ from fxtrain.contract import (
     concatenate,
     read_codebooks,
     read_index,
+    recordings_of,
     write_index,
 )
 from fxtrain.data import open_shards
@@ -63,20 +64,28 @@ def test_directories_that_differ_are_named(other, what, tmp_path):
     assert str(tmp_path / "phrases") in str(caught.value)
 
 
-def divided(path, seed, split_seed, digest="d"):
+def behind(path, seed, **recordings):
     index = make_shards(path, seed=seed)
-    recipe = {"source_digest": digest, "split_seed": split_seed, "fractions": [0.8, 0.1, 0.1]}
+    recipe = {"recordings": {split: " ".join(names) for split, names in recordings.items()}}
     write_index(LocalFolder(path), dataclasses.replace(index, recipe=recipe))
     return path
 
 
-def test_recordings_divided_in_two_ways_are_not_joined(tmp_path):
-    a = divided(tmp_path / "a", 0, split_seed=0)
-    with pytest.raises(UsageError, match=r"tested on what it was trained on.*--split-seed"):
-        open_shards([a, divided(tmp_path / "b", 1, split_seed=1)])
-    assert open_shards([a, divided(tmp_path / "c", 2, split_seed=0)]).n_samples("train")
-    assert open_shards([a, divided(tmp_path / "d", 3, split_seed=1, digest="other guitar")])
-    assert open_shards([a, divided(tmp_path / "e", 4, split_seed=None)])
+def test_a_recording_on_two_sides_of_the_split_is_refused(tmp_path):
+    a = behind(tmp_path / "a", 0, train=("r1", "r2", "r3"), valid=("r4",), test=("r5",))
+    b = behind(tmp_path / "b", 1, train=("r1", "r5"), valid=("r2", "r3"))
+    with pytest.raises(
+        UsageError, match=r"2 recording\(s\) are in train of .*--split-seed"
+    ) as said:
+        open_shards([a, b])
+    assert f"train of {a} and in valid of {b}" in str(said.value)
+    c = behind(tmp_path / "c", 2, train=("r1", "r6"), test=("r5", "r7"))
+    joined = open_shards([a, c, behind(tmp_path / "anew", 3)])
+    assert recordings_of(joined.index) == {
+        "train": {"r1", "r2", "r3", "r6"},
+        "valid": {"r4"},
+        "test": {"r5", "r7"},
+    }
 
 
 def drawn(path, seed, *, n_train=64, backend="webdataset", digest="d", **spec):

@@ -48,13 +48,13 @@ from fxtrain.contract.frontend import (
 from fxtrain.contract.index import (
     add_counts,
     count_samples,
-    divisions,
     identity_of,
     index_bytes,
     read_codebooks,
     read_index,
     read_index_as,
     read_verified,
+    recordings_of,
     write_index,
 )
 from fxtrain.contract.knobs import (
@@ -199,7 +199,6 @@ __all__ = [
     "concatenate",
     "count_classes",
     "count_samples",
-    "divisions",
     "empty_npy",
     "fixed_pairs",
     "free_pairs",
@@ -224,6 +223,7 @@ __all__ = [
     "read_index_as",
     "read_json",
     "read_verified",
+    "recordings_of",
     "sample_layout",
     "select",
     "settings_to_words",

@@ -23,6 +23,7 @@ from fxtrain.contract.schema import (
     CODEBOOKS_NAME,
     FORMAT_VERSION,
     INDEX_NAME,
+    SPLITS,
     DatasetIndex,
     FileEntry,
     SplitCounts,
@@ -99,18 +100,19 @@ def add_counts(*counts: SplitCounts) -> SplitCounts:
     return SplitCounts(total, dict(sorted(by_length.items())), dict(by_pedal))
 
 
-def divisions(index: DatasetIndex) -> dict[str, str]:
-    """How recordings were divided over the splits, in words, by the digest of their source; of one
-    data set or of several joined. What was played anew for every clip is not among them."""
+def recordings_of(index: DatasetIndex) -> dict[str, frozenset[str]]:
+    """The dry recordings behind each split, each by the first digits of its file's sha256, as
+    ``recipe.recordings`` lists them in a line; of one data set or of several joined. Of guitar that
+    was played anew for every clip there are none."""
     joined = index.recipe.get("joined")
     recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
-    return {
-        str(recipe.get("source_digest")): (
-            f"split seed {recipe['split_seed']}, fractions {recipe.get('fractions')}"
-        )
-        for recipe in recipes
-        if isinstance(recipe, dict) and recipe.get("split_seed") is not None
-    }
+    found: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for recipe in recipes:
+        told = recipe.get("recordings") if isinstance(recipe, dict) else None
+        for split, names in told.items() if isinstance(told, dict) else ():
+            if split in found and isinstance(names, str):
+                found[split].update(names.split())
+    return {split: frozenset(names) for split, names in found.items()}
 
 
 def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +27,10 @@ from fxtrain.contract import (
     VocabularyError,
     add_counts,
     concatenate,
-    divisions,
     identity_of,
     open_folder,
     read_index,
+    recordings_of,
     to_dict,
     unknown_name,
     validate_block,
@@ -192,18 +193,22 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
 
 
 def check_sides(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> None:
-    """Raise where one set of recordings was divided over the splits in two ways: a model would be
-    tested on what it was trained on."""
-    divided: dict[str, tuple[str, str]] = {}
+    """Raise where a recording is on one side of the split here and on another there: a model would
+    be tested on what it was trained on."""
+    sides: dict[str, tuple[str, str]] = {}
+    crossed: Counter[tuple[str, str, str, str]] = Counter()
     for folder, index in zip(folders, indexes, strict=True):
-        for digest, way in divisions(index).items():
-            other_uri, other = divided.setdefault(digest, (folder.uri, way))
-            if way != other:
-                raise UsageError(
-                    f"{folder.uri} and {other_uri} divide the same recordings into train, valid "
-                    f"and test in two ways ({way}; {other}): a model would be tested on what it "
-                    "was trained on; render both with one --split-seed"
-                )
+        for split, recordings in recordings_of(index).items():
+            for recording in recordings:
+                other, other_uri = sides.setdefault(recording, (split, folder.uri))
+                if other != split and other_uri != folder.uri:
+                    crossed[other, other_uri, split, folder.uri] += 1
+    for (other, other_uri, split, uri), n in crossed.most_common(1):
+        raise UsageError(
+            f"{n} recording(s) are in {other} of {other_uri} and in {split} of {uri}: a model "
+            "would be tested on what it was trained on; render both from the same recordings, with "
+            "one --split-seed and the same --fractions and --kinds"
+        )
 
 
 def check_clips(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> None:

@@ -27,6 +27,9 @@ MAX_DURATION_S = 6000.0
 
 RATES_HZ = (4_000, 768_000)
 BLOCK_SAMPLES = 2**22
+CANCELLED = 1e-4
+"""A mix this far below its channels in power (40 dB): one of them is the other turned over."""
+
 FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "CAF", "AU"})
 """Of what libsndfile reads, by its names; most of the rest nobody has recorded a guitar in."""
 
@@ -45,14 +48,17 @@ def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dic
     """Decode a file's bytes: mono float32 [N], sample rate in Hz, and its format.
 
     Channels are averaged. Raises soundfile.SoundFileError for what it cannot read, ValueError for
-    a format, rate or length that is not used here, TooLongError for more than ``most_s``.
+    a format, rate or length that is not used here, or channels that cancel each other; TooLongError
+    for more than ``most_s``.
     """
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         _check_header(file, most_s)
         facts: dict[str, Fact] = {"channels": file.channels, "subtype": file.subtype}
         sample_rate_hz = int(file.samplerate)
-        blocks = list(_mono_blocks(file, most_s))
+        blocks, powers = zip(*_mono_blocks(file, most_s), strict=True)
     mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    if np.vdot(mono, mono) < CANCELLED * sum(powers):
+        raise ValueError("its channels cancel each other when mixed: keep only one of them")
     return mono, sample_rate_hz, facts
 
 
@@ -78,8 +84,11 @@ def _check_length(seconds: float, most_s: float | None) -> None:
         raise TooLongError(seconds, most_s)
 
 
-def _mono_blocks(file: soundfile.SoundFile, most_s: float | None) -> Iterator[Audio]:
-    """As many samples as the file really has, block by block, whatever its header says."""
+def _mono_blocks(file: soundfile.SoundFile, most_s: float | None) -> Iterator[tuple[Audio, float]]:
+    """As many samples as the file really has, block by block, whatever its header says.
+
+    Beside each block the energy of its channels on average; 0 where there is but one.
+    """
     n_block = max(1, BLOCK_SAMPLES // file.channels)
     longest, total = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate), 0
     while True:
@@ -88,7 +97,10 @@ def _mono_blocks(file: soundfile.SoundFile, most_s: float | None) -> Iterator[Au
         _check_length(total / file.samplerate, most_s)
         if total > longest:
             raise ValueError(f"too long: more than {longest:.0f} samples; cut it in pieces")
-        mono = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
-        yield np.ascontiguousarray(mono, dtype=np.float32)
+        mono, power = frames[:, 0], 0.0
+        if frames.shape[1] > 1:
+            mono = frames.mean(axis=1, dtype=np.float32)
+            power = float(np.vdot(frames, frames)) / frames.shape[1]
+        yield np.ascontiguousarray(mono, dtype=np.float32), power
         if len(frames) < min(n_block, max(1, file.frames)) or total >= file.frames:
             return

@@ -54,6 +54,27 @@ def test_any_rate_and_number_of_channels(tmp_path: Path, rate: int, channels: in
     assert np.allclose(wave, tone(rate, rate), atol=1e-4)
 
 
+@pytest.mark.parametrize("side", [0.99, 1.0])
+def test_a_channel_that_is_the_other_turned_over_is_no_silence(tmp_path: Path, side: float) -> None:
+    left = tone(44_100, 44_100)
+    path = tmp_path / "balanced.wav"
+    soundfile.write(path, np.stack([left, -side * left], axis=1), 44_100)
+    message = r"balanced\.wav: .*its channels cancel each other.*keep only one"
+    with pytest.raises(SourceError, match=message):
+        open_frontend().read(path)
+    with pytest.raises(SourceError, match="its channels cancel each other"):
+        open_frontend().decode(path.read_bytes())
+
+
+@pytest.mark.parametrize("right", [0.0, -0.9])
+def test_channels_that_differ_are_mixed(tmp_path: Path, right: float) -> None:
+    left = tone(44_100, 44_100)
+    path = tmp_path / "wide.wav"
+    soundfile.write(path, np.stack([left, right * left], axis=1), 44_100, subtype="FLOAT")
+    wave, _ = open_frontend().read(path)
+    np.testing.assert_allclose(wave, (1 + right) / 2 * left, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fxpipe.errors import DownloadError
+from fxtrain.contract import FxError
 
 CHUNK_BYTES = 1 << 14
 """A cut loses the chunk under way, so chunks are small: slow lines are cut often."""
@@ -326,7 +327,10 @@ def look_at(path: Path, *, progress: bool = False) -> Found:
 
 
 def _first_line(error: BaseException) -> str:
-    """The cause at the bottom: requests and urllib3 wrap "name not known" three times over."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
+    """The cause at the bottom: requests and urllib3 wrap "name not known" three times over.
+
+    Our own errors are no cause: a fetch may begin because a data set was found to be missing.
+    """
+    while (below := error.__cause__ or error.__context__) and not isinstance(below, FxError):
+        error = below
     return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -22,7 +22,7 @@ from fixtures.http import (
     with_body,
     without_end,
 )
-from fxpipe.errors import DownloadError
+from fxpipe.errors import DownloadError, SourceError
 from fxpipe.fetch import transfer
 from fxpipe.fetch.download import ResumingDownloader, download
 from fxpipe.fetch.transfer import Manner, Wanted
@@ -284,6 +284,11 @@ def test_nobody_there_and_no_address(target: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(DownloadError, match="gave up after 1 retries"):
         download("http://127.0.0.1:9/file.zip", target, retries=1, **QUICK)
+    try:
+        raise SourceError("the data set is not here")
+    except SourceError:  # what a fetch begins with is not why it failed
+        with pytest.raises(DownloadError, match=r"gave up .*\(.*Connection refused\)"):
+            download("http://127.0.0.1:9/file.zip", target, retries=1, **QUICK)
     with pytest.raises(DownloadError, match="is no http address"):
         download("ftp://127.0.0.1/file.zip", target, **QUICK)
 

@@ -80,7 +80,7 @@ def _check_lengths(names: Sequence[str], lengths: Sequence[int]) -> None:
     if not lengths or min(lengths) < 1 or max(lengths) > len(names):
         raise UsageError(
             f"chains of {', '.join(map(str, lengths)) or 'no'} pedals: expected 1 to "
-            f"{len(names)}, as many as there are different pedals"
+            f"{len(names)}, as many as there are different pedals; give other --lengths"
         )
 
 

@@ -58,10 +58,14 @@ OURS = "my board"
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command was asked for. ``names``: what a pedal is called on the user's own board."""
+    """What the command was asked for.
+
+    ``lengths``: of the chains; without any, one to three pedals, where there are so many.
+    ``names``: what a pedal is called on the user's own board.
+    """
 
     n_chains: int = 20
-    lengths: tuple[int, ...] = (1, 2, 3)
+    lengths: tuple[int, ...] = ()
     pedals: tuple[str, ...] = ()
     n_takes: int = 1
     n_clips: int = 3
@@ -103,7 +107,8 @@ def make_kit(
             raise UsageError(f"--name: {unknown_name('pedal', name, entries)}")
     dries = Dries(frontend, audio_files(dry_files), clip_s=RUN_IN_S + wish.clip_s, seed=wish.seed)
     rng = np.random.default_rng([wish.seed, 1])
-    drawn_names = list(draw_names(tuple(entries), wish.lengths, wish.n_chains, rng))
+    lengths = wish.lengths or tuple(range(1, min(3, len(entries)) + 1))
+    drawn_names = list(draw_names(tuple(entries), lengths, wish.n_chains, rng))
     folder, marker = LocalFolder(path), Marker()
     if (path / KIT_NAME).exists():  # from here on it is no whole kit
         folder.delete(KIT_NAME)
@@ -138,7 +143,7 @@ def make_kit(
         chains.append(KitChain(file, takes[turn].name, drawn.chain, drawn.faint))
     kit = Kit(
         seed=wish.seed,
-        lengths=wish.lengths,
+        lengths=lengths,
         pedals=tuple(entries.values()),
         takes=tuple(takes),
         chains=tuple(chains),

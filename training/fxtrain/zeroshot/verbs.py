@@ -50,9 +50,7 @@ def zeroshot() -> None:
 @zeroshot.command()
 @click.argument("output", type=PATH)
 @click.option("--n-chains", type=click.IntRange(1, 999), default=20, show_default=True)
-@click.option(
-    "--lengths", type=Lengths(), default="1-3", show_default=True, help="Pedals in a chain."
-)
+@click.option("--lengths", type=Lengths(), help="Pedals in a chain [1-3, or as many as you have].")
 @click.option("--pedals", help="Those you have, with commas [all that the model knows].")
 @click.option(
     "--name", "names", type=Called(), multiple=True, help="What a pedal is called on your board."
@@ -77,7 +75,7 @@ def zeroshot() -> None:
 def kit(
     output: Path,
     n_chains: int,
-    lengths: tuple[int, ...],
+    lengths: tuple[int, ...] | None,
     pedals: str | None,
     names: tuple[tuple[str, str], ...],
     seed: int,
@@ -101,7 +99,7 @@ def kit(
 
     wish = make.Wish(
         n_chains=n_chains,
-        lengths=lengths,
+        lengths=lengths or (),
         pedals=tuple(name.strip() for name in (pedals or "").split(",") if name.strip()),
         n_takes=takes,
         n_clips=clips,

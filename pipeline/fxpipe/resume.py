@@ -32,6 +32,7 @@ from fxtrain.contract import (
     FxError,
     LocalFolder,
     UsageError,
+    cannot_write,
     from_dict,
     read_json,
     shorten,
@@ -264,10 +265,7 @@ def _locked(folder: Folder) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(alone(path, met))
         except OSError as error:
-            raise FxError(
-                f"cannot write {path}: {error.strerror or error}; make the directory writable or "
-                "choose another, then run the same command again"
-            ) from None
+            raise cannot_write(path, error) from None
         try:
             yield
         finally:

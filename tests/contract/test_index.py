@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
+import re
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from fxtrain.contract import (
     LocalFolder,
     MissingExtraError,
     UnfinishedError,
+    cannot_write,
     count_samples,
     identity_of,
     open_folder,
@@ -244,6 +248,18 @@ def test_a_write_that_cannot_succeed_says_so_and_leaves_nothing(tmp_path):
     with pytest.raises(FxError, match=r"cannot write .*run the same command again"):
         LocalFolder(tmp_path).write("file/below", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.ENOSPC, "No space left on device; .*free some space or"),
+        (errno.EACCES, "Permission denied; .*make the directory writable or"),
+    ],
+)
+def test_what_to_do_is_told_by_what_went_wrong(number, mend):
+    error = cannot_write("there/index.json", OSError(number, os.strerror(number)))
+    assert re.match(f"cannot write there/index.json: {mend} choose another", str(error))
 
 
 def test_storage_that_nobody_knows(tmp_path):

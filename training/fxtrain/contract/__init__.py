@@ -34,7 +34,7 @@ from fxtrain.contract.errors import (
     shorten,
     unknown_name,
 )
-from fxtrain.contract.folder import Folder, LocalFolder, open_folder
+from fxtrain.contract.folder import Folder, LocalFolder, cannot_write, open_folder
 from fxtrain.contract.frontend import (
     ENTRY_POINT_GROUP,
     BoardFile,
@@ -188,6 +188,7 @@ __all__ = [
     "add_counts",
     "arrow",
     "block_of",
+    "cannot_write",
     "canonical_json",
     "check_dataset",
     "check_fields",

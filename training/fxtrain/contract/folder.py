@@ -6,6 +6,7 @@ What is behind a URI is loaded only when there is one; everything here is the st
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -22,6 +23,9 @@ PART = re.compile(r"\.(?P<pid>\d+)(?:@(?P<host>[^@/]*))?\.part$")
 
 STALE_S = 3600.0
 """No file takes an hour to write: an older half of one has no writer, on whatever machine."""
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Folder(Protocol):
@@ -63,6 +67,17 @@ def file_entry(name: str, data: bytes | bytearray) -> FileEntry:
     return FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
 
 
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> FxError:
+    """What to tell where the system let nothing be written, and what to do about it."""
+    mend = "make the directory writable or choose another"
+    if error.errno in NO_SPACE:
+        mend = "free some space or choose another directory"
+    return FxError(
+        f"cannot write {os.fspath(path)}: {error.strerror or error}; nothing finished was lost: "
+        f"{mend}, then run the same command again"
+    )
+
+
 class LocalFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -93,10 +108,7 @@ class LocalFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-            raise FxError(
-                f"cannot write {target}: {error.strerror or error}; nothing finished was lost: "
-                "free some space or choose another directory, then run the same command again"
-            ) from None
+            raise cannot_write(target, error) from None
         return file_entry(name, data)
 
     def _stays_inside(self, target: Path) -> None:

@@ -178,7 +178,7 @@ def fit(
         echo_plan(training.plan(dataset, config, device), as_json)
         return
     if resume is not None:
-        runs.check_resume(resume, dataset)
+        runs.check_resume(resume, dataset, max_epochs=config.train.max_epochs)
     result = training.fit(
         dataset,
         config,
@@ -213,9 +213,8 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
     exact, alike = result.valid["exact"], result.valid["exact_class"]
     log(
         f"best epoch {result.best_epoch} of {config.train.max_epochs}, {result.seconds:.0f} s; "
-        f"validation, decoding tuned: exact {exact.value:.3f}, up to orders that sound alike "
-        f"{alike.value:.3f} "
-        f"(null {result.null:.3f}, ceiling {result.ceiling:.3f})"
+        f"validation, decoding tuned: exact {exact.value:.3f} (null {result.null:.3f}, ceiling "
+        f"{result.ceiling:.3f}), up to orders that sound alike {alike.value:.3f}"
     )
     log(f"next: fxtrain evaluate {result.path} {shards}")
     log(f"      fxtrain predict CLIP --run {result.path}")

@@ -26,7 +26,7 @@ from fxtrain.checkpoint import (
     check_data,
 )
 from fxtrain.config import Config, config_from_dict, replace_train
-from fxtrain.contract import ContractError, UsageError, from_dict, read_json
+from fxtrain.contract import ContractError, UsageError, cannot_write, from_dict, read_json
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 
@@ -49,9 +49,12 @@ def new_run_folder(base: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count(1):
         run = base / (stamp if number == 1 else f"{stamp}-{number}")
-        with contextlib.suppress(FileExistsError):
-            run.mkdir(parents=True)
-            break
+        try:
+            with contextlib.suppress(FileExistsError):
+                run.mkdir(parents=True)
+                break
+        except OSError as error:
+            raise cannot_write(run, error) from None
     return run
 
 
@@ -94,18 +97,27 @@ def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
     return config if max_epochs is None else replace_train(config, max_epochs=max_epochs)
 
 
-def check_resume(run: Path, dataset: ShardDataset) -> None:
-    """Raise unless the shards are those of the run, naming the difference in pedals or codec."""
+def check_resume(run: Path, dataset: ShardDataset, *, max_epochs: int | None = None) -> None:
+    """Raise unless the shards are those of the run, naming the difference in pedals or codec.
+
+    Nor may ``max_epochs`` be fewer than what the run has behind it.
+    """
     where = run / LAST_NAME
     try:
         held = torch.load(where, map_location="cpu", weights_only=True)
         card = from_dict(ModelCard, held["fxtrain"]["card"], str(where))
+        done = int(held["epoch"]) + 1
     except Exception as error:  # torch raises half a dozen types for files that are not its own
         raise CheckpointError(
             f"{where}: cannot be read ({_line(error)}); it may be damaged or come from another "
             "program: start a new run"
         ) from None
     check_data(card, dataset.index, dataset.folder.uri)
+    if max_epochs is not None and max_epochs < done:
+        raise UsageError(
+            f"{run}: {done} epochs are done, but {max_epochs} at most are asked for; give "
+            f"--epochs {done} to end here, or more to go on"
+        )
 
 
 def _line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ import torch
 
 from fixtures.shards import PEDALS, make_shards
 from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run, save_model
+from fxtrain.cli import cli, run_cli
 from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
 from fxtrain.contract import (
     ContractError,
@@ -290,6 +291,27 @@ def test_a_run_is_never_replaced_unasked(tmp_path: Path) -> None:
     claim(tmp_path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     claim(tmp_path, overwrite=False)
+
+
+def test_fewer_epochs_than_are_done_are_refused(
+    dataset: ShardDataset, finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    done = SETTINGS.train.max_epochs
+    before = (run / "config.json").read_bytes()
+    shards = str(dataset.folder.uri)
+    assert run_cli(cli, "fxtrain", ["fit", shards, "--resume", str(run), "--epochs", "1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{done} epochs are done, but 1 at most" in said
+    assert f"give --epochs {done} to end here, or more to go on" in said
+    assert (run / "config.json").read_bytes() == before  # else nothing could go on with it
+    check_resume(run, dataset, max_epochs=done)
+
+
+def test_a_place_for_runs_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FxError, match=r"cannot write .*file/runs.*: Not a directory.*writable"):
+        new_run_folder(tmp_path / "file" / "runs")
 
 
 def test_run_folders_never_collide(tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:
     ]
     facts.append(("level", heard.level, found.level))
     if card.model.use_mel:
+        if found.mel is None:
+            raise VocabularyError(
+                f"{where}: these shards hold no log-mel, which this model hears beside the tokens; "
+                "encode again with --with-mel, or train on these"
+            )
         facts.append(("mel", heard.mel, found.mel))
     for what, expected, there in facts:
         if expected != there:

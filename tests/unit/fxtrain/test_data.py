@@ -19,6 +19,7 @@ from fxtrain.contract import (
     DamagedError,
     FxError,
     LocalFolder,
+    SplitCounts,
     UnfinishedError,
     UsageError,
     concatenate,
@@ -306,6 +307,16 @@ def test_unknown_and_empty_splits(tmp_path):
             ContractError, match="no samples in split 'valid', only in: train, test"
         ):
             read("valid")
+
+
+def test_a_split_counted_as_empty_is_not_named_among_those_there(tmp_path):
+    index = make_shards(tmp_path, n_valid=0)
+    none = dict.fromkeys(index.vocabulary.names, 0)
+    counts = index.counts | {"valid": SplitCounts(0, {}, none)}
+    counted = dataclasses.replace(index, counts=counts)
+    write_index(LocalFolder(tmp_path), counted)
+    with pytest.raises(ContractError, match=r"'valid', only in: train, test$"):
+        open_shards(tmp_path).n_samples("valid")
 
 
 def test_a_format_this_build_cannot_read_is_named(tmp_path):

@@ -49,7 +49,7 @@ def test_directories_made_alike_count_as_one(tmp_path):
     [
         ({"codec_name": "44khz"}, "codec name is 'tiny' in the first and '44khz' in the second"),
         ({"n_codebooks": 2}, "codec n_codebooks is 4 in the first and 2"),
-        ({"with_mel": True}, "mel is None in the first and MelInfo"),
+        ({"with_mel": True}, "log-mel is 'left away' in the first and 'stored'"),
         ({"n_audio_samples": 4096}, "window in audio samples is 8192 in the first and 4096"),
         ({"pedals": ("fuzz", "delay")}, "pedals is 'compressor, distortion, delay, reverb' in"),
         ({"max_chain_length": 2}, "longest chain is 3 in the first and 2"),

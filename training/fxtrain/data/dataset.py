@@ -21,6 +21,7 @@ from fxtrain.contract import (
     ContractError,
     DatasetIndex,
     Folder,
+    MelInfo,
     Record,
     ShardEntry,
     UsageError,
@@ -90,7 +91,8 @@ class ShardDataset:
             raise UsageError(unknown_name("split", split, SPLITS))
         found = tuple(shard for shard in self.shards if shard.entry.split == split)
         if not found:
-            filled = ", ".join(name for name in SPLITS if self.index.counts.get(name))
+            there = {shard.entry.split for shard in self.shards}
+            filled = ", ".join(name for name in SPLITS if name in there)
             raise ContractError(
                 f"{self.folder.uri}: no samples in split {split!r}, only in: {filled or 'none'}"
             )
@@ -178,7 +180,8 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
     for what, found, expected in (
         *_facts("codec", other.codec, index.codec, leave_out=("precision", "backend")),
         *_facts("level", other.level, index.level),
-        ("mel", other.mel, index.mel),
+        ("log-mel", _stored(other.mel), _stored(index.mel)),
+        *(_facts("mel", other.mel, index.mel) if other.mel and index.mel else ()),
         ("window in audio samples", other.n_audio_samples, index.n_audio_samples),
         ("pedals", ", ".join(other.vocabulary.names), ", ".join(index.vocabulary.names)),
         ("pedal parameters", other.vocabulary, index.vocabulary),
@@ -237,6 +240,10 @@ def _facts(
         if field.name not in leave_out:
             a, b = getattr(found, field.name), getattr(expected, field.name)
             yield f"{what} {field.name}", a, b
+
+
+def _stored(mel: MelInfo | None) -> str:
+    return "stored" if mel else "left away"
 
 
 def _short(value: object) -> str:

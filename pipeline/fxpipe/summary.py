@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ def render_summary(index: RendersIndex, output: str) -> str:
             counts_table(index.counts),
             redraws_text(index),
             _licence_line(index),
-            f"{n} wet clips in {output}; next: fxpipe encode {output}",
+            f"{n} wet clips in {output}; next: fxpipe encode {shlex.quote(output)}",
         ]
     )
 
@@ -76,7 +77,8 @@ def encode_summary(index: DatasetIndex, output: str) -> str:
             f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else ""),
             *encoder_lines(index),
             _licence_line(index),
-            f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit {output}",
+            f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit "
+            f"{shlex.quote(output)}",
         ]
     )
 

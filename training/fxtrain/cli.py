@@ -10,6 +10,7 @@ import errno
 import importlib.metadata
 import json
 import os
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -189,7 +190,7 @@ def fit(
         progress=sys.stderr.isatty(),
         say=log,
     )
-    echo_fit(result, config, " ".join(shards), as_json)
+    echo_fit(result, config, shlex.join(shards), as_json)
 
 
 def echo_plan(plan: Any, as_json: bool) -> None:
@@ -216,8 +217,9 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
         f"validation, decoding tuned: exact {exact.value:.3f} (null {result.null:.3f}, ceiling "
         f"{result.ceiling:.3f}), up to orders that sound alike {alike.value:.3f}"
     )
-    log(f"next: fxtrain evaluate {result.path} {shards}")
-    log(f"      fxtrain predict CLIP --run {result.path}")
+    run = shlex.quote(str(result.path))
+    log(f"next: fxtrain evaluate {run} {shards}")
+    log(f"      fxtrain predict CLIP --run {run}")
     click.echo(result.path)
 
 

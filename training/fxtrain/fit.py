@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shlex
 import sys
 import threading
 import time
@@ -261,7 +262,6 @@ def interrupted(task: Task, card: ModelCard, model: Translator) -> str:
         return "stopped before the first epoch was finished; run the same command again"
     load_best(run, model)
     save_model(run, card, model)
-    shards = " ".join(dict.fromkeys(shard.folder.uri for shard in task.dataset.shards))
-    return (
-        f"stopped; the best epoch so far is saved. Go on with: fxtrain fit {shards} --resume {run}"
-    )
+    shards = dict.fromkeys(shard.folder.uri for shard in task.dataset.shards)
+    again = shlex.join(["fxtrain", "fit", *shards, "--resume", str(run)])
+    return f"stopped; the best epoch so far is saved. Go on with: {again}"

@@ -361,6 +361,7 @@ def test_what_the_arithmetic_changed_is_in_the_index_and_the_summary(tmp_path, m
     assert "dac's layers" in exact.versions["encoder"]
     assert "codes that differ from plain fp32, on 2 clips" in encode_summary(tiled, "x")
     assert "differ" not in encode_summary(exact, "x")
+    assert encode_summary(exact, "my shards").endswith("next: fxtrain fit 'my shards'")
 
 
 def test_a_codec_learns_from_renders_and_its_tokens_can_be_heard(synth, tmp_path):

@@ -196,14 +196,14 @@ def test_a_pedal_that_both_know_keeps_its_rows_and_the_boundary_its_own() -> Non
 def test_stopped_by_ctrl_c_and_resumed_is_as_if_never_stopped(
     dataset: ShardDataset, finished: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "stopped"
+    run = tmp_path / "stopped run"
 
     def press_ctrl_c(text: str) -> None:
         if text.startswith("epoch   1/"):
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptedFitError, match=f"fxtrain fit .*shards --resume {run}"):
+    with pytest.raises(InterruptedFitError, match=f"fxtrain fit .*shards --resume '{run}'$"):
         fit(dataset, SETTINGS, run, device="cpu", say=press_ctrl_c)
     assert signal.getsignal(signal.SIGINT) is before
     assert load_run(run).card.n_train == 96  # usable already

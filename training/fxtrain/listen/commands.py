@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def make(output: Path, as_json: bool, **options: Any) -> None:
         return
     for line in study_lines(study):
         click.echo(line, err=True)
-    click.echo(f"next: fxtrain listen serve {output}", err=True)
+    click.echo(f"next: fxtrain listen serve {shlex.quote(str(output))}", err=True)
     click.echo(output)
 
 

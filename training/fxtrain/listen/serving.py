@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shlex
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -131,7 +132,7 @@ def serve_study(path: Path, host: str, port: int, say: Callable[[str], None]) ->
         say("everyone who reaches this machine by network can take part")
     run_app(study_app(path, study, store, hosts), listener)
     done = [s for s in store.sessions() if s.position == len(s.trials)]
-    say(f"{len(done)} sessions finished; next: fxtrain listen analyse {path}")
+    say(f"{len(done)} sessions finished; next: fxtrain listen analyse {shlex.quote(str(path))}")
 
 
 def _version() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ def kit(
         return
     for line in make.kit_lines(made, output):
         click.echo(line, err=True)
-    click.echo(f"next: fxtrain evaluate --manifest {output / MANIFEST_NAME}", err=True)
+    table = shlex.quote(str(output / MANIFEST_NAME))
+    click.echo(f"next: fxtrain evaluate --manifest {table}", err=True)
     click.echo(output)
 
 

@@ -28,7 +28,7 @@ def resolve_model(config: ModelConfig, *, n_codebooks: int, has_mel: bool) -> Mo
     use_mel = has_mel if config.use_mel is None else config.use_mel
     if use_mel and not has_mel:
         raise CheckpointError(
-            "the model is to hear log-mel, but these shards hold none; "
+            "use_mel is on, but these shards hold no log-mel frames; "
             "encode again with --with-mel, or give another model"
         )
     if not use_mel and not config.use_codes:

@@ -23,8 +23,11 @@ def run(group: click.Group, prog: str) -> int:
     except click.exceptions.Abort:
         click.echo(f"{prog}: interrupted", err=True)
         return INTERRUPTED
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"{prog}: error: {' '.join(error.format_message().split())}", err=True)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code

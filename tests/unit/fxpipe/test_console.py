@@ -1,4 +1,4 @@
-"""Progress: what was there is counted apart from what is made now."""
+"""Errors are one line. Progress: what was there is counted apart from what is made now."""
 
 from __future__ import annotations
 
@@ -6,8 +6,38 @@ import pytest
 import tqdm
 
 from fxpipe import console
+from fxpipe.cli import cli
 from fxpipe.console import Progress
 from fxtrain.contract import ShardEntry
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["rendr"], "No such command 'rendr'"),
+        (["check"], "Missing argument 'DIRECTORY'"),
+        (["encode", "--codek", "embedded"], "No such option '--codek'"),
+        (["render", "--n-chains", "1"], "1 is not in the range x>=3"),
+        (["render", "--cluster", "moon"], "'moon' is not one of 'slurm', 'k8s'"),
+        (["codec", "fetsh"], "No such command 'fetsh'"),
+    ],
+)
+def test_usage_errors_are_one_line(words, found, monkeypatch, capsys):
+    monkeypatch.setattr(console.sys, "argv", ["fxpipe", *words])
+    assert console.run(cli, "fxpipe") == 2
+    streams = capsys.readouterr()
+    (line,) = streams.err.splitlines()
+    assert line.startswith("fxpipe: error: ")
+    assert found in line
+    assert streams.out == ""
+
+
+@pytest.mark.parametrize(("words", "code"), [(["render", "--help"], 0), ([], 2)])
+def test_help_is_as_click_has_it(words, code, monkeypatch, capsys):
+    monkeypatch.setattr(console.sys, "argv", ["fxpipe", *words])
+    assert console.run(cli, "fxpipe") == code
+    streams = capsys.readouterr()
+    assert (streams.out + streams.err).startswith("Usage: fxpipe ")
 
 
 def shard(n: int) -> ShardEntry:

@@ -132,12 +132,13 @@ def encode_command(
 ) -> None:
     from fxpipe.arithmetic import choose_arithmetic
     from fxpipe.codec import CODECS, fetch_weights
-    from fxpipe.store import open_writer
+    from fxpipe.store import ALSO_CALLED, open_writer
 
     refuse_both(resume=resume, overwrite=overwrite)
     where = choose_workers(workers, scheduler, cluster)
     if codec not in CODECS and Path(codec).exists():
         codec = seen_by(where, codec)
+    backend = ALSO_CALLED.get(backend, backend)
     open_writer(backend)
     renders_folder = open_folder(seen_by(where, renders))
     folder = open_folder(seen_by(where, output))

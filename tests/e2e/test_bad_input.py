@@ -64,6 +64,13 @@ def test_unknown_codec_and_format_come_with_the_nearest(renders):
         assert f"did you mean {near}" in one_line(done, done.code)
 
 
+def test_shards_in_tars_may_be_called_tar(renders):
+    line = ["encode", renders, "--codec", "embedded", "--format", "tar", "--dry-run"]
+    done = run("fxpipe", *line, cwd=renders.parent)
+    assert done.code == 0, done.err
+    assert ": webdataset shards of " in done.out
+
+
 def test_config_keys_are_checked(tmp_path):
     (tmp_path / "c.toml").write_text("[chain]\npol = 'okita3'\n")
     done = run("fxpipe", "render", "--config", "c.toml", "--n-chains", "3", cwd=tmp_path)

@@ -17,6 +17,9 @@ BACKENDS: dict[str, Callable[[int], ShardWriter]] = {
     "zarr": ZarrShardWriter,
 }
 
+ALSO_CALLED = {"tar": "webdataset"}
+"""What else people call a backend, on a command line: its files are tars."""
+
 DEFAULT_SHARD_SIZE = {"webdataset": 1000, "zarr": 1024}
 """Samples a shard: about 3 MB of codes, a few seconds of rendering, minutes of encoding on a CPU.
 A whole number of tar blocks (250) and of zarr chunks (256)."""
@@ -30,6 +33,7 @@ def open_writer(backend: str, shard_size: int | None = None) -> ShardWriter:
 
 
 __all__ = [
+    "ALSO_CALLED",
     "BACKENDS",
     "DEFAULT_SHARD_SIZE",
     "Fields",

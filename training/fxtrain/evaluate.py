@@ -50,10 +50,11 @@ BATCH_SIZE = 64
 @dataclass(frozen=True)
 class Evaluation:
     """Scores by name; ``null`` answers the true pedals in textbook order, ``constant`` always the
-    commonest chain, ``ceiling`` is what a perfect listener can expect. ``reliability``: whether
-    confidences come true, of the chain answered, of every pedal's and family's presence, and of
-    every pair's order; its errors also stand among the scores, as ``ece_chain`` and so on.
-    ``rerender``: how near the answers sound, where that was asked for."""
+    commonest chain, ``ceiling`` is what a perfect listener can expect, all NaN beside a score that
+    no clip counts for. ``reliability``: whether confidences come true, of the chain answered, of
+    every pedal's and family's presence, and of every pair's order; its errors also stand among the
+    scores, as ``ece_chain`` and so on. ``rerender``: how near the answers sound, where that was
+    asked for."""
 
     run: str
     split: str
@@ -150,14 +151,23 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         )
     }
     errors = {f"ece_{kind}": Score(r.ece, r.low, r.high, r.n) for kind, r in calibration.items()}
+    found = score(predicted, 1000)
+
+    def beside(values: Mapping[str, float]) -> dict[str, float]:
+        """Nothing to hold against a score that no clip counts for."""
+        return {name: v if found[name].n else math.nan for name, v in values.items()}
+
+    def values(said: list[Names]) -> dict[str, float]:
+        return {name: s.value for name, s in score(said, 1).items()}
+
     return Evaluation(
         run=str(run.path),
         split=answers.split,
         data_identity=identity,
-        scores=score(predicted, 1000) | errors,
-        null={name: s.value for name, s in score(fixed_order(truth, names), 1).items()},
-        constant={name: s.value for name, s in score(constant_chain(truth), 1).items()},
-        ceiling=ceilings(answers.classes),
+        scores=found | errors,
+        null=beside(values(fixed_order(truth, names))),
+        constant=beside(values(constant_chain(truth))),
+        ceiling=beside(ceilings(answers.classes)),
         pedals=by_pedal(truth, predicted, names, rng=np.random.default_rng(seed)),
         pairs=by_pair(answers.classes, predicted),
         reliability=calibration,

@@ -22,7 +22,7 @@ from fxtrain.confusions import confusion
 from fxtrain.contract import MissingExtraError, OrderClass
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, evaluation_dict, judge
+from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, evaluation_dict, judge, table
 from fxtrain.metrics import HEADLINES, Score
 from fxtrain.models import resolve_model
 from fxtrain.report import page
@@ -157,6 +157,22 @@ def test_scores_stand_beside_interval_null_and_ceiling(read: Read, evaluation: E
         beside = (evaluation.null[name], ceiling, evaluation.constant[name])
         assert row[3:6] == [number(value) for value in beside]
         assert row[6] == str(score.n)
+
+
+def test_nothing_stands_beside_a_score_that_no_clip_counts_for(
+    run: Run, dataset: ShardDataset, answers: Answers
+) -> None:
+    nothing = [(Candidate((), 1.0, ((),)),)] * len(answers.truth)
+    silent = dataclasses.replace(answers, heard=nothing, untuned=nothing)
+    found = judge(run, dataset, silent)
+    rows = {line.split()[0]: line.split()[1:] for line in table(found) if line.strip()}
+    shown = Read(page(run, dataset, silent, found, sounds_of(dataset))).tables["All scores"]
+    for name in ("order_given_set", "order_class_given_set", "pairwise"):
+        assert rows[name] == ["-", "-", "0", "-", "-", "-"]
+        score = evaluation_dict(found)["scores"][name]
+        assert [score[key] for key in ("value", "null", "constant", "ceiling")] == [None] * 4
+        assert [row[3:6] for row in shown if row[0] == name] == [[number(math.nan)] * 3]
+    assert rows["exact"][-1] == number(found.ceiling["exact"])
 
 
 def test_every_score_is_defined(text: str, read: Read) -> None:

@@ -22,7 +22,7 @@ from fxtrain.contract import (
     shorten,
 )
 from fxtrain.errors import CheckpointError
-from fxtrain.finding import CARD_NAME
+from fxtrain.finding import CARD_NAME, no_model
 
 MODEL_FORMAT_VERSION = 1
 
@@ -67,10 +67,7 @@ def read_card(path: Path) -> ModelCard:
     """``model.json`` of a run directory."""
     where = path / CARD_NAME
     if not where.is_file():
-        raise CheckpointError(
-            f"{path}: no {CARD_NAME}, so there is no trained model here; "
-            "train one with 'fxtrain fit', or give another run"
-        )
+        raise no_model(path)
     try:
         data = read_json(where.read_bytes(), str(where))
     except ContractError as error:

@@ -10,6 +10,8 @@ from fxtrain.errors import CheckpointError
 RUNS = Path("runs")
 SHIPPED = Path(str(files("fxtrain"))) / "shipped"
 CARD_NAME = "model.json"
+NAMED = 5
+"""Runs that an error names at most."""
 
 
 def model_folder(run: Path | None) -> Path:
@@ -21,17 +23,35 @@ def model_folder(run: Path | None) -> Path:
         return SHIPPED
     if run is not None:
         if not (run / CARD_NAME).is_file():
-            raise CheckpointError(
-                f"{run}: no {CARD_NAME}, so there is no trained model here; train one with "
-                "'fxtrain fit', or give another run"
-            )
+            raise no_model(run)
         return run
     if (SHIPPED / CARD_NAME).is_file():
         return SHIPPED
-    cards = sorted(RUNS.glob(f"*/{CARD_NAME}"), key=lambda card: card.stat().st_mtime)
-    if not cards:
+    runs = runs_in(RUNS)
+    if not runs:
         raise CheckpointError(
             f"no trained model under {RUNS}/: train one with 'fxtrain fit SHARDS', or name one "
             "with --run RUN"
         )
-    return cards[-1].parent
+    return runs[0]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Folders in it that hold a trained model, the newest first."""
+    cards = folder.glob(f"*/{CARD_NAME}")
+    return [c.parent for c in sorted(cards, key=lambda c: c.stat().st_mtime, reverse=True)]
+
+
+def no_model(run: Path) -> CheckpointError:
+    """What to tell of a folder that is no run: perhaps the folder of all runs was meant."""
+    inside = runs_in(run)
+    if inside:
+        few = ", ".join(map(str, inside[:NAMED])) + (", …" if len(inside) > NAMED else "")
+        return CheckpointError(
+            f"{run}: no {CARD_NAME}, so it is no run itself, but it holds some: name one of them, "
+            f"{few}"
+        )
+    return CheckpointError(
+        f"{run}: no {CARD_NAME}, so there is no trained model here; train one with "
+        "'fxtrain fit', or give another run"
+    )

@@ -322,6 +322,20 @@ def test_predict_without_a_model_says_what_to_do(
     assert "fxtrain fit SHARDS" in only_line(capsys.readouterr().err)
 
 
+def test_of_the_folder_of_all_runs_the_newest_are_named(tmp_path: Path, capsys: Captured) -> None:
+    runs = tmp_path / "runs"
+    for number in range(7):
+        (runs / f"r{number}").mkdir(parents=True)
+        (runs / f"r{number}" / "model.json").write_text("{}")
+        os.utime(runs / f"r{number}" / "model.json", (number, number))
+    for args in (["predict", "x.wav", "--run", runs], ["evaluate", runs, "shards"]):
+        assert call(*args) == 1
+        line = only_line(capsys.readouterr().err)
+        named = ", ".join(str(runs / f"r{number}") for number in (6, 5, 4, 3, 2))
+        assert line.startswith(f"fxtrain: error: {runs}: no model.json")
+        assert line.endswith(f"name one of them, {named}, …")
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from fxtrain.cli import cli, run_cli; run_cli(cli, 'fxtrain', ['-h']);"

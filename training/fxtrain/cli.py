@@ -304,18 +304,20 @@ def evaluate(
         log(leak)
     sounds = Sounds(dataset, split, renders)
     evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
-    scoring.save_evaluation(loaded, evaluation)
-    if rerender:
-        evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, log)
+    try:
         scoring.save_evaluation(loaded, evaluation)
+        if rerender:
+            evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, log)
+            scoring.save_evaluation(loaded, evaluation)
+    finally:  # scores took minutes: they are told also where they cannot be written
+        if as_json:
+            click.echo(json.dumps(scoring.evaluation_dict(evaluation), ensure_ascii=False))
+        else:
+            for line in scoring.table(evaluation):
+                click.echo(line)
     if html:
         page = write_page(loaded, dataset, answers, evaluation, sounds, n_clips=clips)
         log(f"page: {page}")
-    if as_json:
-        click.echo(json.dumps(scoring.evaluation_dict(evaluation), ensure_ascii=False))
-    else:
-        for line in scoring.table(evaluation):
-            click.echo(line)
     return 0
 
 

@@ -165,6 +165,22 @@ def test_evaluate_prints_a_table_or_json(
     assert "On validation, at the end: exact" in page
 
 
+@pytest.mark.parametrize("name", ["evaluation.json", "evaluation.html"])
+def test_scores_are_told_also_where_they_cannot_be_written(
+    name: str, place: Path, trained: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    assert call("evaluate", run, place / "shards", "--clips", "0") == 1
+    streams = capsys.readouterr()
+    assert streams.out.startswith(f"{run} on 16 samples")
+    assert only_line(streams.err).startswith(f"fxtrain: error: cannot write {run / name}: ")
+    assert call("evaluate", run, place / "shards", "--clips", "0", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["n"] == 16
+
+
 def test_evaluate_warns_of_recordings_known_from_training(
     place: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +202,9 @@ def test_what_cannot_be_rerendered_leaves_the_evaluation(
 ) -> None:
     (trained / "evaluation.json").unlink(missing_ok=True)
     assert call("evaluate", trained, place / "shards", "--rerender", "2") == 1
-    assert "says nothing of how their clips were rendered" in only_line(capsys.readouterr().err)
+    streams = capsys.readouterr()
+    assert "says nothing of how their clips were rendered" in only_line(streams.err)
+    assert streams.out.startswith(f"{trained} on 16 samples")
     assert json.loads((trained / "evaluation.json").read_text())["n"] == 16
 
 

@@ -252,6 +252,26 @@ def test_the_whole_job_with_bad_rows(
     assert (place / "mine.evaluation.other.html").is_file()
 
 
+def test_scores_are_told_also_where_they_cannot_be_written(
+    place: Path, kit: Kit, wet: tuple[np.ndarray, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(place / "told.flac", *wet, subtype="PCM_24")
+    manifest, chain = place / "told.csv", kit.chains[0]
+    row = ("told.flac", chain.take, " > ".join(chain.chain.names))
+    with manifest.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["file", "dry_file", "effects"], row])
+    (place / "told.evaluation.json").mkdir()
+    args = ["evaluate", "--manifest", str(manifest), "--clips", "0"]
+    assert run_cli(cli, "fxtrain", args) == 1
+    told = capsys.readouterr()
+    assert " on 1 recordings of " in told.out
+    assert told.err.splitlines()[-1].startswith(
+        f"fxtrain: error: cannot write {place / 'told.evaluation.json'}: "
+    )
+    assert run_cli(cli, "fxtrain", [*args, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["rows"][0]["file"] == "told.flac"
+
+
 def test_shards_and_a_manifest_together_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", "run", "shards", "--manifest", "x.csv"]
     assert run_cli(cli, "fxtrain", args) == 2

@@ -154,13 +154,15 @@ def judge_manifest(
     found = score.evaluate_manifest(
         loaded, frontend, manifest, each_clip=each_clip, seed=seed, say=say
     )
-    say(f"scores: {score.save(found)}")
+    try:
+        say(f"scores: {score.save(found)}")
+    finally:  # told also where they cannot be written
+        if as_json:
+            click.echo(json.dumps(score.zero_shot_dict(found), ensure_ascii=False))
+        else:
+            for line in score.zero_shot_lines(found):
+                click.echo(line)
     if html:
         for page in write_pages(loaded, found, frontend, n_clips=clips):
             say(f"page: {page}")
-    if as_json:
-        click.echo(json.dumps(score.zero_shot_dict(found), ensure_ascii=False))
-    else:
-        for line in score.zero_shot_lines(found):
-            click.echo(line)
     return 1 if found.left_out else 0

@@ -347,13 +347,14 @@ def predict(
 ) -> int:
     """Name the pedals on each of CLIPS, in order.
 
-    A file that cannot be heard is named on stderr and the others go on; the exit code is then 1.
+    A file that cannot be heard, and a board that cannot be exported, is named on stderr and the
+    others go on; the exit code is then 1.
     """
     from fxtrain.calm import no_garbage, share_the_cores
 
     share_the_cores()
 
-    from fxtrain.contract import UsageError, legible
+    from fxtrain.contract import FxError, UsageError, legible
 
     if as_json and as_csv:
         raise UsageError("--json and --csv are two formats: give one of them")
@@ -387,7 +388,11 @@ def predict(
                 n_failed += 1
                 continue
             if found.guitar is not False or anyway:
-                board = exports.write(found, clip, loaded)
+                try:
+                    board = exports.write(found, clip, loaded)
+                except (FxError, OSError) as error:
+                    log(f"fxtrain: error: {error}")
+                    n_failed += 1
             if as_csv:
                 click.echo(csv_row(found, name))
             elif as_json:

@@ -309,8 +309,47 @@ def test_predict_exports_each_clip_into_a_folder_of_its_own(
     assert [list(one.chain.names) for one in boards] == heard
     assert [one.title for one in boards] == ["lick.wav", "lick.wav"]
     assert len(boards[0].model) == 64
-    assert run_cli(cli, "fxtrain", words) == 2
-    assert "holds a board already" in capsys.readouterr().err
+
+
+def test_what_cannot_be_exported_is_said_beside_every_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fxtrain.contract.open_frontend", CheapFrontend)
+    clips = [tmp_path / f"{name}.wav" for name in ("one", "two", "three")]
+    for n, clip in enumerate(clips):
+        clip.write_bytes(wav(riff(20_000 + n)))
+    out = tmp_path / "out"
+    (out / "one").mkdir(parents=True)
+    (out / "one/chain.json").write_text("turned by hand")
+    (out / "two").write_text("a file, where a folder should be")
+    words = ["predict", *map(str, clips), str(clips[2])]
+    words += ["--run", str(random_run(tmp_path / "model")), "--json", "--export", str(out)]
+    assert run_cli(cli, "fxtrain", words) == 1
+    told = capsys.readouterr()
+    heard = [json.loads(line)["file"] for line in told.out.splitlines()]
+    assert heard == [*map(str, clips), str(clips[2])]
+    first, second = told.err.splitlines()
+    assert first.startswith(f"fxtrain: error: {out / 'one'} holds a board already")
+    assert second.startswith(f"fxtrain: error: cannot write {out / 'two'}/")
+    assert (out / "one/chain.json").read_text() == "turned by hand"
+    assert [path.name for path in (out / "one").iterdir()] == ["chain.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["one", "three", "two"]
+    assert read_board(out / "three/chain.json").title == "three.wav"
+
+
+def test_an_unfinished_board_is_gone_on_with_and_nothing_else_written_over(
+    board: Board, tmp_path: Path
+) -> None:
+    found = export_files(board, FRONTEND)
+    write_files(tmp_path, found)
+    (tmp_path / "chain.json").unlink()
+    write_files(tmp_path, found)
+    assert read_board(tmp_path / "chain.json") == board
+    (tmp_path / "chain.json").unlink()
+    (tmp_path / "README.txt").write_text("of my own")
+    with pytest.raises(UsageError, match=r"README\.txt is there already and is not of this board"):
+        write_files(tmp_path, found)
+    assert not (tmp_path / "chain.json").exists()
 
 
 def test_a_pair_that_is_free_is_drawn_once() -> None:

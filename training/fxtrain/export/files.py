@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -71,17 +72,16 @@ class Exports:
 
     def __init__(self, target: Path | None, clips: Sequence[str]) -> None:
         self._folders: dict[str, Path] = {}
+        self._written: set[Path] = set()
         if target is None:
             return
-        for clip in clips:
+        for clip in dict.fromkeys(clips):
             stem = Path(clip).stem or "clip"
             names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, len(clips) + 2))
             taken = set(self._folders.values())
             self._folders[clip] = next(
                 target / name for name in names if target / name not in taken
             )
-        for folder in self._folders.values():
-            check_free(folder)
 
     @cached_property
     def _frontend(self) -> Frontend:
@@ -89,19 +89,22 @@ class Exports:
         return contract.open_frontend(None)
 
     def write(self, prediction: Prediction, clip: str, run: Run) -> Path | None:
-        """The folder that was written, None where none was asked for."""
+        """The folder that was written, None where none was asked for. A clip that is given twice
+        is written once; an FxError where something is there already, or nothing can be written."""
         folder = self._folders.get(clip)
-        if folder is not None:
+        if folder is not None and folder not in self._written:
+            check_free(folder)
             model = run.card.weights.sha256 if run.card.weights else ""
             title = contract.legible(Path(clip).name)
             board = board_of(prediction, title, self._frontend, model)
             write_files(folder, export_files(board, self._frontend))
+            self._written.add(folder)
         return folder
 
 
 def check_free(folder: Path) -> None:
     """A board that is there is never written over."""
-    if (folder / CHAIN_NAME).exists():
+    if os.path.lexists(folder / CHAIN_NAME):
         raise UsageError(
             f"{folder} holds a board already, and its knobs may have been turned; name another "
             "folder, or delete it"
@@ -109,7 +112,14 @@ def check_free(folder: Path) -> None:
 
 
 def write_files(folder: Path, files: Sequence[BoardFile]) -> None:
-    """Each file whole or not at all, ``chain.json`` last: without it a folder is unfinished."""
+    """Each file whole or not at all, ``chain.json`` last: without it a folder is unfinished, and
+    gone on with. A file that holds something else is never written over."""
     place = LocalFolder(folder)
+    for file in files:
+        if place.size(file.name) is not None and place.read(file.name) != file.data:
+            raise UsageError(
+                f"{folder / file.name} is there already and is not of this board; name another "
+                "folder, or delete it"
+            )
     for file in sorted(files, key=lambda file: file.name == CHAIN_NAME):
         place.write(file.name, file.data)

@@ -120,6 +120,7 @@ class PipelineFrontend:
             n_silent=windows.n_silent,
             n_passed_over=windows.n_passed_over,
             strangeness=strange,
+            sample_rate_hz=sample_rate_hz,
         )
 
     def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:

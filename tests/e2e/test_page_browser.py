@@ -357,6 +357,13 @@ def test_what_is_no_guitar_is_no_answer(page: Guitarist, tmp_path: Path) -> None
     assert page.text("#doubt").startswith("If it is one after all: ")
 
 
+def test_what_a_file_cannot_hold_is_said(page: Guitarist, tmp_path: Path) -> None:
+    assert page.text("#missing") == ""
+    (tmp_path / "low.wav").write_bytes(wav(riff(8_000), 8_000))
+    page.one("#file").send_keys(str(tmp_path / "low.wav"))
+    page.until(lambda: page.text("#missing").startswith("Missing from this file: all above 4 kHz"))
+
+
 def test_nothing_is_wider_than_the_screen(page: Guitarist) -> None:
     for width in (1280, 768, 360):
         resize(page.driver, width, 740)

@@ -44,6 +44,9 @@ UNSURE = 0.75
 COIN = 0.6
 """Below this, chances of an order and its reverse are too even to name one."""
 
+FULL_RATE_HZ = 32_000
+"""From here on a file holds all that tells pedals apart (docs/guitarist.md)."""
+
 
 @dataclass(frozen=True)
 class PairOrder:
@@ -92,6 +95,8 @@ class Prediction:
     like no guitar.
     guitar: False where the recording does not sound like a guitar, so that all else is a guess;
     None where nobody looked. ``strangeness`` is what that was decided by, above 0 for no guitar.
+    missing_above_hz: a file of few samples a second holds nothing above this, though the model
+    listens there; None where it holds enough.
     """
 
     candidates: tuple[Candidate, ...]
@@ -108,6 +113,7 @@ class Prediction:
     n_strange: int = 0
     guitar: bool | None = None
     strangeness: float | None = None
+    missing_above_hz: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -183,7 +189,16 @@ def predict_features(run: Run, features: Features) -> Prediction:
         n_strange=int((~kept).sum()),
         guitar=None if strangeness is None else strangeness <= 0,
         strangeness=strangeness,
+        missing_above_hz=missing_above_hz(
+            features.sample_rate_hz, card.hearing.codec.sample_rate_hz
+        ),
     )
+
+
+def missing_above_hz(file_hz: int, model_hz: int) -> float | None:
+    """Half the sample rate of a file, where it holds less than tells pedals apart and less than the
+    model hears; None also where its rate is not known (0)."""
+    return file_hz / 2 if 0 < file_hz < min(FULL_RATE_HZ, model_hz) else None
 
 
 @torch.inference_mode()
@@ -304,6 +319,7 @@ def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) ->
         "textbook": list(prediction.textbook),
         "turned": [list(pair) for pair in prediction.turned],
         "length_s": round(prediction.length_s, 3),
+        "missing_above_hz": prediction.missing_above_hz,
         "windows_start_s": [round(start, 3) for start in prediction.starts_s],
         "windows_left_out": {
             "silent": prediction.n_silent,

@@ -54,6 +54,7 @@ def prediction_lines(
             return [
                 *lines,
                 *_row("heard", f"{_windows(prediction)}; --anyway guesses all the same"),
+                *_missing(prediction),
             ]
         lines.append(f"  a guess: {arrow(prediction.names)}")
     else:
@@ -74,7 +75,7 @@ def prediction_lines(
     if len(prediction.names) > 1:
         lines += _row("textbook", _textbook(prediction))
     lines += _row("heard", _windows(prediction))
-    return [*lines, *_row("assumes", ASSUMED)]
+    return [*lines, *_missing(prediction), *_row("assumes", ASSUMED)]
 
 
 def board_line(folder: Path) -> list[str]:
@@ -86,6 +87,17 @@ def some_pedal(kin: Kin) -> str:
     which = ", ".join(f"{name} {percent(p)}" for name, p in kin.pedals.items())
     family = FAMILY_WORDS.get(kin.family, kin.family)
     return f"some {family} pedal {percent(kin.probability)} ({which})"
+
+
+def what_is_missing(prediction: Prediction) -> str:
+    """Of a file of few samples a second; nothing where it holds enough."""
+    hz = prediction.missing_above_hz
+    if hz is None:
+        return ""
+    return (
+        f"all above {hz / 1000:g} kHz, for the file's sample rate is {hz / 500:g} kHz; "
+        "the answer is less sure than it looks"
+    )
 
 
 def percent(probability: float) -> str:
@@ -145,6 +157,11 @@ def _windows(prediction: Prediction) -> str:
     if prediction.guitar is None:
         text += "; whether it is a guitar was not checked"
     return text
+
+
+def _missing(prediction: Prediction) -> list[str]:
+    text = what_is_missing(prediction)
+    return _row("missing", text) if text else []
 
 
 def csv_header() -> str:

@@ -207,6 +207,11 @@ def test_the_page_is_told_of_families_that_are_surer_than_their_pedals(
     assert give(client)["kin"] == ["some drive pedal 97% (distortion 58%, overdrive 40%)"]
 
 
+def test_the_page_is_told_of_what_a_file_cannot_hold(client: TestClient) -> None:
+    assert give(client, wav(riff(8_000), 8_000))["missing"].startswith("all above 4 kHz")
+    assert give(client)["missing"] == ""
+
+
 def test_boards_that_cannot_be_are_refused(client: TestClient) -> None:
     found = give(client)
     asked = {"clip": found["id"], "dry": "synth-1", "pedals": pedals_of(found)}

@@ -21,6 +21,7 @@ from fxtrain.models import resolve_model
 from fxtrain.predict import (
     PairOrder,
     Prediction,
+    missing_above_hz,
     predict_features,
     predict_file,
     prediction_dict,
@@ -151,6 +152,7 @@ def test_prediction_as_json(run: Run) -> None:
     }  # fmt: skip
     assert data["turned"] == [["delay", "wah"], ["reverb", "wah"]]
     assert data["windows_start_s"] == [0.0, 0.5]
+    assert data["missing_above_hz"] is None
     assert data["windows_left_out"] == {"silent": 1, "not_guitar": 0, "passed_over": 0}
     assert any("DI" in text for text in data["assumptions"])
 
@@ -195,6 +197,24 @@ def test_strange_windows_are_left_out_unless_most_are(run: Run) -> None:
     assert most.strangeness == 2.0
     assert len(most.starts_s) == 5  # all of it, for whoever wants the guess
     assert predict_features(run, features).guitar is None
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "missing"),
+    [(8_000, 4_000.0), (31_999, 15_999.5), (32_000, None), (44_100, None), (0, None)],
+)
+def test_a_file_of_few_samples_a_second_lacks_what_is_heard(
+    run: Run, rate_hz: int, missing: float | None
+) -> None:
+    features = dataclasses.replace(make_features(1), sample_rate_hz=rate_hz)
+    found = predict_features(run, features)
+    assert found.missing_above_hz == missing
+    assert prediction_dict(found, "clip.wav", run, 1)["missing_above_hz"] == missing
+
+
+def test_nothing_is_missing_that_the_model_does_not_hear() -> None:
+    assert missing_above_hz(16_000, 16_000) is None
+    assert missing_above_hz(8_000, 16_000) == 4_000.0
 
 
 def test_every_pedal_and_every_pair_has_a_probability(run: Run) -> None:

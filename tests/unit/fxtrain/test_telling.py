@@ -54,6 +54,17 @@ def test_a_prediction_for_people() -> None:
     ]
 
 
+def test_what_a_file_of_few_samples_cannot_hold_is_told() -> None:
+    said = (
+        "  missing     all above 5.5125 kHz, for the file's sample rate is 11.025 kHz; "
+        "the answer is less sure than it looks"
+    )
+    low = dataclasses.replace(PREDICTION, missing_above_hz=5512.5)
+    assert prediction_lines(low, "clip.wav", 3)[-2] == said
+    strange = dataclasses.replace(STRANGE, missing_above_hz=5512.5)
+    assert prediction_lines(strange, "clip.wav", 3)[-1] == said
+
+
 def test_a_family_that_is_surer_than_any_of_its_pedals() -> None:
     kin = (
         Kin("drive", 0.97, {"distortion": 0.58, "overdrive": 0.4}),

@@ -47,7 +47,8 @@ class Features:
     length_s: of the recording. Left out of it: ``n_silent`` windows, and ``n_passed_over`` that
     sound, because there are enough without them.
     strangeness: of each window, how little it sounds like a guitar: above 0 it probably is none.
-    None where nobody looked.
+    None where nobody looked. sample_rate_hz: of the recording, before it was resampled; 0 where
+    that is not known.
     """
 
     codes: np.ndarray
@@ -57,6 +58,7 @@ class Features:
     n_silent: int = 0
     n_passed_over: int = 0
     strangeness: tuple[float, ...] | None = None
+    sample_rate_hz: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from fxtrain.contract import (
     ContractError,
     UsageError,
     from_dict,
+    read_toml,
     shorten,
     to_dict,
     unknown_name,
@@ -35,7 +35,7 @@ def render_spec(
 
     ``default_pool``: with the plugins, where neither names a pool.
     """
-    data = _read_toml(config) if config else {}
+    data = read_toml(config) if config else {}
     for table in data:
         if table not in ("render", "chain", "pedal"):
             raise UsageError(
@@ -65,7 +65,7 @@ def render_spec(
 
 def load_pedals(path: Path) -> tuple[PluginPedal, ...]:
     """Pedals from the ``[[pedal]]`` tables of a TOML file, each plugin loaded once and heard."""
-    data = _read_toml(path)
+    data = read_toml(path)
     for table in data:
         if table != "pedal":
             raise UsageError(f"{path}: unknown table [{table}], expected [[pedal]] tables")
@@ -126,17 +126,6 @@ def _table(
 
 def _given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names if options.get(name) is not None}
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except RecursionError:
-        raise UsageError(f"{path}: not TOML (nested too deeply)") from None
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
-        raise UsageError(f"{path}: not TOML ({shorten(str(error))[1:-1]})") from None
 
 
 def parse_fractions(text: str) -> tuple[float, float, float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from fxtrain.contract import (
     ContractError,
     UsageError,
     from_dict,
-    shorten,
+    read_toml,
     to_dict,
     unknown_name,
 )
@@ -189,14 +188,7 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
     where = "settings"
     if path is not None:
         where = str(path)
-        try:
-            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"{path}: cannot read the config file ({error.strerror})") from None
-        except RecursionError:
-            raise UsageError(f"{path}: not a TOML file (nested too deeply)") from None
-        except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, 5,000 digits
-            raise UsageError(f"{path}: not a TOML file ({shorten(str(error))[1:-1]})") from None
+        tables = read_toml(path)
     for table, values in flags.items():
         given = {key: value for key, value in values.items() if value is not None}
         inner = tables.setdefault(table, {})

@@ -64,6 +64,12 @@ def test_lengths_that_mean_nothing(text):
         parse_lengths(text)
 
 
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    path = tmp_path / "windows.toml"
+    path.write_text(TOML, encoding="utf-8-sig")
+    assert render_spec(path, {}).clip_s == 1.5
+
+
 @pytest.mark.parametrize(
     ("toml", "says"),
     [

@@ -127,6 +127,8 @@ def test_items_are_read_from_a_file(tmp_path: Path) -> None:
     as_json.write_text(json.dumps({"item": [item]}), encoding="utf-8")
     (spec,) = read_items(as_json, by_name(PEDALS), "abx", dries(Bench()))
     assert spec.reference.pedals[0].settings == {"gain_db": 18.0}
+    path.write_text(ITEMS, encoding="utf-8-sig")  # with a byte order mark, as on Windows
+    assert len(read_items(path, by_name(PEDALS), "abx", dries(Bench()))) == 2
 
 
 @pytest.mark.parametrize(

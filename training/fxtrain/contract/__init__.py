@@ -129,6 +129,7 @@ from fxtrain.contract.serde import (
     unpack_npy,
     unpack_records,
 )
+from fxtrain.contract.toml import read_toml
 
 __all__ = [
     "COARSE",
@@ -223,6 +224,7 @@ __all__ = [
     "read_index",
     "read_index_as",
     "read_json",
+    "read_toml",
     "read_verified",
     "recordings_of",
     "sample_layout",

@@ -122,15 +122,15 @@ def _plan_of_source(recipe: Mapping[str, Any]) -> Plan:
     name = recipe["source"]
     if name not in SOURCES or name == "folder":
         raise SourceError(
-            f"its recordings come from {shorten(name)}, and nothing here says where they lie; "
-            "give the directory they were rendered into with --renders"
+            f"its recordings come from {shorten(name)}, and nothing here says where they lie; add "
+            "--renders PATH, the directory they were rendered into"
         )
     source = open_source(name)
     scan = source.scan()
     if scan.digest != recipe.get("source_digest"):
         raise SourceError(
-            f"{name} here is not what was rendered (another version of it, or a part); give the "
-            "directory it was rendered into with --renders"
+            f"{name} here is not what was rendered (another version of it, or a part); add "
+            "--renders PATH, the directory it was rendered into"
         )
     seed = recipe.get("split_seed")
     groups = [item.group for item in scan.items]

@@ -22,6 +22,7 @@ from fxtrain.contract import (
     Chain,
     Frontend,
     FxError,
+    MissingExtraError,
     Names,
     Nearness,
     RemadeClip,
@@ -151,14 +152,14 @@ def _one_clip(
 
     ``others``: positions of other clips, for a random chain and other dry guitar.
     """
-    clip = sounds.remake(position)
+    clip = _remade(position, sounds)
     random_chain = sounds.chain(next((p for p in others if p != position), position))
     group = sounds.record(position).get("group")
     strangers = [p for p in others if sounds.record(p).get("group") != group]
     other = next(
         (
             heard
-            for heard in map(sounds.remake, strangers[:N_TRIES])
+            for heard in (_remade(p, sounds) for p in strangers[:N_TRIES])
             if _is_loud(sounds.frontend, heard, clip.chain)
         ),
         None,
@@ -185,6 +186,16 @@ def _one_clip(
         for name, wave in waves.items():
             found[dry, name] = sounds.frontend.nearness(true, wave, rate)
     return found
+
+
+def _remade(position: int, sounds: Sounds) -> RemadeClip:
+    """The clip; where it cannot be made again, the error names the shards that it is from."""
+    try:
+        return sounds.remake(position)
+    except MissingExtraError:  # of the machine, not of any shards
+        raise
+    except FxError as error:
+        raise type(error)(f"{sounds.shards_of(position)}: {error}") from None
 
 
 def play(frontend: Frontend, clip: RemadeClip, chain: Chain) -> np.ndarray:

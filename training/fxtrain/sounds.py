@@ -49,6 +49,11 @@ class Sounds:
         self.read([position])
         return self._known[position][0]
 
+    def shards_of(self, position: int) -> str:
+        """Path or URI of the data set that holds the sample."""
+        self.read([position])
+        return self._known[position][1].folder.uri
+
     def chain(self, position: int) -> Chain:
         """The true chain with its knobs."""
         pedals = self.record(position).get("chain", [])

@@ -60,7 +60,7 @@ def test_a_recording_needs_the_renders_it_came_from(make, tmp_path):
     frontend = open_frontend()
     for wave, record in clips:
         np.testing.assert_array_equal(frontend.remake(record, recipe, folder.uri).wet, wave)
-        with pytest.raises(SourceError, match="--renders"):
+        with pytest.raises(SourceError, match="add --renders PATH"):
             frontend.remake(record, recipe)
     other = recipe | {"renders_identity": "0" * 64}
     with pytest.raises(RenderError, match="other renders"):

@@ -172,6 +172,24 @@ def test_renders_beside_the_shards_are_tried_first(shards: Path) -> None:
     assert asked[3:] == ["nowhere"]
 
 
+def test_the_shards_whose_recordings_are_gone_are_named(tmp_path: Path) -> None:
+    for seed, name in enumerate(("one", "two")):
+        make_shards(tmp_path / name, seed=seed, n_train=4, n_valid=2, n_test=5)
+
+    class Gone(ToyFrontend):
+        def remake(self, record, recipe, renders=None):  # type: ignore[no-untyped-def]
+            if recipe["seed"] == 1:
+                raise FxError("its recordings are gone; add --renders PATH")
+            return super().remake(record, recipe)
+
+    sounds = Sounds(open_shards([tmp_path / "one", tmp_path / "two"]), "test")
+    sounds.__dict__["frontend"] = Gone()
+    said = f"{tmp_path / 'two'}: its recordings are gone; add --renders PATH"
+    with pytest.raises(FxError) as error:
+        rerender([("a",)] * 10, [()] * 10, sounds, 10)
+    assert str(error.value) == said
+
+
 def test_without_the_pipeline_it_says_which_extra(
     shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

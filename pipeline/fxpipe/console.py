@@ -95,8 +95,12 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        has_begun = error is None or self._done > 0
         if self._bar is not None:
+            self._bar.leave = has_begun
             self._bar.close()
+        if not has_begun:
+            return  # the error says all there is to say
         seconds = time.monotonic() - self._began
         state = "finished" if error is None else "stopped"
         click.echo(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import tqdm
 
 from fxpipe import console
 from fxpipe.cli import cli
 from fxpipe.console import Progress
-from fxtrain.contract import ShardEntry
+from fxtrain.contract import FxError, ShardEntry
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,25 @@ def test_a_bar_leaves_out_of_its_rate_what_was_there(monkeypatch, capsys):
         assert (bar._bar.n, bar._bar.initial) == (900, 900)
         bar.shard(shard(20))
         assert bar._bar.n == 920
+
+
+def stop_after(n: int) -> None:
+    with contextlib.suppress(FxError), Progress(10, "render") as bar:
+        if n:
+            bar.add(n)
+        raise FxError("no scheduler there")
+
+
+def test_where_it_stopped_is_said_once_something_is_done(clock, capsys):
+    stop_after(5)
+    assert capsys.readouterr().err == "render: stopped at 5/10 clips after 0.0 s\n"
+    stop_after(0)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_that_never_moved_is_wiped_away(monkeypatch, capsys):
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True, raising=False)
+    stop_after(0)
+    shown = capsys.readouterr().err
+    assert "stopped" not in shown
+    assert not shown.rpartition("\r")[2].strip()

@@ -60,7 +60,6 @@ def s3(monkeypatch) -> Iterator[Mood]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # leaves trying again to us
     monkeypatch.setenv("FXPIPE_STORE_TIMEOUT_S", "2")
     mood = Mood(2, fails=0, stalls=0)
     s3fs.S3FileSystem.clear_instance_cache()
@@ -78,6 +77,24 @@ def test_a_true_s3_server_that_answers_503_and_stalls(whole, fx: Fx, s3):
         assert compare(f"s3://bucket/set/{name}", str(whole / name)).problems == []
     assert fx("check", "s3://bucket/set/shards").code == 0
     assert s3.n_failed >= 5
+
+
+def test_tries_are_not_multiplied_by_those_of_the_libraries_below(s3, monkeypatch):
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "3")
+    folder = open_folder("s3://bucket/set")
+    s3.fails = 1.0
+    with pytest.raises(FxError, match="tried 3 times"):
+        folder.read("index.json")
+    assert s3.n_failed == 3
+
+
+def test_a_persons_own_settings_of_s3_stay(monkeypatch):
+    from fsspec.config import conf
+
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": {"signature_version": "s3"}})
+    (options,) = rm._tried_once("s3://bucket/set").values()
+    assert options == {"retries": {"total_max_attempts": 1}, "signature_version": "s3"}
+    assert rm._tried_once("https://somewhere/set") == {}
 
 
 def test_a_bucket_that_is_not_there_is_told_and_not_made(fx: Fx, s3):

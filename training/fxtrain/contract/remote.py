@@ -43,6 +43,7 @@ PERMANENT_ERRNO = {
 }
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
 """Without directories: asked to make one, they make the bucket that somebody misspelt."""
+S3 = ("s3://", "s3a://")
 TRANSIENT_STATUS = (408, 409, 425, 429)
 
 
@@ -110,6 +111,18 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
+def _tried_once(uri: str) -> dict[str, Any]:
+    """Options that leave trying again to us. s3fs and botocore each try five times by themselves:
+    eight tries of ours would be up to two hundred requests, and minutes. What a person's own
+    settings of fsspec say stays."""
+    if not uri.startswith(S3):
+        return {}
+    from fsspec.config import conf
+
+    told = [conf.get(name, {}).get("config_kwargs", {}) for name in ("s3", "s3a")]
+    return {"config_kwargs": {"retries": {"total_max_attempts": 1}} | told[0] | told[1]}
+
+
 class RemoteFolder:
     """One object a file: object stores put an object whole or not at all, and where a store does
     not, size and sha256 in receipts and index tell."""
@@ -125,10 +138,12 @@ class RemoteFolder:
         self.uri = uri.rstrip("/")
         self.patience = patience or patience_from_environment()
         try:
-            fs, self._root = fsspec.core.url_to_fs(self.uri)
+            fs, self._root = fsspec.core.url_to_fs(self.uri, **_tried_once(self.uri))
         except (ImportError, ValueError) as error:
             raise MissingExtraError(f"{uri}: {error}") from None
         self._fs: Any = fs
+        if self.uri.startswith(S3):
+            self._fs.retries = 1  # see _tried_once
         protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
         self._has_directories = OBJECT_STORES.isdisjoint(protocols)
         self._made: set[str] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from fxpipe.errors import ExportError
 from fxpipe.sources.manifest import load_manifest, manifest_names
@@ -32,11 +32,12 @@ def export(
     Members of a sample: ``<id>.codes.npy`` uint16 [K, T], ``<id>.mel.npy`` uint8 [M, T] where there
     is mel, and ``<id>.json``: its record, whose ``chain`` is the label. Raises ExportError where
     the licence forbids it, unless ``private``; UsageError where ``folder`` holds something else
-    than tars that an interrupted export of the same shards left there: those are kept.
+    than tars that an export of the same shards left there: those are kept.
     """
     dataset = open_shards(shards)
     refuse_unshareable(dataset.index, shards, private=private)
     there = _begun(folder, dataset.index)
+    folder.delete(INDEX_NAME)  # there is none while a tar is missing
     names = []
     for split in SPLITS:
         for number, samples in enumerate(_tars(dataset, split)):
@@ -52,16 +53,36 @@ def export(
     return tuple(names)
 
 
-def _begun(folder: Folder, index: DatasetIndex) -> set[str]:
-    """Files of an interrupted export: its first tars, as many as there are; else UsageError."""
-    folder.sweep()
-    there = set(folder.names())
-    wanted = [
+def is_exported(folder: Folder, index: DatasetIndex) -> bool:
+    """Is this very export there, finished, with all of its tars?"""
+    return _has_our_index(folder, index) and {LICENCE_NAME, *tar_names(index)} <= set(
+        folder.names()
+    )
+
+
+def tar_names(index: DatasetIndex) -> tuple[str, ...]:
+    return tuple(
         f"{shard_name(split, number)}.tar"
         for split in SPLITS
         for number in range(math.ceil(index.counts[split].n_samples / SAMPLES_A_TAR))
-    ]
+    )
+
+
+def _has_our_index(folder: Folder, index: DatasetIndex) -> bool:
+    try:
+        return folder.read(INDEX_NAME) == _index(index, tar_names(index))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _begun(folder: Folder, index: DatasetIndex) -> set[str]:
+    """Files of an export of these shards: of an interrupted one its first tars, as many as there
+    are, of one that was finished whichever are left; else UsageError."""
+    folder.sweep()
+    there, wanted = set(folder.names()), tar_names(index)
     ours = set(wanted[: len(there & set(wanted))])
+    if _has_our_index(folder, index):
+        ours = {INDEX_NAME, *wanted}
     if LICENCE_NAME in there and folder.read(LICENCE_NAME) == licence_text(index).encode():
         ours.add(LICENCE_NAME)
     for name in sorted(there - ours):
@@ -131,7 +152,7 @@ def _pack(samples: list[tuple[Block, int]]) -> bytes:
     return buffer.getvalue()
 
 
-def _index(index: DatasetIndex, names: list[str]) -> bytes:
+def _index(index: DatasetIndex, names: Sequence[str]) -> bytes:
     kept = ("identity", "codec", "mel", "level", "vocabulary", "commutes", "licences", "shareable")
     facts = {key: to_dict(getattr(index, key)) for key in (*kept, "counts")}
     return (json.dumps({"kind": KIND, "tars": names, **facts}, indent=1) + "\n").encode()

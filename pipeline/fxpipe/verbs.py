@@ -203,13 +203,18 @@ def encode_command(
 
 
 def export_command(shards: str, output: str, *, private: bool) -> None:
-    from fxpipe.export import export
+    from fxpipe.export import export, is_exported, refuse_unshareable, tar_names
 
-    index = read_index(open_folder(shards))
+    index, folder = read_index(open_folder(shards)), open_folder(output)
+    refuse_unshareable(index, shards, private=private)
     n = sum(counts.n_samples for counts in index.counts.values())
-    with Progress(n, "export") as bar:
-        names = export(shards, open_folder(output), private=private, on_sample=bar.add)
-    click.echo(f"{n} samples in {len(names)} tars in {output}; licence: {output}/LICENCE.txt")
+    if is_exported(folder, index):
+        click.echo(f"{output}: already exported, nothing to do", err=True)
+    else:
+        with Progress(n, "export") as bar:
+            export(shards, folder, private=private, on_sample=bar.add)
+    n_tars = len(tar_names(index))
+    click.echo(f"{n} samples in {n_tars} tars in {output}; licence: {output}/LICENCE.txt")
 
 
 def refuse_both(*, resume: bool, overwrite: bool) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from fixtures.shards import make_shards
 from fxpipe.errors import ExportError
-from fxpipe.export import export, licence_text
+from fxpipe.export import export, is_exported, licence_text
+from fxpipe.verbs import export_command
 from fxtrain.contract import Licence, LocalFolder, UsageError, read_index, write_index
 from fxtrain.data import open_shards
 
@@ -113,8 +114,40 @@ def test_an_interrupted_export_is_gone_on_with(shards: Path, tmp_path: Path) -> 
     for file in (tmp_path / "whole").iterdir():
         assert file.read_bytes() == (out / file.name).read_bytes()
     assert not half.exists()
+
+
+def test_a_finished_export_has_nothing_to_do(shards: Path, tmp_path: Path, capsys) -> None:
+    """As render and encode say; it was refused before, for its own index.json."""
+    out = str(tmp_path / "out")
+    export_command(str(shards), out, private=False)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    told = capsys.readouterr()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    export_command(str(shards), out, private=False)
+    again = capsys.readouterr()
+    assert again.err == f"{out}: already exported, nothing to do\n"
+    assert again.out == told.out
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+
+
+def test_a_tar_that_went_missing_is_written_again(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = run(shards, out)
+    whole = (out / names[0]).read_bytes()
+    (out / names[0]).unlink()
+    assert not is_exported(LocalFolder(out), read_index(LocalFolder(shards)))
+    assert run(shards, out) == names
+    assert (out / names[0]).read_bytes() == whole
+    assert is_exported(LocalFolder(out), read_index(LocalFolder(shards)))
+
+
+def test_another_export_is_refused(shards: Path, tmp_path: Path) -> None:
+    make_shards(tmp_path / "other", seed=1, n_train=30, n_valid=3, n_test=3, with_mel=True)
+    run(shards, tmp_path / "out")
+    before = (tmp_path / "out" / "index.json").read_bytes()
     with pytest.raises(UsageError, match=r"not empty, it holds 'index\.json'"):
-        run(shards, out)
+        export_command(str(tmp_path / "other"), str(tmp_path / "out"), private=False)
+    assert (tmp_path / "out" / "index.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["train-000000.tar", "train-000001.tar", "test-000000.tar"])

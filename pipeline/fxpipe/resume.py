@@ -142,8 +142,15 @@ def _index_kind(folder: Folder) -> str | None:
     return str(found["kind"]) if _is_text(found, "kind") else None
 
 
-def is_finished(folder: Folder, kind: Kind, read: Callable[[Folder], Any], identity: str) -> bool:
-    """True: this very data set is there, whole. Another one is refused.
+def is_finished(
+    folder: Folder,
+    kind: Kind,
+    read: Callable[[Folder], Any],
+    identity: str,
+    differ: Callable[[Any], str] = lambda index: "",
+) -> bool:
+    """True: this very data set is there, whole. Another one is refused; ``differ`` says what of
+    its index is not what is asked for.
 
     Half-written files that a killed run left behind are deleted first.
     """
@@ -177,7 +184,9 @@ def is_finished(folder: Folder, kind: Kind, read: Callable[[Folder], Any], ident
         )
     if index is None and isinstance(folder, LocalFolder) and is_held(folder.path / LOCK_NAME):
         raise _busy(folder)
-    raise _another(folder, "another finished" if index is not None else "another, unfinished")
+    if index is None:
+        raise _another(folder, "another, unfinished")
+    raise _another(folder, "another finished", differ(index))
 
 
 def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
@@ -187,10 +196,10 @@ def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
     return not isinstance(folder, LocalFolder) or bool(_receipts(folder))
 
 
-def _another(folder: Folder, state: str) -> UsageError:
+def _another(folder: Folder, state: str, differs: str = "") -> UsageError:
     return UsageError(
-        f"{folder.uri} holds {state} data set; choose another --output, or replace it with "
-        "--overwrite"
+        f"{folder.uri} holds {state} data set{f' ({differs})' if differs else ''}; choose another "
+        "--output, or replace it with --overwrite"
     )
 
 

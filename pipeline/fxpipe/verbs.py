@@ -15,6 +15,7 @@ import click
 
 from fxpipe.config import parse_fractions, parse_kinds, render_spec
 from fxpipe.console import Progress
+from fxpipe.differs import renders_differ, shards_differ
 from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, shard_size_for
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
@@ -95,7 +96,9 @@ def render_command(
         return
     _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
     identity = plan.identity
-    finished = not overwrite and is_finished(folder, RENDERS, read_renders_index, identity)
+    finished = not overwrite and is_finished(
+        folder, RENDERS, read_renders_index, identity, lambda there: renders_differ(there, plan)
+    )
     if finished and not resume:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
@@ -176,8 +179,12 @@ def encode_command(
                 f"{error}; the weights of {codec!r} are needed: type 'fxpipe codec fetch {codec}' "
                 "where there is a network, or use '--codec embedded', which is in the package"
             ) from None
-    identity, _ = encode_identity(index, codec_of(spec)[0], spec)
-    finished = not overwrite and is_finished(folder, SHARDS, read_index, identity)
+    info, _ = codec_of(spec)
+    identity, recipe = encode_identity(index, info, spec)
+    finished = not overwrite and is_finished(
+        *(folder, SHARDS, read_index, identity),
+        lambda there: shards_differ(there, index, info, recipe),
+    )
     if finished and not resume:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)

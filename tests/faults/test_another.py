@@ -1,0 +1,76 @@
+"""A finished data set that is not the one asked for: the line says what differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from faults.conftest import Fx, digests, remake
+from fxpipe.differs import SAME_SETTINGS, renders_differ, shards_differ
+from fxpipe.plan import load_plan
+from fxpipe.renders import read_renders_index
+from fxtrain.contract import CodecInfo, LocalFolder, read_index
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("renders", "--seed 3", "seed 0 there, 3 asked"),
+        ("renders", "--n-chains 30", "15 clips there, 30 asked"),
+        ("renders", "--clip-s 0.3", "clip_s 0.2 there, 0.3 asked"),
+        ("renders", "--pool chorus,delay", "pool: distortion,reverb only there, delay only asked"),
+        ("renders", "--lengths 1:1,2:3", "lengths 1:1,2:1 there, 1:1,2:3 asked"),
+        ("renders", "--weights reverb:2", "weights.reverb none there, 2 asked"),
+        ("renders", "--classes", "classes off there, on asked"),
+        (
+            "renders",
+            "--seed 3 --n-chains 30 --fractions 0.6,0.2,0.2 --clip-s 0.3",
+            "seed 0 there, 3 asked; 15 clips there, 30 asked; "
+            "fractions 0.8,0.1,0.1 there, 0.6,0.2,0.2 asked; and more",
+        ),
+        ("shards", "--with-mel", "--with-mel off there, on asked"),
+        ("shards", "--format zarr", "format webdataset there, zarr asked"),
+        ("shards", "--shard-size 5", "shard size 4 there, 5 asked"),
+    ],
+)
+def test_the_line_says_what_differs(whole, fx: Fx, name, words, said):
+    out = whole / name
+    before = digests(out)
+    done = fx(*remake(name, whole, out), *words.split())
+    assert done.code == 2
+    assert f"{out} holds another finished data set ({said}); choose another" in done.last_line
+    assert digests(out) == before
+
+
+def test_shards_of_other_renders(whole, fx: Fx):
+    line = remake("shards", whole, whole / "shards")
+    line[1] = whole / "other-renders"
+    assert "data set (seed 0 there, 1 asked); choose" in fx(*line).last_line
+
+
+def test_what_has_no_value_that_anybody_knows_is_told_in_words(whole):
+    there = read_renders_index(LocalFolder(whole / "renders"))
+    plan = load_plan(str(whole / "renders"), there.identity)
+    recordings = dataclasses.replace(there, source_digest="another")
+    assert renders_differ(recordings, plan).startswith("other recordings")
+    source = dataclasses.replace(recordings, source="folder:/a", kinds=("note",))
+    assert (
+        renders_differ(source, plan)
+        == "source folder there, synth asked; kinds note there, all asked"
+    )
+    assert renders_differ(there, plan) == SAME_SETTINGS
+
+
+def test_codecs_and_recipes_of_others(whole):
+    renders = read_renders_index(LocalFolder(whole / "renders"))
+    there = read_index(LocalFolder(whole / "shards"))
+    asked = json.loads(json.dumps(there.recipe))
+    other = CodecInfo(**{**dataclasses.asdict(there.codec), "name": "44khz", "weights_sha256": "b"})
+    assert shards_differ(there, renders, other, asked) == "codec embedded there, 44khz asked"
+    weights = dataclasses.replace(there.codec, weights_sha256="b")
+    assert shards_differ(there, renders, weights, asked) == "other weights of that codec there"
+    for spec in (7, {"chain": 7}, {"chain": {"pool": 7, "weights": {"\n": None}}}):
+        told = dataclasses.replace(there, recipe=there.recipe | {"spec": spec})
+        assert "\n" not in shards_differ(told, renders, there.codec, asked)

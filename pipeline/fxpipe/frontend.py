@@ -103,7 +103,7 @@ class PipelineFrontend:
         return audio, sample_rate_hz
 
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
-        """Windows of the training length with half overlap; silent ones are left out."""
+        """Windows of the training length; silent ones are left out."""
         hearing, codec = self._hearing, self._codec
         if hearing is None or codec is None:
             raise CodecError("this frontend was opened without a codec: open it with a hearing")

@@ -3,8 +3,8 @@
     python tests/bench/bench_longer.py OUT [--run RUN] [--clips 200] [--seed 921]
 
 Clips of ten seconds of the built-in guitar through chains of one to five pedals, heard in windows
-of two seconds with half overlap as `fxtrain predict` does: the first window, those of the first
-five seconds, all. Beside the confidence that is told stands that of the windows simply added up.
+of two seconds as `fxtrain predict` takes them from the first two seconds, from five and from all
+ten; and, to compare, with windows that overlap by half. Beside the confidence that is told stands that of the windows simply added up.
 What is in OUT already is used again.
 """
 
@@ -30,7 +30,14 @@ from fxtrain.predict import translate
 from fxtrain.reliability import calibration_error
 
 LONGEST_S = 10
-N_WINDOWS = {"2 s": 1, "5 s": 4, "10 s": 9}
+WINDOWS = {
+    "2 s": [0],
+    "5 s": [0, 2, 3],
+    "10 s": [0, 2, 4, 6, 8],
+    "5 s, overlapping": [0, 1, 2, 3],
+    "10 s, overlapping": list(range(9)),
+}
+"""Where they begin, in seconds."""
 SHOWN = ("exact_class", "set", "pairwise", "f1_micro", "f1_family", "ece_chain", "ece_presence")
 
 
@@ -79,19 +86,19 @@ def main() -> None:
     decode = run.card.decode
     print(f"| heard | {' | '.join(SHOWN)} | ece_chain, windows added up |")
     print("| --- |" + " --- |" * (len(SHOWN) + 1))
-    for name, n_windows in N_WINDOWS.items():
+    for name, rows in WINDOWS.items():
         tuned: list[tuple[Candidate, ...]] = []
         untuned: list[tuple[Candidate, ...]] = []
         added: list[tuple[Candidate, ...]] = []
         heads: list[Direct] = []
-        as_one = n_windows * window_weight(n_windows, decode.window_correlation)
+        as_one = len(rows) * window_weight(len(rows), decode.window_correlation)
         hotter = dataclasses.replace(decode, temperature=decode.temperature / as_one)
         for clip in heard:
             some = dataclasses.replace(
                 clip,
-                codes=clip.codes[:n_windows],
-                mel=clip.mel[:n_windows] if clip.mel is not None else None,
-                starts_s=clip.starts_s[:n_windows],
+                codes=clip.codes[rows],
+                mel=clip.mel[rows] if clip.mel is not None else None,
+                starts_s=tuple(map(float, rows)),
             )
             one, before, head = translate(run, some)
             tuned.append(one)

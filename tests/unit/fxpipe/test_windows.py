@@ -18,9 +18,9 @@ def tone(n: int, level: float = 0.5) -> np.ndarray:
     return (level * np.sin(np.arange(n) * 0.3)).astype(np.float32)
 
 
-def test_windows_overlap_by_half_and_end_with_the_recording() -> None:
+def test_windows_follow_one_another_and_end_with_the_recording() -> None:
     found = sounding_windows(tone(5300), RATE_HZ, N)
-    assert found.starts == [0, 1000, 2000, 3000, 3300]
+    assert found.starts == [0, 2000, 3300]
     assert all(len(wave) == N for wave in found.waves)
     assert (found.n_silent, found.n_passed_over) == (0, 0)
 
@@ -43,24 +43,24 @@ def test_silence_is_refused_and_left_out_inside() -> None:
         sounding_windows(np.zeros(5000, np.float32), RATE_HZ, N)
     gap = np.concatenate([tone(2000), np.zeros(4000, np.float32), tone(2000)])
     found = sounding_windows(gap, RATE_HZ, N)
-    assert found.starts == [0, 1000, 5000, 6000]
-    assert found.n_silent == 3
+    assert found.starts == [0, 6000]
+    assert found.n_silent == 2
 
 
 def test_the_hiss_between_phrases_is_no_phrase() -> None:
     hiss = np.concatenate([tone(2000, 0.5), tone(4000, 0.003), tone(2000, 0.5)])
-    assert sounding_windows(hiss, RATE_HZ, N).starts == [0, 1000, 5000, 6000]
+    assert sounding_windows(hiss, RATE_HZ, N).starts == [0, 6000]
     alone = sounding_windows(tone(4000, 0.003), RATE_HZ, N)
-    assert len(alone.starts) == 3
+    assert len(alone.starts) == 2
 
 
 def test_of_a_long_one_windows_are_taken_all_over() -> None:
     found = sounding_windows(tone(600_000), RATE_HZ, N)
     assert len(found.starts) == MOST
     assert (found.starts[0], found.starts[-1]) == (0, 598_000)
-    assert found.n_passed_over == 599 - MOST
+    assert found.n_passed_over == 300 - MOST
     steps = np.diff(found.starts)
-    assert steps.max() - steps.min() <= 1000
+    assert steps.max() - steps.min() <= 2000
 
 
 @given(st.integers(100, 70_000), st.integers(200, 5000))

@@ -4,8 +4,8 @@
 
 Clips of ten seconds of the built-in guitar through chains of one to five pedals, heard in windows
 of two seconds as `fxtrain predict` takes them from the first two seconds, from five and from all
-ten; and, to compare, with windows that overlap by half. Beside the confidence that is told stands that of the windows simply added up.
-What is in OUT already is used again.
+ten; and, to compare, with windows that overlap by half. Beside the confidence that is told stands
+that of the windows simply added up. What is in OUT already is used again.
 """
 
 from __future__ import annotations

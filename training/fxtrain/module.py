@@ -6,6 +6,7 @@ Shapes: B batch, V pedal.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from torch import Tensor
 from fxtrain.checkpoint import ModelCard
 from fxtrain.config import TrainConfig
 from fxtrain.confusions import confusion
-from fxtrain.contract import PAD, FxError, from_dict, to_dict
+from fxtrain.contract import PAD, FxError, Record, from_dict, to_dict
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
 from fxtrain.decode import batch_scorer, beam_search
@@ -116,6 +117,10 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         """The running mean of the weights, or the weights where none is kept."""
         return self.average if self.config.average_decay else self.model
 
+    @functools.cached_property
+    def listed(self) -> tuple[Record, ...] | None:
+        return self.dataset.listed_orders("valid")
+
     @property
     def several(self) -> bool:
         return bool(self.trainer.world_size > 1)
@@ -180,7 +185,6 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         if writer is not None:
             rows = ", ".join((*self.card.vocabulary.names, "none"))
             writer.add_text("valid/confusion", f"Rows are true, columns predicted: {rows}.")
-        self.listed = self.dataset.listed_orders("valid")
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from torch's own generator: setting it here makes an epoch repeatable.

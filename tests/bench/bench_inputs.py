@@ -27,7 +27,6 @@ INPUTS = {
     "tokens, 1 book": "use_mel = false\nn_codebooks = 1",
     "tokens, 3 books": "use_mel = false\nn_codebooks = 3",
     "tokens, 9 books": "use_mel = false",
-    "tokens, 9 books, GRU": 'use_mel = false\nkind = "gru"',
     "log-mel, a picture": "use_codes = false",
     "both, 9 books and a picture": "",
 }

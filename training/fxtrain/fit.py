@@ -136,7 +136,7 @@ def fit(
     started = time.monotonic()
     place = resolve_device(device)
     lightning_precision(config.train.precision, place)
-    card, model = prepare(dataset, config, resume=resume)
+    card, model = prepare(dataset, config, resume=run if resume else None)
     if run is None:
         run = new_run_folder(RUNS)
     elif not resume:

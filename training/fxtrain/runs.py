@@ -102,22 +102,27 @@ def check_resume(run: Path, dataset: ShardDataset, *, max_epochs: int | None = N
 
     Nor may ``max_epochs`` be fewer than what the run has behind it.
     """
-    where = run / LAST_NAME
-    try:
-        held = torch.load(where, map_location="cpu", weights_only=True)
-        card = from_dict(ModelCard, held["fxtrain"]["card"], str(where))
-        done = int(held["epoch"]) + 1
-    except Exception as error:  # torch raises half a dozen types for files that are not its own
-        raise CheckpointError(
-            f"{where}: cannot be read ({_line(error)}); it may be damaged or come from another "
-            "program: start a new run"
-        ) from None
+    card, done = read_last(run)
     check_data(card, dataset.index, dataset.folder.uri)
     if max_epochs is not None and max_epochs < done:
         raise UsageError(
             f"{run}: {done} epochs are done, but {max_epochs} at most are asked for; give "
             f"--epochs {done} to end here, or more to go on"
         )
+
+
+def read_last(run: Path) -> tuple[ModelCard, int]:
+    """The card of a run that is to go on, and how many epochs it has behind it."""
+    where = run / LAST_NAME
+    try:
+        held = torch.load(where, map_location="cpu", weights_only=True)
+        card = from_dict(ModelCard, held["fxtrain"]["card"], str(where))
+        return card, int(held["epoch"]) + 1
+    except Exception as error:  # torch raises half a dozen types for files that are not its own
+        raise CheckpointError(
+            f"{where}: cannot be read ({_line(error)}); it may be damaged or come from another "
+            "program: start a new run"
+        ) from None
 
 
 def _line(error: BaseException) -> str:

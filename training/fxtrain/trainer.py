@@ -38,7 +38,7 @@ from fxtrain.errors import CheckpointError
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
-from fxtrain.runs import LAST_NAME
+from fxtrain.runs import LAST_NAME, read_last
 from fxtrain.start import load_start, take_over
 
 TRAINING_COPIES = 4
@@ -48,10 +48,13 @@ LIBRARIES = ("fxpipe", "torch", "lightning", "numpy", "safetensors")
 
 
 def prepare(
-    dataset: ShardDataset, config: Config, *, resume: bool = False
+    dataset: ShardDataset, config: Config, *, resume: Path | None = None
 ) -> tuple[ModelCard, Translator]:
     """The card and the model, with weights drawn from ``config.train.seed``, or those of the run
-    that ``config.train.start_from`` names. To be resumed it needs none."""
+    that ``config.train.start_from`` names. The run ``resume`` needs none: it has begun.
+
+    The recordings that the model knows from there stay known.
+    """
     index = dataset.index
     before = load_start(None if resume else config.train.start_from)
     resolved = resolve_model(
@@ -62,6 +65,12 @@ def prepare(
     dataset.shards_of("train")
     dataset.shards_of("valid")
     card = card_of(index, resolved, versions())
+    begun = before.card if before else None
+    if resume:
+        begun, _ = read_last(resume)
+    if begun:
+        known = {*card.recordings.split(), *begun.recordings.split()}
+        card = dataclasses.replace(card, recordings=" ".join(sorted(known)))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if TRAINING_COPIES * least_bytes(card) > memory:
         raise UsageError(
@@ -75,8 +84,6 @@ def prepare(
         model = new_model(card, codebooks)
     if before:
         take_over(before, card, model)
-        known = {*card.recordings.split(), *before.card.recordings.split()}
-        card = dataclasses.replace(card, recordings=" ".join(sorted(known)))
     return card, model
 
 
@@ -144,7 +151,7 @@ def train_on_ranks(task: Task, say: Say) -> StepTimes:
 
 def train_rank(rank: int, say: Say, task: Task, asked: Flag) -> StepTimes:
     """What one of the processes does. All draw the same first weights, from the seed."""
-    card, model = prepare(task.dataset, task.config, resume=task.resume)
+    card, model = prepare(task.dataset, task.config, resume=task.run if task.resume else None)
     return train(task, card, model, asked, say)
 
 

@@ -162,6 +162,18 @@ def test_training_can_start_from_another_run_of_the_same_pedals(
     assert written["train"]["start_from"] == str(finished)
 
 
+def test_what_a_run_was_begun_with_stays_known_when_it_goes_on(
+    dataset: ShardDataset, finished: Path, tmp_path: Path
+) -> None:
+    start, run = load_run(finished), tmp_path / "run"
+    save_model(tmp_path / "start", dataclasses.replace(start.card, recordings="a b"), start.model)
+    config = Config(MODEL, TrainConfig(batch_size=16, max_epochs=1, start_from=f"{tmp_path}/start"))
+    begun = fit(dataset, config, run, device="cpu", say=lambda _: None)
+    config = load_run_config(run, max_epochs=2)
+    again = fit(dataset, config, run, resume=True, device="cpu", say=lambda _: None)
+    assert begun.card.recordings == again.card.recordings == "a b"
+
+
 def test_what_cannot_be_started_from_is_refused(
     dataset: ShardDataset, finished: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from fxpipe.busy import alone, is_held
 from fxpipe.plan import PLAN_NAME
 from fxpipe.tasks import INDEX_SUM, RECEIPTS, Job, Receipt
 from fxpipe.tasks.release import Release, differences, release_here
@@ -32,10 +31,11 @@ from fxtrain.contract import (
     FxError,
     LocalFolder,
     UsageError,
-    cannot_write,
     from_dict,
+    is_held,
     read_json,
     shorten,
+    sole_writer,
 )
 
 RECEIPTS_ASKED = 20
@@ -258,28 +258,11 @@ def _read(folder: Folder, name: str) -> bytes | None:
         return None
 
 
-@contextmanager
-def _locked(folder: Folder) -> Iterator[None]:
+def _locked(folder: Folder) -> AbstractContextManager[None]:
     """A local directory's lock; its file goes: a directory holds what it would in a store."""
     if not isinstance(folder, LocalFolder):
-        yield
-        return
-
-    def met() -> None:
-        raise _busy(folder)
-
-    path = folder.path / LOCK_NAME
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(alone(path, met))
-        except OSError as error:
-            raise cannot_write(path, error) from None
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
+        return nullcontext()
+    return sole_writer(folder.path / LOCK_NAME, _busy(folder))
 
 
 def _busy(folder: Folder) -> FxError:

@@ -6,7 +6,6 @@ tensorboard/ and checkpoints/ (the best weights, and the last epoch to resume fr
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import shlex
@@ -33,7 +32,7 @@ from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator
 from fxtrain.objective import losses
 from fxtrain.ranks import Say
-from fxtrain.runs import LAST_NAME, claim, clear, new_run_folder
+from fxtrain.runs import LAST_NAME, claim, clear, new_run_folder, sole_fit
 from fxtrain.trainer import (
     StepTimes,
     Task,
@@ -139,32 +138,38 @@ def fit(
     card, model = prepare(dataset, config, resume=run if resume else None)
     if run is None:
         run = new_run_folder(RUNS)
-    elif not resume:
-        claim(run, overwrite=overwrite)
     config = dataclasses.replace(config, model=card.model)
+    task = Task(dataset, config, run, resume, place, progress)
+    with sole_fit(run):
+        if not resume:
+            claim(run, overwrite=overwrite)
+        times = teach(task, card, model, say)
+        best = load_best(run, model)
+        return finish(run, card, model, dataset, config, place, best, started, times)
+
+
+def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes:
+    """Train, on one device or several; what steps took. Raises as ``fit`` does."""
+    config, run, place = task.config, task.run, task.device
     n_devices = config.train.n_devices
     LocalFolder(run).write(CONFIG_NAME, config_json(config))
     where = place if n_devices == 1 else f"{n_devices} devices"
     say(
-        f"{run}: {dataset.n_samples('train')} samples, {card.model.kind} of "
+        f"{run}: {task.dataset.n_samples('train')} samples, {card.model.kind} of "
         f"{model.n_parameters:,} parameters on {where}"
     )
-    task = Task(dataset, config, run, resume, place, progress)
     try:
-        if n_devices == 1:
-            asked = threading.Event()
-            with stopped_by_ctrl_c(asked, say), torch.random.fork_rng(devices=[]):
-                times = train(task, card, model, asked, say)
-        else:
-            times = train_on_ranks(task, say)
+        if n_devices > 1:
+            return train_on_ranks(task, say)
+        asked = threading.Event()
+        with stopped_by_ctrl_c(asked, say), torch.random.fork_rng(devices=[]):
+            return train(task, card, model, asked, say)
     except (StopRequestedError, KeyboardInterrupt, SystemExit):
         raise InterruptedFitError(interrupted(task, card, model)) from None
     except torch.OutOfMemoryError:
         raise FxError(
             f"{place} ran out of memory; give a smaller --batch-size than {config.train.batch_size}"
         ) from None
-    best = load_best(run, model)
-    return finish(run, card, model, dataset, config, place, best, started, times)
 
 
 def finish(
@@ -257,8 +262,6 @@ def interrupted(task: Task, card: ModelCard, model: Translator) -> str:
     run = task.run
     if not (run / LAST_NAME).is_file():
         clear(run)
-        with contextlib.suppress(OSError):
-            run.rmdir()  # unless somebody keeps other things in it
         return "stopped before the first epoch was finished; run the same command again"
     load_best(run, model)
     save_model(run, card, model)

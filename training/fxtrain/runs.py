@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -26,11 +27,20 @@ from fxtrain.checkpoint import (
     check_data,
 )
 from fxtrain.config import Config, config_from_dict, replace_train
-from fxtrain.contract import ContractError, UsageError, cannot_write, from_dict, read_json
+from fxtrain.contract import (
+    ContractError,
+    FxError,
+    UsageError,
+    cannot_write,
+    from_dict,
+    read_json,
+    sole_writer,
+)
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 
 LAST_NAME = "checkpoints/last.ckpt"
+LOCK_NAME = ".busy"
 OWN_NAMES = (
     CONFIG_NAME,
     CARD_NAME,
@@ -56,6 +66,20 @@ def new_run_folder(base: Path) -> Path:
         except OSError as error:
             raise cannot_write(run, error) from None
     return run
+
+
+@contextlib.contextmanager
+def sole_fit(run: Path) -> Iterator[None]:
+    """Nobody else trains into ``run`` meanwhile; a run that nothing was written to is not left."""
+    busy = FxError(
+        f"another fxtrain fit is writing {run}; wait until it has ended, or give another --output"
+    )
+    try:
+        with sole_writer(run / LOCK_NAME, busy):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            run.rmdir()  # unless something is in it
 
 
 def claim(run: Path, *, overwrite: bool) -> None:

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from fxpipe.busy import alone
 from fxpipe.errors import DownloadError, SourceError
 from fxpipe.fetch.lockfile import ARCHIVES, add_pin, find_pin, read_pins, wanted_file
 from fxpipe.fetch.transfer import Found, Manner, Wanted, fetch_part, look_at
 from fxpipe.fetch.unzip import need_space, unzip
 from fxpipe.sources.base import default_data_dir
 from fxpipe.sources.manifest import Manifest, RemoteFile, load_manifest
+from fxtrain.contract import alone
 
 FETCHED_NAME = "fetched.json"
 

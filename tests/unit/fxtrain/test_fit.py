@@ -36,7 +36,7 @@ from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
 from fxtrain.fit import fit, plan
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
-from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder
+from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, sole_fit
 from fxtrain.start import with_shared_rows
 from fxtrain.trainer import lightning_precision
 
@@ -362,6 +362,20 @@ def test_stopped_in_the_first_epoch_nothing_is_in_the_way(
             fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None)
     assert not run.exists()
     claim(run, overwrite=False)
+
+
+@pytest.mark.parametrize("words", [{"overwrite": True}, {"resume": True}, {}])
+def test_two_fits_never_write_one_run(
+    dataset: ShardDataset, finished: Path, tmp_path: Path, words: dict[str, bool]
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with (
+        sole_fit(run),  # a lock belongs to an open file: this process is another to itself
+        pytest.raises(FxError, match=r"another fxtrain fit is writing .*/run; wait until"),
+    ):
+        fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None, **words)
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 
 def test_a_finished_run_resumed_for_nothing_keeps_its_timings(

@@ -1,8 +1,10 @@
 """The contract between fxpipe and fxtrain: shards, index, vocabulary, errors, frontend.
 
-The only module both programs import. numpy and the standard library (fsspec for remote URIs).
+The only module both programs import. numpy and the standard library (fsspec for remote URIs,
+filelock for locks).
 """
 
+from fxtrain.contract.busy import alone, is_held, sole_writer
 from fxtrain.contract.chain import (
     PAD,
     PARAM_SCALES,
@@ -187,6 +189,7 @@ __all__ = [
     "Vocabulary",
     "VocabularyError",
     "add_counts",
+    "alone",
     "arrow",
     "block_of",
     "cannot_write",
@@ -209,6 +212,7 @@ __all__ = [
     "from_word",
     "identity_of",
     "index_bytes",
+    "is_held",
     "legible",
     "listed_class",
     "n_words",
@@ -231,6 +235,7 @@ __all__ = [
     "select",
     "settings_to_words",
     "shorten",
+    "sole_writer",
     "spell",
     "to_dict",
     "to_unit",

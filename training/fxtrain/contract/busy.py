@@ -1,17 +1,23 @@
-"""One process at a time in a place; the system gives back the lock of one that is killed."""
+"""One process at a time in a place; the system gives back the lock of one that is killed.
+
+filelock is loaded only when something is locked.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from fxtrain.contract.errors import FxError
+from fxtrain.contract.folder import cannot_write
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 """What a file system says that knows no locks: nobody is kept out of it."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def alone(lock: Path, met: Callable[[], None]) -> Iterator[None]:
     """Hold ``lock``, a file. Whoever comes second calls ``met``; unless that raises, it waits."""
     from filelock import FileLock, Timeout
@@ -29,6 +35,29 @@ def alone(lock: Path, met: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+@contextlib.contextmanager
+def sole_writer(lock: Path, busy: FxError) -> Iterator[None]:
+    """Hold ``lock``, a file that is there only meanwhile; its directory is made.
+
+    Raises ``busy`` where another process holds it.
+    """
+
+    def met() -> None:
+        raise busy
+
+    with contextlib.ExitStack() as stack:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone(lock, met))
+        except OSError as error:
+            raise cannot_write(lock, error) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                lock.unlink()
 
 
 def is_held(lock: Path) -> bool:

@@ -237,6 +237,10 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
 @click.option(
     "--rerender", type=click.IntRange(1), metavar="N", help="Put N answers on dry guitar, measure."
 )
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where evaluation.json and evaluation.html go. [RUN]",
+)  # fmt: skip
 @click.option("--html/--no-html", default=True, help="Write evaluation.html. [html]")
 @click.option(
     "--clips", type=click.IntRange(0), default=3, metavar="N", help="Worst and best to hear. [3]"
@@ -254,6 +258,7 @@ def evaluate(
     each_clip: bool,
     split: str,
     rerender: int | None,
+    output: Path | None,
     html: bool,
     clips: int,
     renders: str | None,
@@ -264,15 +269,16 @@ def evaluate(
     """Score RUN on SHARDS: every score with its interval, null and ceiling.
 
     Also written to evaluation.json in RUN, and to evaluation.html: one page with tables, drawings
-    and clips to hear; of "shipped", the model in the package, to runs/shipped. With --manifest on
+    and clips to hear; of "shipped", the model in the package, to runs/shipped. Those of another
+    test set are replaced, unless they go to a directory of their own. With --manifest on
     recordings of a kit (fxtrain zeroshot kit), by the model in the package where no RUN is named;
     both files then lie beside the manifest.
     """
     from fxtrain.contract import UsageError
 
     if manifest is not None:
-        if shards or rerender or renders:
-            raise UsageError("--manifest takes no SHARDS, no --rerender and no --renders")
+        if shards or rerender or renders or output:
+            raise UsageError("--manifest takes no SHARDS, no --rerender, no --renders and no -o")
         from fxtrain.zeroshot.verbs import judge_manifest
 
         return judge_manifest(
@@ -299,16 +305,17 @@ def evaluate(
     loaded = load_run(folder, resolve_device(device))
     if folder == SHIPPED:
         loaded = replace(loaded, path=Path(RUNS) / SHIPPED.name)
+    output = output or loaded.path
     answers = scoring.answer(loaded, dataset, split)
     if leak := warning_of_leak(loaded.card, dataset.index, split):
         log(leak)
     sounds = Sounds(dataset, split, renders)
     evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
     try:
-        scoring.save_evaluation(loaded, evaluation)
+        scoring.save_evaluation(output, evaluation)
         if rerender:
             evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, log)
-            scoring.save_evaluation(loaded, evaluation)
+            scoring.save_evaluation(output, evaluation)
     finally:  # scores took minutes: they are told also where they cannot be written
         if as_json:
             click.echo(json.dumps(scoring.evaluation_dict(evaluation), ensure_ascii=False))
@@ -316,7 +323,9 @@ def evaluate(
             for line in scoring.table(evaluation):
                 click.echo(line)
     if html:
-        page = write_page(loaded, dataset, answers, evaluation, sounds, n_clips=clips)
+        page = write_page(
+            loaded, dataset, answers, evaluation, sounds, n_clips=clips, folder=output
+        )
         log(f"page: {page}")
     return 0
 

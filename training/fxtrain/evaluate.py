@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -261,10 +262,10 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def save_evaluation(run: Run, evaluation: Evaluation) -> None:
-    """``evaluation.json`` in the run directory."""
+def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """``evaluation.json`` in ``folder``, which is made."""
     text = json.dumps(evaluation_dict(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
-    LocalFolder(run.path).write(EVALUATION_NAME, text.encode() + b"\n")
+    LocalFolder(folder).write(EVALUATION_NAME, text.encode() + b"\n")
 
 
 def table(evaluation: Evaluation) -> Iterator[str]:

@@ -165,6 +165,18 @@ def test_evaluate_prints_a_table_or_json(
     assert "On validation, at the end: exact" in page
 
 
+def test_the_scores_of_each_test_set_can_be_kept(
+    place: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    output = tmp_path / "scores" / "valid"
+    assert call("evaluate", trained, place / "shards", "--split", "valid", "-o", output) == 0
+    assert only_line(capsys.readouterr().err) == f"page: {output / 'evaluation.html'}"
+    assert json.loads((output / "evaluation.json").read_text())["split"] == "valid"
+    assert "<polyline" in (output / "evaluation.html").read_text()  # the curves are the run's
+    assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
 @pytest.mark.parametrize("name", ["evaluation.json", "evaluation.html"])
 def test_scores_are_told_also_where_they_cannot_be_written(
     name: str, place: Path, trained: Path, tmp_path: Path, capsys: Captured

@@ -131,7 +131,7 @@ def test_the_model_has_learnt_and_evaluation_says_so(dataset: ShardDataset, tmp_
     assert found.scores["exact_class"].value > found.null["exact_class"] - 0.2
     assert found.scores["exact_class"].value > found.constant["exact_class"] + 0.2
     assert found.n == 32
-    save_evaluation(run, found)
+    save_evaluation(run.path, found)
     data = json.loads((run.path / "evaluation.json").read_text())
     assert data == json.loads(json.dumps(evaluation_dict(found)))
     assert set(data["scores"]["exact"]) == {

@@ -96,11 +96,13 @@ def write_page(
     sounds: Sounds,
     *,
     n_clips: int = N_CLIPS,
+    folder: Path | None = None,
 ) -> Path:
-    """``evaluation.html`` in the run directory; its path."""
+    """``evaluation.html`` in ``folder``, or in the run directory; its path."""
     text = page(run, dataset, answers, evaluation, sounds, n_clips=n_clips)
-    LocalFolder(run.path).write(PAGE_NAME, text.encode("utf-8", "backslashreplace"))
-    return run.path / PAGE_NAME
+    folder = folder or run.path
+    LocalFolder(folder).write(PAGE_NAME, text.encode("utf-8", "backslashreplace"))
+    return folder / PAGE_NAME
 
 
 def page(

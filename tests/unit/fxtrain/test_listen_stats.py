@@ -108,6 +108,14 @@ def test_power_of_ratings_is_what_simulation_gives() -> None:
     assert stats.listeners_needed(0.01, 50.0) is None
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 10, 0.05 / 15, 0.05 / 28, 2.0**-9])
+def test_no_panel_is_called_enough_that_the_exact_test_cannot_pass(alpha: float) -> None:
+    fewest = stats.listeners_needed(1000.0, 1.0, alpha)
+    assert fewest is not None
+    assert stats.signed_rank(np.arange(1.0, fewest + 1)) <= alpha
+    assert stats.signed_rank(np.arange(1.0, fewest)) > alpha
+
+
 def test_bradley_terry_of_two_is_the_log_odds() -> None:
     strengths = stats.bradley_terry(np.array([[0.0, 30], [10, 0]]), ridge=1e-9)
     assert strengths[0] - strengths[1] == pytest.approx(math.log(3), abs=1e-3)

@@ -15,6 +15,7 @@ from fxtrain.listen.analysis.stats import (
     Comparison,
     Friedman,
     bootstrap_interval,
+    fewest_listeners,
     findable_difference,
     friedman,
     holm,
@@ -103,7 +104,7 @@ def analyse_ratings(
     spread = [float(np.std(d, ddof=1)) for d in own if len(d) > 1]
     scatter = float(np.median(spread)) if spread else float("nan")
     strict = alpha / max(1, len(pairs))
-    possible = 2.0 ** (1 - len(panel)) <= strict  # all listeners alike: the smallest p there is
+    possible = len(panel) >= fewest_listeners(strict)
     return RatingResult(
         conditions=tuple(_condition(name, panel[:, i], rng, alpha) for i, name in enumerate(names)),
         friedman=friedman(panel[:, columns]),

@@ -180,11 +180,17 @@ def findable_difference(sd: float, n: int, alpha: float = 0.05, power: float = P
     return float(optimize.brentq(gap, 0.0, 100 * sd))
 
 
+def fewest_listeners(alpha: float) -> int:
+    """With fewer the signed-rank test cannot pass: all alike have p = 2 / 2^n."""
+    return 1 + math.ceil(math.log2(1 / alpha))
+
+
 def listeners_needed(
     difference: float, sd: float, alpha: float = 0.05, power: float = POWER, most: int = 2000
 ) -> int | None:
-    """Listeners that find a mean difference; None where more than ``most``."""
-    for n in range(3, most + 1):
+    """Listeners that find a mean difference; None where more than ``most``. Never fewer than the
+    exact test needs to find anything."""
+    for n in range(fewest_listeners(alpha), most + 1):
         if _t_power(difference / sd, n * WILCOXON_EFFICIENCY, alpha) >= power:
             return n
     return None

@@ -108,6 +108,13 @@ def test_power_of_ratings_is_what_simulation_gives() -> None:
     assert stats.listeners_needed(0.01, 50.0) is None
 
 
+def test_differences_of_means_that_are_equal_on_paper_are_tied() -> None:
+    means = np.array([(33.3, 20.1), (20.0, 6.8), (20.1, 33.3), (5.1, 0.0), (0.0, 1.2), (7.7, 0.0)])
+    differences = means[:, 0] - means[:, 1]
+    assert len(set(np.abs(differences[:3]))) > 1  # not equal as floating point has them
+    assert stats.signed_rank(differences) == stats.signed_rank(np.round(differences, 1))
+
+
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 10, 0.05 / 15, 0.05 / 28, 2.0**-9])
 def test_no_panel_is_called_enough_that_the_exact_test_cannot_pass(alpha: float) -> None:
     fewest = stats.listeners_needed(1000.0, 1.0, alpha)

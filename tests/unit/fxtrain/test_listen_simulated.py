@@ -185,6 +185,24 @@ def test_votes_find_what_was_put_in() -> None:
     assert all(pair.p_holm <= ALPHA for pair in found.pairs)
 
 
+def test_power_of_votes_counts_who_has_a_majority() -> None:
+    """A listener of a short test hears a third of the questions, and is split on some pairs."""
+    test = study("pairwise", n_items=4, trials=15)
+    rows = heard_rows(test, panel(30, 0), 2)
+    found = analyse(test, rows, set(range(30)))
+    assert isinstance(found, VoteResult)
+    own = [pair for pair in found.pairs if REFERENCE not in (pair.first, pair.second)]
+    assert found.n_deciding == int(np.median([pair.wins + pair.losses for pair in own])) < 30
+    strict = ALPHA / 2 / len(found.pairs)
+    assert found.findable == pytest.approx(stats.findable_rate(found.n_deciding, strict))
+    assert found.findable > stats.findable_rate(30, strict)
+    assert found.needed is not None
+    assert found.needed > stats.trials_needed(0.75, strict)
+    said = sentences(test, found, [Verdict(i, "") for i in range(30)], 0, ALPHA)[-1]
+    assert f"Of 30 listeners, {found.n_deciding} lean to one side" in said
+    assert f"take about {found.needed} listeners" in said
+
+
 def test_votes_on_the_reference_count_everybody() -> None:
     """Who is kept was chosen by them."""
     test = study("pairwise", n_items=4, trials=40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,15 +51,18 @@ class Strength:
 
 @dataclass(frozen=True)
 class VoteResult:
-    """``matrix`` [C, C]: votes of the kept, row over column. ``findable``: the smallest share of
-    listeners on one side that this panel finds in four of five studies."""
+    """``matrix`` [C, C]: votes of the kept, row over column. ``n_deciding``: kept listeners with a
+    majority in a pair, the median over pairs; nobody hears every pair often, and a draw does not
+    count. ``findable``: the smallest share of these on one side that is found in four of five
+    studies; ``needed`` listeners would find ``RATE``."""
 
     strengths: tuple[Strength, ...]
     pairs: tuple[PairResult, ...]
     n_kept: int
     n_all: int
+    n_deciding: int
     findable: float
-    needed: int
+    needed: int | None
     matrix: np.ndarray
 
 
@@ -85,13 +89,17 @@ def analyse_votes(
     adjusted = holm([row[-1] for row in tested])
     pairs = tuple(PairResult(*row, p_holm=q) for row, q in zip(tested, adjusted, strict=True))
     strict = alpha / 2 / max(1, len(pairs))
+    own = [pair for pair in pairs if not {pair.first, pair.second} & outside]
+    deciding = int(np.median([pair.wins + pair.losses for pair in own])) if own else len(panel)
+    needed = math.ceil(trials_needed(RATE, strict) * len(panel) / deciding) if deciding else None
     return VoteResult(
         strengths=_strengths(names, panel, alpha, np.random.default_rng(seed)),
         pairs=pairs,
         n_kept=len(panel),
         n_all=len(votes),
-        findable=findable_rate(len(panel), strict),
-        needed=trials_needed(RATE, strict),
+        n_deciding=deciding,
+        findable=findable_rate(deciding, strict),
+        needed=needed,
         matrix=panel.sum(0),
     )
 

@@ -72,8 +72,8 @@ def _abx(result: AbxResult, alpha: float) -> Iterator[str]:
             else "no hit rate would have been found: ask more people"
         )
         yield (
-            f"Where no difference was shown, that proves no equality: with {n} trials an item, "
-            f"{could}."
+            "Where no difference was shown, that proves no equality: with "
+            f"{_n(n, 'trial')} an item, {could}."
         )
 
 
@@ -163,11 +163,14 @@ def _votes(result: VoteResult, alpha: float) -> Iterator[str]:
             f"'{main}' against {name}: {votes} of {pair.votes} votes, {p_text(pair.p_holm)} after "
             f"Holm{shown}."
         )
-    if math.isfinite(result.findable):
-        could = f"{result.findable:.0%} or more on one side would have been found"
-    else:
-        could = "no majority would have been found: ask more people"
-    yield (
-        f"With {_n(result.n_kept, 'listener')}, {could} in four studies of five; {RATE:.0%} take "
-        f"{result.needed} listeners."
+    who = (
+        f"Of {_n(result.n_kept, 'listener')}, {result.n_deciding} lean to one side in a pair "
+        "(median; the others heard it not at all, or were split)"
     )
+    if math.isfinite(result.findable):
+        could = f"{result.findable:.0%} of them or more on one side would have been found"
+        who += f": {could} in four studies of five"
+    else:
+        who += ", too few to show anything in four studies of five: ask more people"
+    more = f"; {RATE:.0%} take about {result.needed} listeners" if result.needed else ""
+    yield f"{who}{more}."

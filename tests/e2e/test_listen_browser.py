@@ -13,7 +13,7 @@ import pytest
 from fixtures.browser import chromium, complaints, needs_chromium, requested, resize, served
 from fixtures.studies import small_study
 from fxtrain.listen.store import Store
-from fxtrain.listen.study import ANSWERS_NAME, Study
+from fxtrain.listen.study import ANSWERS_NAME, QUESTION, Study
 
 pytestmark = needs_chromium
 SHOTS = os.environ.get("FXTRAIN_SHOTS", "")
@@ -144,7 +144,8 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         page.press("#next")
 
         assert page.slots() == ["a", "b", "x"]
-        assert "practice" in page.find("h1").text
+        assert page.find("h1").text == QUESTION["abx"]
+        assert "does not count" in page.find("#practice").text
         assert not driver.find_element("css selector", "#next").is_enabled()
         body = driver.find_element("css selector", "body")
         for key in "abx":
@@ -153,6 +154,8 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         assert [b.text for b in pressed] == ["X"]
         assert not driver.find_element("css selector", "#next").is_enabled()
         page.press("label[for=pick-a]")
+        driver.switch_to.active_element.send_keys(" ")  # on the answer that is chosen already
+        assert page.find("#pause").text == "Play"
         page.shot("abx-trial")
         page.axe()
         assert page.fits()
@@ -180,7 +183,7 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         assert complaints(driver) == []
         assert process.stderr is not None
         process.send_signal(2)
-        assert "1 sessions finished" in process.stderr.read()
+        assert "1 session finished" in process.stderr.read()
     assert answers(tmp_path, study) == [{"choice": "a"}] + [{"choice": "b"}] * 3
 
 
@@ -225,6 +228,8 @@ def test_mushra_by_mouse(driver: Any, tmp_path: Path) -> None:
         for trial in range(2):
             slots = page.slots()
             assert slots == ["reference", *map(str, range(1, 8))]
+            assert page.find("h1").text == QUESTION["mushra"]
+            assert "from bad (far off) to excellent (the same)" in page.text()
             assert not driver.find_element("css selector", "#rate-1").is_enabled()
             for slot in slots:
                 page.press(f"#hear-{slot}")

@@ -132,7 +132,8 @@ def serve_study(path: Path, host: str, port: int, say: Callable[[str], None]) ->
         say("everyone who reaches this machine by network can take part")
     run_app(study_app(path, study, store, hosts), listener)
     done = [s for s in store.sessions() if s.position == len(s.trials)]
-    say(f"{len(done)} sessions finished; next: fxtrain listen analyse {shlex.quote(str(path))}")
+    sessions = "1 session" if len(done) == 1 else f"{len(done)} sessions"
+    say(f"{sessions} finished; next: fxtrain listen analyse {shlex.quote(str(path))}")
 
 
 def _version() -> str:

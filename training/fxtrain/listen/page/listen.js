@@ -4,6 +4,7 @@
 import { LockStep, fetchSound, openContext } from "/shared/lockstep.js";
 
 const BANDS = ["bad", "poor", "fair", "good", "excellent"];
+const USES_SPACE = ["BUTTON", "SUMMARY"];
 const main = document.getElementById("main");
 const status = document.getElementById("status");
 
@@ -248,10 +249,11 @@ async function trial(state, feedback = null) {
   const hint = {
     abx: "A and B may sound alike. If you cannot tell, guess: a guess is an answer.",
     pairwise: "Compare with the reference as often as you like. If you cannot tell, guess.",
-    mushra: "One of the numbered sounds is the reference itself: rate it 100. A slider can be moved once its sound was heard.",
+    mushra: "Rate how near each one is, from bad (far off) to excellent (the same), not how good it sounds. One of them is the reference itself: rate it 100. A slider can be moved once its sound was heard.",
   }[kind];
   show(
-    make("h1", {}, training ? "For practice, it does not count" : state.study.question),
+    make("h1", {}, state.study.question),
+    ...(training ? [make("p", { class: "note", id: "practice" }, "For practice: this answer does not count.")] : []),
     ...(feedback === null ? [] : [make("p", { class: "note", id: "feedback" },
       make("span", { class: feedback ? "good" : "bad" }, feedback ? "Right." : "Not this time."),
       " That was the practice trial. From here on nothing is said about your answers.")]),
@@ -270,7 +272,7 @@ async function trial(state, feedback = null) {
     const target = event.target instanceof HTMLElement ? event.target.tagName : "";
     const slot = keysOf(slots).find(([key]) => key === event.key.toLowerCase())?.[1];
     if (slot) hear(slot);
-    else if (event.key === " " && target !== "BUTTON" && target !== "INPUT") {
+    else if (event.key === " " && !USES_SPACE.includes(target) && !event.target.matches("input:not(:checked)")) {
       event.preventDefault();
       toggle();
     }
@@ -283,8 +285,9 @@ async function trial(state, feedback = null) {
   refresh();
 }
 
+/** One key a sound; from the tenth on there is none. */
 function keysOf(slots) {
-  return slots.map((slot) => [slot === "reference" ? "r" : slot, slot]);
+  return slots.map((slot) => [slot === "reference" ? "r" : slot, slot]).filter(([key]) => key.length === 1);
 }
 
 /** Loop a part of the sounds: two sliders, half a second apart at least. */

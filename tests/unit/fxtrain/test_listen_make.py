@@ -20,7 +20,7 @@ from fixtures.studies import PEDALS, Bench, small_study
 from fxtrain.contract import Chain, DamagedError, FormatVersionError, FxError, Pedal, UsageError
 from fxtrain.contract.errors import ContractError, UnfinishedError
 from fxtrain.listen import sound
-from fxtrain.listen.build import Plan, check_free
+from fxtrain.listen.build import Plan, Wet, check_free, match_levels
 from fxtrain.listen.draw import doubtful_swaps, random_chains, worst_order
 from fxtrain.listen.dries import PEAK_DBFS, Dries
 from fxtrain.listen.items import by_name, read_items, swapped_pair
@@ -237,6 +237,30 @@ def test_all_sounds_are_equally_loud_and_none_clips(tmp_path: Path) -> None:
     for item in study.items:
         reference = study.sounds[item.conditions[REFERENCE]]
         assert study.sounds[item.conditions[LOW_ANCHOR]].gain_db == reference.gain_db
+
+
+def test_a_quiet_sound_is_as_loud_as_the_others_once_it_is_turned_up() -> None:
+    """The gate of BS.1770 leaves out a decay that counts once the sound stands at -23 LUFS."""
+
+    class Gated(Bench):
+        def loudness_lufs(self, wave: np.ndarray, sample_rate_hz: int) -> float:
+            power = np.square(wave, dtype=np.float64).reshape(40, -1).mean(1)
+            return float(10 * np.log10(power[power > 1e-7].mean()))
+
+    bench = Gated()
+    n = 4 * RATE_HZ
+    noise = np.random.default_rng(0).normal(size=n).astype(np.float32)
+    decay = (noise * 10 ** (np.linspace(0, -24, n) / 20)).astype(np.float32)
+    wets = {
+        name: Wet(wave * np.float32(gain), Chain(()), 0.0, name)
+        for name, wave, gain in ((REFERENCE, noise, 0.1), ("quiet", decay, 0.001))
+    }
+    (matched,) = match_levels(bench, [wets], RATE_HZ)
+    heard = [
+        bench.loudness_lufs(wet.wave * np.float32(10 ** (matched[name][1] / 20)), RATE_HZ)
+        for name, wet in wets.items()
+    ]
+    assert heard == pytest.approx([sound.TARGET_LUFS] * 2, abs=0.02)
 
 
 def test_equal_seeds_give_equal_bytes_and_names_tell_nothing(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ MOST_CONDITIONS = 12
 LONGEST_S = 12.0
 """Both from BS.1534: people lose hold of more."""
 
+LEVEL_ROUNDS = 3
+"""The gate of BS.1770 stands at -70 LUFS, so a quiet sound, made louder, is measured anew."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -232,16 +235,37 @@ def match_levels(
 ) -> list[dict[str, tuple[float, float]]]:
     """(loudness before, gain in dB) by condition: one loudness for all, and one common attenuation
     where a true peak would lie above -1 dBTP. Standard anchors keep the reference's gain."""
-    found = []
-    highest = -math.inf
-    for wets in rendered:
-        loudness = {name: frontend.loudness_lufs(wet.wave, rate) for name, wet in wets.items()}
-        gains = {name: TARGET_LUFS - loudness[wet.gain_of] for name, wet in wets.items()}
-        peaks = [true_peak_dbtp(wet.wave) + gains[name] for name, wet in wets.items()]
-        highest = max(highest, *peaks)
-        found.append({name: (loudness[name], gains[name]) for name in wets})
-    down = min(0.0, TRUE_PEAK_DBTP - highest)
-    return [{name: (was, gain + down) for name, (was, gain) in row.items()} for row in found]
+    before = [_loudness(frontend, wets, dict.fromkeys(wets, 0.0), rate) for wets in rendered]
+    gains = [dict.fromkeys(wets, 0.0) for wets in rendered]
+    peaks = [{name: true_peak_dbtp(wet.wave) for name, wet in wets.items()} for wets in rendered]
+    now, target = before, TARGET_LUFS
+    for _ in range(LEVEL_ROUNDS):
+        gains = [
+            {name: gain[wet.gain_of] + target - was[wet.gain_of] for name, wet in wets.items()}
+            for wets, gain, was in zip(rendered, gains, now, strict=True)
+        ]
+        highest = max(
+            peak[name] + gain[name]
+            for peak, gain in zip(peaks, gains, strict=True)
+            for name in gain
+        )
+        down = min(TRUE_PEAK_DBTP - highest, TARGET_LUFS - target)
+        gains = [{name: value + down for name, value in gain.items()} for gain in gains]
+        target += down
+        now = [_loudness(frontend, *pair, rate) for pair in zip(rendered, gains, strict=True)]
+    return [
+        {name: (was[name], gain[name]) for name in gain}
+        for was, gain in zip(before, gains, strict=True)
+    ]
+
+
+def _loudness(
+    frontend: Frontend, wets: Mapping[str, Wet], gain_db: Mapping[str, float], rate: int
+) -> dict[str, float]:
+    return {
+        name: frontend.loudness_lufs(wet.wave * np.float32(10 ** (gain_db[name] / 20)), rate)
+        for name, wet in wets.items()
+    }
 
 
 def _opaque_names(seed: int, n: int) -> list[str]:

@@ -252,6 +252,9 @@ def test_sessions_are_balanced_and_seeded(kind: str) -> None:
     if kind == "abx":
         x = [row.condition == REFERENCE for row in rows]
         assert 0.35 < np.mean(x) < 0.65
+        trials = [asked.trial for session in sessions for asked in session.trials]
+        first = [trial.slots["a"] == REFERENCE for trial in trials]
+        assert 0.35 < np.mean(first) < 0.65
     if kind == "mushra":
         place = [int(row.slot) for row in rows if row.condition == REFERENCE]
         assert set(place) == set(range(1, len(CONDITIONS) + 1))

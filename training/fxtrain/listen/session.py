@@ -77,9 +77,8 @@ def _trial(
     study: Study, part: str, item: int, conditions: tuple[str, ...], rng: np.random.Generator
 ) -> Trial:
     if study.kind == "abx":
-        other = next(name for name in conditions if name != REFERENCE)
-        x = (REFERENCE, other)[int(rng.integers(2))]
-        return Trial(part, item, {"a": REFERENCE, "b": other, X: x})
+        a, b = (conditions[i] for i in rng.permutation(2))
+        return Trial(part, item, {"a": a, "b": b, X: (a, b)[int(rng.integers(2))]})
     shuffled = [conditions[i] for i in rng.permutation(len(conditions))]
     names = ("a", "b") if study.kind == "pairwise" else map(str, range(1, len(shuffled) + 1))
     return Trial(part, item, {REFERENCE: REFERENCE, **dict(zip(names, shuffled, strict=True))})

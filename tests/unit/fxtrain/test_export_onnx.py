@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,11 @@ import torch
 
 from fixtures.shards import make_shards
 from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
+from fxtrain.cli import cli, run_cli
 from fxtrain.config import ModelConfig
 from fxtrain.contract import MissingExtraError
-from fxtrain.export.onnx import NEEDED, OUTPUTS, Whole, example_inputs, export_onnx
+from fxtrain.export.onnx import NEEDED, OUTPUTS, Whole, _quiet, example_inputs, export_onnx
+from fxtrain.finding import SHIPPED
 from fxtrain.models import resolve_model
 
 SHAPES = ((2, 3), (1, 1), (5, 4))
@@ -82,3 +85,25 @@ def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(MissingExtraError, match=r'pip install "fxpipe\[onnx\]"'):
         export_onnx(run, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_the_model_in_the_package_has_its_name_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written: list[Path] = []
+    monkeypatch.setattr(
+        "fxtrain.export.onnx.export_onnx", lambda run, path: written.append(run.path)
+    )
+    assert run_cli(cli, "fxtrain", ["export", "onnx", "shipped", "-o", "model.onnx"]) == 0
+    assert written == [SHIPPED]
+
+
+@pytest.mark.parametrize("name", ["torch.onnx", "onnxscript.optimizer"])
+def test_the_exporter_does_not_warn_of_its_own_insides(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _quiet():
+        logging.getLogger(name).warning("Skipping constant folding")
+    logging.getLogger(name).warning("heard again")
+    assert caplog.messages == ["heard again"]

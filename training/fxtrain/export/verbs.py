@@ -37,13 +37,15 @@ def board(chain: str, output: Path) -> None:
 def onnx(run: Path, output: Path, overwrite: bool) -> None:
     """Write the model of RUN as one ONNX file, which onnxruntime runs by itself.
 
-    Its metadata holds the pedals, the codec and the rules of decoding (docs/exports.md).
+    Its metadata holds the pedals, the codec and the rules of decoding (docs/exports.md). "shipped"
+    is the model in the package.
     """
     from fxtrain.checkpoint import load_run
     from fxtrain.contract import UsageError
     from fxtrain.export.onnx import export_onnx
+    from fxtrain.finding import model_folder
 
     if output.exists() and not overwrite:
         raise UsageError(f"{output} is there already; give another name, or --overwrite")
-    export_onnx(load_run(run), output)
+    export_onnx(load_run(model_folder(run)), output)
     click.echo(output)

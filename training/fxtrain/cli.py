@@ -354,7 +354,7 @@ def predict(
     anyway: bool,
     target: Path | None,
 ) -> int:
-    """Name the pedals on each of CLIPS, in order.
+    """Name the pedals on each of CLIPS, in order. A folder stands for the sound files in it.
 
     A file that cannot be heard, and a board that cannot be exported, is named on stderr and the
     others go on; the exit code is then 1.
@@ -371,9 +371,10 @@ def predict(
     from fxtrain.errors import UnreadableFileError
     from fxtrain.export.files import Exports
     from fxtrain.finding import model_folder
-    from fxtrain.heard import hear
+    from fxtrain.heard import hear, named
     from fxtrain.telling import board_line, csv_header, csv_refusal, csv_row, prediction_lines
 
+    clips = named(clips)
     exports, n_failed = Exports(target, clips), 0
     folder = model_folder(run)
     with hear(read_card(folder).hearing, clips) as heard:

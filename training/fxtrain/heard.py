@@ -21,6 +21,33 @@ from fxtrain import contract
 from fxtrain.contract import Features, Frontend, FxError, Hearing
 from fxtrain.errors import UnreadableFileError
 
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".caf", ".opus", ".w64")
+"""How the names of sound files end, where a folder is given."""
+
+
+def named(clips: Sequence[str]) -> tuple[str, ...]:
+    """``clips`` with the sound files of a folder in its place, by name; not those of folders in it.
+
+    A folder without any stays, for whoever hears it to say so.
+    """
+    found: list[str] = []
+    for clip in clips:
+        inside = _sounds_in(Path(clip)) if Path(clip).is_dir() else []
+        found += inside or [clip]
+    return tuple(found)
+
+
+def _sounds_in(folder: Path) -> list[str]:
+    try:
+        files = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [
+        str(file)
+        for file in files
+        if file.suffix.lower() in SOUNDS and not file.name.startswith(".") and not file.is_dir()
+    ]
+
 
 class Heard(Protocol):
     def take(self) -> Features:
@@ -30,7 +57,9 @@ class Heard(Protocol):
 def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
     """Read and encode one audio file. Errors name the file."""
     if Path(path).is_dir():
-        raise UnreadableFileError(f"{os.fspath(path)}: is a folder; name the files in it")
+        raise UnreadableFileError(
+            f"{os.fspath(path)}: is a folder without sound files; name the files"
+        )
     if not Path(path).is_file():
         raise UnreadableFileError(f"{os.fspath(path)}: no such file")
     try:

@@ -251,13 +251,27 @@ def test_predict_goes_on_after_a_bad_file(
     monkeypatch.setattr("fxtrain.finding.SHIPPED", trained)
     assert call("predict", clips[0]) == 0
     assert capsys.readouterr().out.startswith(str(clips[0]))
-    assert call("predict", tmp_path, clips[0], "--run", trained, "--csv") == 1
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert call("predict", empty, clips[0], "--run", trained, "--csv") == 1
     streams = capsys.readouterr()
-    assert "is a folder; name the files in it" in only_line(streams.err)
+    assert "is a folder without sound files; name the files" in only_line(streams.err)
     _, folder, heard = streams.out.splitlines()
-    assert folder.startswith(str(tmp_path))
-    assert folder.endswith("is a folder; name the files in it")
+    assert folder.startswith(str(empty))
+    assert folder.endswith("is a folder without sound files; name the files")
     assert heard.endswith(",")
+
+
+def test_predict_of_a_folder(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr("fxtrain.contract.open_frontend", Ears)
+    (tmp_path / "deeper").mkdir()
+    for name in ("two.FLAC", "one.wav", "notes.txt", ".one.wav", "deeper/three.wav"):
+        (tmp_path / name).write_bytes(b"")
+    assert call("predict", tmp_path, "--run", trained, "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == [str(tmp_path / n) for n in ("one.wav", "two.FLAC")]
 
 
 @pytest.mark.parametrize("how", [(), ("--json",), ("--csv",)])

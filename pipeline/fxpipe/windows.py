@@ -56,8 +56,8 @@ def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
     sounding = [start for start, level in zip(starts, levels, strict=True) if level > least]
     if not sounding:
         raise SourceError(
-            f"nothing sounds: no window is louder than {SILENT_DBFS:g} dBFS; "
-            "give a clip with guitar in it"
+            f"nothing sounds: no window is louder than {SILENT_DBFS:g} dBFS, so this does not "
+            "sound like a guitar through known pedals; give a clip with guitar in it"
         )
     heard = sounding
     if len(sounding) > MOST:

@@ -40,6 +40,7 @@ CSV_COLUMNS = (
     "textbook",
     "length_s",
     "windows",
+    "missing_above_hz",
     "error",
 )
 
@@ -94,10 +95,10 @@ def what_is_missing(prediction: Prediction) -> str:
     hz = prediction.missing_above_hz
     if hz is None:
         return ""
-    return (
-        f"all above {hz / 1000:g} kHz, for the file's sample rate is {hz / 500:g} kHz; "
-        "the answer is less sure than it looks"
-    )
+    text = f"all above {hz / 1000:g} kHz, for the file's sample rate is {hz / 500:g} kHz"
+    if prediction.guitar is False:
+        return text
+    return f"{text}; the answer is less sure than it looks"
 
 
 def percent(probability: float) -> str:
@@ -191,6 +192,7 @@ def csv_row(prediction: Prediction, file: str) -> str:
             "" if strange else _plain(prediction.textbook),
             f"{prediction.length_s:.3f}",
             str(len(prediction.starts_s)),
+            "" if prediction.missing_above_hz is None else f"{prediction.missing_above_hz:.10g}",
             "",
         ]
     )

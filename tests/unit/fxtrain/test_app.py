@@ -208,8 +208,11 @@ def test_the_page_is_told_of_families_that_are_surer_than_their_pedals(
 
 
 def test_the_page_is_told_of_what_a_file_cannot_hold(client: TestClient) -> None:
-    assert give(client, wav(riff(8_000), 8_000))["missing"].startswith("all above 4 kHz")
-    assert give(client)["missing"] == ""
+    low = give(client, wav(riff(8_000), 8_000))
+    assert low["board"]["missing"].startswith("all above 4 kHz")
+    asked = {"clip": low["id"], "pedals": []}
+    assert "all above 4 kHz" in client.post("/api/export/readme", json=asked).text
+    assert give(client)["board"]["missing"] == ""
 
 
 def test_boards_that_cannot_be_are_refused(client: TestClient) -> None:

@@ -108,6 +108,16 @@ def test_what_is_no_guitar_is_said_in_every_file(board: Board) -> None:
             assert b"does not sound like a guitar" in file.data, file.name
 
 
+def test_what_the_recording_lacks_is_said_in_every_file() -> None:
+    low = dataclasses.replace(PREDICTION, missing_above_hz=4000.0)
+    board = board_of(low, "clip.wav", FRONTEND, "")
+    jsonschema.validate(json.loads(board_bytes(board)), SCHEMA)
+    for file in export_files(board, FRONTEND):
+        if not file.name.endswith("manifest.ttl"):
+            assert b"all above 4 kHz" in file.data, file.name
+    assert board_of(PREDICTION, "clip.wav", FRONTEND, "").missing == ""
+
+
 def test_chain_json_goes_there_and_back_and_keeps_its_schema(board: Board, tmp_path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     changed = dataclasses.replace(

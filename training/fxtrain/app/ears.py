@@ -29,7 +29,7 @@ from fxtrain.export.board import Board, BoardPedal, Neighbours, board_of, check_
 from fxtrain.export.drawing import COLOURS, OTHER_COLOUR
 from fxtrain.export.files import download, export_files, formats
 from fxtrain.export.words import HIDDEN_UNIT, label
-from fxtrain.telling import some_pedal, what_is_missing
+from fxtrain.telling import some_pedal
 
 if TYPE_CHECKING:
     from fxtrain.checkpoint import Run
@@ -61,14 +61,12 @@ class Dry:
 @dataclass(frozen=True)
 class Clip:
     """What was given, and what was heard on it. ``rate_hz``: the given file's own; ``kin``: what is
-    known of families of pedals, a sentence each; ``missing``: what the file cannot hold; ``truth``:
-    what the example really is."""
+    known of families of pedals, a sentence each; ``truth``: what the example really is."""
 
     board: Board
     sound: Sound
     rate_hz: int
     kin: tuple[str, ...] = ()
-    missing: str = ""
     truth: tuple[str, ...] = ()
 
 
@@ -133,8 +131,7 @@ class Ears:
         weights = self.run.card.weights
         board = board_of(prediction, title, self.frontend, weights.sha256 if weights else "")
         kin = tuple(map(some_pedal, prediction.kin))
-        missing = what_is_missing(prediction)
-        return Clip(board, self._sound(sound), sound.sample_rate_hz, kin, missing, truth)
+        return Clip(board, self._sound(sound), sound.sample_rate_hz, kin, truth)
 
     def phrase(self, name: str) -> Dry:
         """A built-in dry guitar."""

@@ -110,7 +110,6 @@ class Page:
             "rate_hz": clip.rate_hz,
             "board": board_json(clip.board),
             "kin": clip.kin,
-            "missing": clip.missing,
             "truth": clip.truth,
             "sound": self.sound_json(clip.sound),
         }

@@ -29,7 +29,7 @@ from fxtrain.contract import (
     to_unit,
     unknown_name,
 )
-from fxtrain.telling import percent
+from fxtrain.telling import percent, what_is_missing
 
 if TYPE_CHECKING:
     from fxtrain.predict import Prediction
@@ -83,7 +83,7 @@ class Neighbours:
 @dataclass(frozen=True)
 class Board:
     """``title`` is what was listened to. ``settings`` is a key of ``BASES``. ``doubt``: why all of
-    it is but a guess, empty where it is not."""
+    it is but a guess, empty where it is not. ``missing``: what the recording cannot hold."""
 
     title: str
     settings: str
@@ -94,6 +94,7 @@ class Board:
     textbook: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
     doubt: str = ""
+    missing: str = ""
     model: str = ""
     version: int = VERSION
     kind: str = KIND
@@ -115,6 +116,8 @@ class Board:
         """What every file has to say of itself."""
         off = [pedal.name for pedal in self.pedals if pedal.bypassed]
         lines = [self.doubt] if self.doubt else []
+        if self.missing:
+            lines.append(f"missing from the recording: {self.missing}")
         lines.append(BASES[self.settings])
         if off:
             lines.append(f"bypassed and left out: {', '.join(off)}")
@@ -160,6 +163,7 @@ def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str)
         textbook=prediction.textbook,
         assumptions=_assumptions(),
         doubt=NO_GUITAR if prediction.guitar is False else "",
+        missing=what_is_missing(prediction),
         model=model,
     )
 

@@ -110,8 +110,8 @@ async function shown(found) {
   at("sentence").textContent = doubt ? `${doubt[0].toUpperCase()}${doubt.slice(1)}.` : sentence;
   at("doubt").textContent = `If it is one after all: ${sentence}`;
   at("doubt").hidden = !doubt;
-  at("missing").textContent = `Missing from this file: ${found.missing}.`;
-  at("missing").hidden = !found.missing;
+  at("missing").textContent = `Missing from this file: ${found.board.missing}.`;
+  at("missing").hidden = !found.board.missing;
   at("kin").textContent = found.kin.length === 0 ? "" : `Surer of the kind than of the pedal: ${found.kin.join("; ")}.`;
   at("textbook").textContent = textbook(found.board);
   const unsure = found.board.pairs.filter((pair) => pair.audible && pair.probability < UNSURE);

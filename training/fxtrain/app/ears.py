@@ -228,6 +228,12 @@ class Ears:
 
 
 def unfit(seconds: float, most_s: float) -> RefusedError:
+    if seconds < MIN_S:
+        return RefusedError(
+            422,
+            f"This is {seconds:.3f} s of sound; {MIN_S:g} to {most_s:g} s can be used. "
+            "Give a second or two of guitar.",
+        )
     return RefusedError(
         422,
         f"This is {seconds:.1f} s of sound; {MIN_S:g} to {most_s:g} s can be used. "

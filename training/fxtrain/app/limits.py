@@ -16,6 +16,9 @@ MAX_BOARD = 24
 
 MAX_JSON_BYTES = 100_000
 
+STALLED_S = 20.0
+"""An upload of which nothing comes for so long is given up."""
+
 
 @dataclass(frozen=True)
 class Limits:

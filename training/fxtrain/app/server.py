@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fxtrain.app.ears import PHRASES, Clip, Dry, Ears, Sound
-from fxtrain.app.limits import MAX_JSON_BYTES, Limits, RefusedError, Shelf, title_of
+from fxtrain.app.limits import MAX_JSON_BYTES, STALLED_S, Limits, RefusedError, Shelf, title_of
 from fxtrain.app.work import Work
 from fxtrain.contract import ContractError, UsageError, to_dict
 from fxtrain.export.board import BASES, Board
@@ -144,11 +144,17 @@ def board_json(board: Board) -> dict[str, Any]:
 async def body(request: Request, most: int) -> bytes:
     """The request's body, never more than ``most`` bytes of it in memory."""
     parts, total = [], 0
-    async for part in request.stream():
-        total += len(part)
-        if total > most:
-            raise RefusedError(413, f"Larger than {most / 2**20:.1f} MB; give a shorter clip.")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(STALLED_S) as patience:
+            async for part in request.stream():
+                patience.reschedule(asyncio.get_running_loop().time() + STALLED_S)
+                total += len(part)
+                if total > most:
+                    said = f"Larger than {most / 2**20:.1f} MB; give a shorter clip."
+                    raise RefusedError(413, said)
+                parts.append(part)
+    except TimeoutError:
+        raise RefusedError(408, "The upload stood still; give it again.") from None
     return b"".join(parts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
@@ -39,6 +40,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+LAST_S = 5
+"""After Ctrl-C answers under way have this long; an upload that stands still has no end."""
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -143,13 +147,21 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+class Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """What is cut off at the end is no error to tell of."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+        super().handle_exit(sig, frame)
+
+
 def run_app(app: Starlette, listener: socket.socket) -> None:
-    """Serve until Ctrl-C, then let answers under way finish."""
+    """Serve until Ctrl-C, then let answers under way finish, for a few seconds."""
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, http="h11", ws="none"
-    )
+        app, log_level="warning", access_log=False, server_header=False, http="h11", ws="none",
+        timeout_graceful_shutdown=LAST_S,
+    )  # fmt: skip
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
 
 
 def url_of(listener: socket.socket) -> str:

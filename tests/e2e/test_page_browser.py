@@ -196,6 +196,37 @@ def test_what_is_hardly_likely_is_not_named(
     assert told[:3] == ["99", "<1", "13"]
 
 
+def test_an_order_that_the_clip_does_not_tell_is_no_percentage(
+    page: Guitarist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(board: Any) -> dict[str, Any]:
+        rows = (("fuzz", "wah", 0.41), ("fuzz", "delay", 0.7), ("wah", "delay", 0.9))
+        pairs = [{"first": a, "second": b, "probability": p, "audible": True} for a, b, p in rows]
+        return board_json(board) | {"pairs": pairs, "pedals": []}
+
+    monkeypatch.setattr("fxtrain.app.server.board_json", said)
+    (tmp_path / "open.wav").write_bytes(wav(riff(RATE_HZ)))
+    page.give(tmp_path / "open.wav")
+    assert page.text("#unsure") == (
+        "Not sure of the order: fuzz before delay (70%). "
+        "This clip does not tell which comes first: fuzz or wah."
+    )
+    assert not page.one("#basis").is_displayed()  # no pedals, no knobs to speak of
+
+
+def test_the_wave_follows_the_theme(page: Guitarist) -> None:
+    painted = """
+      const canvas = document.querySelector("#wave > div").shadowRoot.querySelector("canvas");
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      return pixels.slice(pixels.findIndex((value) => value > 0)).slice(0, 3).join();
+    """
+    page.until(lambda: page.driver.execute_script(painted))
+    light = page.driver.execute_script(painted)
+    page.theme("dark")
+    page.until(lambda: page.driver.execute_script(painted) not in ("", light))
+    page.theme("light")
+
+
 def test_the_example_says_what_it_is(page: Guitarist) -> None:
     assert not page.one("#truth").is_displayed()
     page.press("#example")
@@ -364,11 +395,23 @@ def test_what_a_file_cannot_hold_is_said(page: Guitarist, tmp_path: Path) -> Non
     page.until(lambda: page.text("#missing").startswith("Missing from this file: all above 4 kHz"))
 
 
-def test_nothing_is_wider_than_the_screen(page: Guitarist) -> None:
-    for width in (1280, 768, 360):
+def test_nothing_is_wider_than_the_screen_and_no_arrow_leaves_its_panel(page: Guitarist) -> None:
+    for _ in range(5):
+        page.press("#add-button")
+    outside = """
+      return [...document.querySelectorAll(".card")].filter((card) =>
+          ["::before", "::after"].some((at) => {
+        const sign = getComputedStyle(card, at);
+        const panel = card.closest("section").getBoundingClientRect();
+        const left = card.getBoundingClientRect().left + card.clientLeft + parseFloat(sign.left);
+        return left < panel.left || left + parseFloat(sign.width) > panel.right;
+      })).length;
+    """
+    for width in (1440, 900, 768, 560, 360):
         resize(page.driver, width, 740)
         fits = "return document.documentElement.scrollWidth <= innerWidth"
         assert page.driver.execute_script(fits), width
+        assert page.driver.execute_script(outside) == 0, width
 
 
 def test_axe_finds_nothing(page: Guitarist) -> None:

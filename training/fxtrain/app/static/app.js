@@ -6,6 +6,7 @@ import { Recorder, asWav } from "./sound.js";
 
 const RENDER_AFTER_MS = 250;
 const UNSURE = 0.75; // an order less probable than this is called unsure, as predict does
+const COIN = 0.6; // and below this the clip does not tell
 const WORTH_NAMING = 0.01; // of another board, as predict does
 const SEEN_MS = 4000; // how long a word stays before the page's lower edge
 const MOST_NAME = 60; // letters of a file's name, as the server cuts it
@@ -114,10 +115,7 @@ async function shown(found) {
   at("missing").hidden = !found.board.missing;
   at("kin").textContent = found.kin.length === 0 ? "" : `Surer of the kind than of the pedal: ${found.kin.join("; ")}.`;
   at("textbook").textContent = textbook(found.board);
-  const unsure = found.board.pairs.filter((pair) => pair.audible && pair.probability < UNSURE);
-  at("unsure").textContent = unsure.length === 0 ? "" : `Not sure of the order: ${unsure
-    .map((pair) => `${pair.first} before ${pair.second} (${percent(pair.probability)})`)
-    .join(", ")}.`;
+  at("unsure").textContent = order(found.board.pairs.filter((pair) => pair.audible));
   alternatives(found.board);
   view.show(found.board.pedals);
   told(found.board);
@@ -126,6 +124,18 @@ async function shown(found) {
   await player.setClip(found.sound, found.rate_hz);
   await render();
   say(doubt ? at("sentence").textContent : `Heard on ${at("clip-name").textContent}: ${sentence}`, "Heard.");
+}
+
+/** Of which orders the answer is not sure, and of which this clip says nothing; as predict has it. */
+function order(pairs) {
+  const unsure = pairs.filter(({ probability: p }) => p >= COIN && p < UNSURE)
+    .map((pair) => `${pair.first} before ${pair.second} (${percent(pair.probability)})`);
+  const open = pairs.filter(({ probability: p }) => p < COIN)
+    .map((pair) => `${pair.first} or ${pair.second}`);
+  return [
+    unsure.length ? `Not sure of the order: ${unsure.join(", ")}.` : "",
+    open.length ? `This clip does not tell which comes first: ${open.join(", ")}.` : "",
+  ].filter(Boolean).join(" ");
 }
 
 /** The textbook's order beside it, and where they differ. */
@@ -170,6 +180,7 @@ function alternatives(board) {
 /** What the board says of itself: settings, and pairs that could be swapped. */
 function told(board) {
   at("basis").textContent = board.basis;
+  at("basis").hidden = board.pedals.length === 0;
   view.showSwaps(board.swaps);
   at("swaps").replaceChildren(...board.swaps.map(([first, second]) => {
     const item = document.createElement("li");

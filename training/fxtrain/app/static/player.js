@@ -18,10 +18,17 @@ export function matched(context, a, b) {
   });
 }
 
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  return { waveColor: style.getPropertyValue("--wave"), progressColor: style.getPropertyValue("--played") };
+}
+
 export class Player {
   /** `moved(seconds, duration)` is called while it plays. */
   constructor(place, moved) {
     Object.assign(this, { place, moved, context: null, step: null, a: null, b: null, volume: 0.8, heard: 0 });
+    // The theme may change while a wave is drawn.
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.wave?.setOptions(colours()));
   }
 
   async setClip(sound, rateHz) {
@@ -33,10 +40,9 @@ export class Player {
     this.a = { buffer: await fetchSound(this.context, sound.url), lufs: sound.lufs };
     this.b = this.a;
     this.wave?.destroy();
-    const colours = getComputedStyle(document.documentElement);
     this.wave = WaveSurfer.create({
       container: this.place, height: 96, cspNonce: nonce, interact: false, cursorWidth: 2,
-      waveColor: colours.getPropertyValue("--wave"), progressColor: colours.getPropertyValue("--played"),
+      ...colours(),
       peaks: [this.a.buffer.getChannelData(0)], duration: this.a.buffer.duration,
     });
     this.rebuild();

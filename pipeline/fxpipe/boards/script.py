@@ -42,7 +42,10 @@ def main(dry: str, wet: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python board.py dry.wav wet.wav")
-    main(sys.argv[1], sys.argv[2])
+    try:
+        main(sys.argv[1], sys.argv[2])
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        sys.exit(f"{sys.argv[1]} to {sys.argv[2]}: {error}")
 """
 
 

@@ -83,6 +83,19 @@ def test_the_script_holds_what_it_needs_and_no_more() -> None:
     assert all(f"# {remark}" in text for remark in REMARKS)
 
 
+def test_the_script_says_in_one_line_what_it_cannot_read(tmp_path: Path) -> None:
+    script = put(file_of(Chain(()), "board.py"), tmp_path)
+    (tmp_path / "notes.wav").write_bytes(b"no sound")
+    for name in ("gone.wav", "notes.wav"):
+        done = subprocess.run(
+            [sys.executable, script, name, "wet.wav"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{name} to wet.wav: ")
+
+
 def test_titles_cannot_leave_their_comments() -> None:
     chain = Chain((PEDALS["delay"].example("delay"),))
     for file in board_files(chain, 'x\nimport os; "\\ <&>', ("a\nb",)):

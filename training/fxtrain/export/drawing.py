@@ -99,7 +99,7 @@ def _subtitle(board: Board) -> str:
     if not board.pedals:
         return "no pedals heard"
     sure = (
-        f" · {percent(board.probability)} sure of this order"
+        f" · {percent(board.probability)} sure of all of it"
         if board.probability is not None
         else ""
     )

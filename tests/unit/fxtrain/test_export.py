@@ -98,6 +98,8 @@ def test_a_prediction_becomes_a_board(board: Board) -> None:
     assert board.sentence == (
         "eq → delay → reverb, 70% sure. Could be swapped, nobody would hear it: delay and reverb."
     )
+    bare = dataclasses.replace(board, pedals=(), pairs=())
+    assert bare.sentence == "No pedals, 70% sure."
 
 
 def test_what_is_no_guitar_is_said_in_every_file(board: Board) -> None:

@@ -150,8 +150,7 @@ async def body(request: Request, most: int) -> bytes:
                 patience.reschedule(asyncio.get_running_loop().time() + STALLED_S)
                 total += len(part)
                 if total > most:
-                    said = f"Larger than {most / 2**20:.1f} MB; give a shorter clip."
-                    raise RefusedError(413, said)
+                    raise RefusedError(413, f"Larger than {most / 2**20:.1f} MB; give less.")
                 parts.append(part)
     except TimeoutError:
         raise RefusedError(408, "The upload stood still; give it again.") from None

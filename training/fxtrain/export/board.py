@@ -133,7 +133,7 @@ class Board:
     @property
     def sentence(self) -> str:
         """The board in words."""
-        text = arrow([pedal.name for pedal in self.pedals])
+        text = arrow([pedal.name for pedal in self.pedals]) if self.pedals else "No pedals"
         if self.probability is not None:
             text += f", {percent(self.probability)} sure"
         swaps = "; ".join(f"{a} and {b}" for a, b in self.swaps)

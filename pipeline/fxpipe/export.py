@@ -64,6 +64,7 @@ def tar_names(index: DatasetIndex) -> tuple[str, ...]:
     return tuple(
         f"{shard_name(split, number)}.tar"
         for split in SPLITS
+        if split in index.counts
         for number in range(math.ceil(index.counts[split].n_samples / SAMPLES_A_TAR))
     )
 
@@ -127,9 +128,9 @@ def _source(index: DatasetIndex) -> str:
 
 
 def _tars(dataset: ShardDataset, split: str) -> Iterator[list[tuple[Block, int]]]:
-    """Samples, as (block, row), a thousand at a time."""
+    """Samples, as (block, row), a thousand at a time; none of a split that is empty."""
     waiting: list[tuple[Block, int]] = []
-    for shard in dataset.shards_of(split):
+    for shard in (shard for shard in dataset.shards if shard.entry.split == split):
         for block in shard.blocks():
             for row in range(len(block)):
                 waiting.append((block, row))

@@ -57,6 +57,12 @@ def test_every_sample_is_there_with_its_label(shards: Path, tmp_path: Path) -> N
         assert json.loads(found[f"{key}.json"]) == record
 
 
+def test_a_set_that_is_all_test_is_exported(tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", n_train=0, n_valid=0, n_test=3)
+    assert run(tmp_path / "shards", tmp_path / "out") == ("test-000000.tar",)
+    assert is_exported(LocalFolder(tmp_path / "out"), read_index(LocalFolder(tmp_path / "shards")))
+
+
 # webdataset leaves the tar open
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_itself_reads_it(shards: Path, tmp_path: Path) -> None:

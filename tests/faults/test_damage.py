@@ -213,6 +213,14 @@ def test_half_written_files_of_the_dead_are_swept_and_of_the_living_are_not(tmp_
     assert left == sorted([names[1], names[0], foreign.name])
 
 
+def test_a_damaged_sum_of_the_index_is_a_problem_like_any_other(tmp_path, whole, fx):
+    copy = copy_of(whole / "shards", tmp_path)
+    (copy / ".receipts/index.sha256").write_bytes(b"\xff\xfe")
+    done = fx("check", copy)
+    assert done.code == 1
+    assert "another sha256" in done.out
+
+
 def test_a_sum_of_the_index_lies_beside_the_receipts(whole):
     for name in FILES:
         data = (whole / name / "index.json").read_bytes()

@@ -374,6 +374,24 @@ def test_any_curve_can_be_drawn(values: list[float]) -> None:
         assert 0 <= y <= 300
 
 
+@pytest.mark.parametrize(
+    ("high", "ticks"),
+    [
+        (1.19, ["0.00", "0.25", "0.50", "0.75", "1.00", "1.25"]),
+        (1.0, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+        (12.0, ["0.0", "2.5", "5.0", "7.5", "10.0", "12.5"]),
+        (40.0, ["0", "10", "20", "30", "40"]),
+        (0.0009, ["0.0000", "0.0002", "0.0004", "0.0006", "0.0008", "0.0010"]),
+    ],
+)
+def test_every_tick_says_where_it_stands(high: float, ticks: list[str]) -> None:
+    from fxtrain.report.curves import Curve
+
+    drawn = line_chart([Curve("x", (1, 2), (high, 0.0))], "x", from_zero=True)
+    told = re.findall(r'x="60" y="[^"]*" text-anchor="end">([^<]*)<', drawn)
+    assert told == ticks
+
+
 def test_strips_stay_in_their_box() -> None:
     drawn = strip(0.5, 0.4, 0.6, 0.0, 1.0)
     assert 'aria-label="0.500, null 0.000, ceiling 1.000"' in drawn

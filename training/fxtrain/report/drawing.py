@@ -142,7 +142,7 @@ def line_chart(
         return 10 + (height - BELOW - 10) * (1 - (value - low) / ((high - low) or 1.0))
 
     parts = []
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]))) if len(ticks) > 1 else 2
+    digits = _digits(ticks[1] - ticks[0]) if len(ticks) > 1 else 2
     for tick in ticks:
         level = f"{y(tick):.1f}"
         parts.append(
@@ -200,6 +200,13 @@ def _round_ticks(low: float, high: float) -> list[float]:
     first = math.floor(low / step + 1e-9)
     n = math.ceil(high / step - 1e-9) - first
     return [(first + i) * step for i in range(n + 1)]
+
+
+def _digits(step: float) -> int:
+    """Decimals that tell one tick from the next: 2 for steps of 0.25, 0 for steps of 10."""
+    least = max(0, -math.floor(math.log10(step)))
+    exact = abs(round(step, least) - step) < 1e-3 * step
+    return least if exact else least + 1
 
 
 def _svg(css: str, width: float, height: float, label: str, parts: Sequence[str]) -> Markup:

@@ -24,6 +24,8 @@ from fxtrain.contract import (
 
 MODEL_KINDS = ("transformer", "gru")
 PRECISIONS = ("auto", "32", "bf16", "16")
+MAX_SEED = 2**32 - 1
+"""An epoch's own seed is some hundred thousand times this, and torch keeps 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class TrainConfig:
         _between(1, 2**20, self, "batch_size")
         _between(0, 1024, self, "n_workers")
         _at_least(1, self, "max_epochs", "patience", "n_devices")
-        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight", "seed")
+        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight")
+        _between(0, MAX_SEED, self, "seed")
         _between(0, 0.9999, self, "label_smoothing", "average_decay")
         if not self.lr > 0 or not self.grad_clip > 0:
             raise UsageError(f"lr ({self.lr}) and grad_clip ({self.grad_clip}) must be above 0")

@@ -79,6 +79,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["fit", "x", "--resume", "y", "--lr", "1"],
         ["fit", "x", "--resume", "y", "--overwrite"],
         ["fit", "x", "--lr", "-1"],
+        ["fit", "x", "--seed", "4294967296"],
         ["evaluate", "only-one-argument"],
         ["predict"],
     ],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
 from typing import Any
 
 from fxpipe.doctor import OK, PROBLEM, Check, Finding
 from fxpipe.tasks import Job, Workers, run_tasks
+from fxtrain.contract.remote import within
 
 WORKER_S = 60.0
 """A local worker that does not answer by then will not."""
@@ -29,10 +28,9 @@ def worker(
 ) -> Iterator[Finding]:
     """A real dask worker in a process of its own, for one task."""
     began = time.monotonic()
-    pool = ThreadPoolExecutor(1)
     try:
-        (answer,) = pool.submit(start, [{"n": 21}]).result(limit_s)
-    except LateError:
+        (answer,) = within(limit_s, lambda: start([{"n": 21}]))
+    except TimeoutError:
         what = f"no dask worker answered within {limit_s:g} s"
         do = "look for a firewall on 127.0.0.1, few processes (ulimit -u) or little memory"
         yield Finding("trial", "dask worker", PROBLEM, what, do)
@@ -41,8 +39,6 @@ def worker(
         what = " ".join(f"a dask worker could not start: {error}".split())[:300]
         yield Finding("trial", "dask worker", PROBLEM, what, "pip install 'fxpipe[pipeline]'")
         return
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
     seconds = time.monotonic() - began
     state = OK if answer == {"n": 42} else PROBLEM
     yield Finding("trial", "dask worker", state, f"started and answered in {seconds:.1f} s")

@@ -29,10 +29,9 @@ def run(group: click.Group, prog: str) -> int:
     except click.ClickException as error:
         click.echo(f"{prog}: error: {' '.join(error.format_message().split())}", err=True)
         return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except OSError as error:
-        click.echo(f"{prog}: error: {error.filename or ''}: {error.strerror or error}", err=True)
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        click.echo(f"{prog}: error: {said}", err=True)
         return 1
     except Exception as error:
         from fxtrain.contract import FxError  # loads numpy, which --help can do without

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 
+import click
 import pytest
 import tqdm
 
@@ -40,6 +42,24 @@ def test_help_is_as_click_has_it(words, code, monkeypatch, capsys):
     assert console.run(cli, "fxpipe") == code
     streams = capsys.readouterr()
     assert (streams.out + streams.err).startswith("Usage: fxpipe ")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.wav"), "a.wav: No such file"),
+        (OSError(errno.ENOSPC, "No space left"), "No space left"),
+        (TimeoutError("timed out"), "timed out"),
+    ],
+)
+def test_what_the_system_says_is_one_line(error, said, monkeypatch, capsys):
+    @click.command()
+    def fails():
+        raise error
+
+    monkeypatch.setattr(console.sys, "argv", ["fxpipe"])
+    assert console.run(fails, "fxpipe") == 1
+    assert capsys.readouterr().err == f"fxpipe: error: {said}\n"
 
 
 def shard(n: int) -> ShardEntry:

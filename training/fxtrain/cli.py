@@ -6,7 +6,6 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something 
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import json
 import os
@@ -44,9 +43,6 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
     except (click.Abort, KeyboardInterrupt):
         message, code = "interrupted", INTERRUPTED
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         message, code = str(error), 1
     except Exception as error:
         from fxtrain.contract import FxError  # loads numpy, which --help can do without

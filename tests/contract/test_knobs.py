@@ -57,6 +57,15 @@ knobs = st.builds(
 ) | st.sampled_from(PARAMS)
 
 
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_knob_that_cannot_be_turned_has_one_place(scale: str) -> None:
+    still = Param("x_db", "dB", 3.0, 3.0, scale, "any")
+    assert to_unit(still, 3.0) == 0.0
+    assert from_word(still, to_word(still, 3.0, FINE), FINE) == 3.0
+    with pytest.raises(ContractError, match="expected 3 to 3"):
+        to_unit(still, 4.0)
+
+
 def apart(param: Param, one: float, other: float) -> float:
     """Distance on the knob's own scale, around the circle for a phase."""
     distance = abs(to_unit(param, one) - to_unit(param, other))

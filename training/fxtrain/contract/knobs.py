@@ -63,8 +63,13 @@ def from_unit(param: Param, u: float) -> float:
 
 
 def to_unit(param: Param, value: float) -> float:
-    """The inverse of :func:`from_unit`; a value outside the knob's range is an error."""
-    inside = param.scale != "log" or value > 0
+    """The inverse of :func:`from_unit`; a value outside the knob's range is an error.
+
+    0 of a knob that cannot be turned: its range is one value.
+    """
+    if param.low == param.high and math.isclose(value, param.low, rel_tol=SLACK):
+        return 0.0
+    inside = param.low < param.high and (param.scale != "log" or value > 0)
     if inside and math.isfinite(value):
         if param.scale == "log":
             u = math.log(value / param.low) / math.log(param.high / param.low)

@@ -172,7 +172,7 @@ def fit(
     if resume is not None:
         config = runs.load_run_config(resume, max_epochs=epochs)
     if dry_run:
-        echo_plan(training.plan(dataset, config, device), as_json)
+        echo_plan(training.plan(dataset, config, device, resume), as_json)
         return
     if resume is not None:
         runs.check_resume(resume, dataset, max_epochs=config.train.max_epochs)

@@ -82,10 +82,12 @@ class FitResult:
     wait_ms: float | None
 
 
-def plan(dataset: ShardDataset, config: Config, device: str = "auto") -> Plan:
-    """Counts, parameters, steps and a guess at the time."""
+def plan(
+    dataset: ShardDataset, config: Config, device: str = "auto", resume: Path | None = None
+) -> Plan:
+    """Counts, parameters, steps and a guess at the time. ``resume``: a run that is to go on."""
     place = resolve_device(device)
-    _, model = prepare(dataset, config)
+    _, model = prepare(dataset, config, resume=resume)
     model = model.to(place)
     train = config.train
     n_train, n_valid = dataset.n_samples("train"), dataset.n_samples("valid")

@@ -172,6 +172,8 @@ def test_what_a_run_was_begun_with_stays_known_when_it_goes_on(
     config = load_run_config(run, max_epochs=2)
     again = fit(dataset, config, run, resume=True, device="cpu", say=lambda _: None)
     assert begun.card.recordings == again.card.recordings == "a b"
+    shutil.rmtree(tmp_path / "start")  # what goes on needs it no more
+    assert plan(dataset, config, "cpu", run).max_epochs == 2
 
 
 def test_what_cannot_be_started_from_is_refused(

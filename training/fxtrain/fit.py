@@ -194,6 +194,7 @@ def finish(
         seed=0,
         shuffle=False,
         device=device,
+        resident=config.train.resident,
         fields=heard_fields(card.model.use_mel),
     )
     vocabulary, commutes = card.vocabulary, card.commuting_pairs

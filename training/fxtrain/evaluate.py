@@ -16,7 +16,7 @@ import torch
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.contract import LocalFolder, Names, OrderClass
 from fxtrain.data import ShardDataset
-from fxtrain.data.stream import make_loader
+from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
     Candidate,
     Direct,
@@ -102,7 +102,13 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
     card, index = run.card, dataset.index
     check_data(card, index, dataset.folder.uri)
     loader = make_loader(
-        dataset, split, batch_size=BATCH_SIZE, seed=0, shuffle=False, device=run.device
+        dataset,
+        split,
+        batch_size=BATCH_SIZE,
+        seed=0,
+        shuffle=False,
+        device=run.device,
+        fields=heard_fields(card.model.use_mel),
     )
     names, commutes = card.vocabulary.names, index.commuting_pairs
     directs: list[Direct] = []

@@ -116,11 +116,12 @@ class ShardDataset:
     def listed_orders(self, split: str) -> tuple[Record, ...] | None:
         """The records of a split that was rendered with the orders that sound alike, clip by clip;
         None of any other, whose pairs decide."""
-        specs = [shard.index.recipe.get("spec") for shard in self.shards_of(split)]
+        shards = self.shards_of(split)
+        specs = [shard.index.recipe.get("spec") for shard in shards]
         if not any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs):
             return None
-        records: tuple[Record, ...] = self.load(split).records
-        return records
+        blocks = (block for shard in shards for block in shard.blocks())  # never all at once
+        return tuple(record for block in blocks for record in block.records)
 
     def load_arrays(
         self, split: str, *, verify: bool = True, fields: tuple[str, ...] | None = None

@@ -12,7 +12,9 @@ from fxtrain.config import MODEL_KINDS, ModelConfig, Rules
 from fxtrain.contract import PAD, PedalEntry, UsageError, Vocabulary, normal_form
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
-from fxtrain.models import MODELS, Translator, build_model, resolve_model
+from fxtrain.models import Translator, build_model, resolve_model
+from fxtrain.models.decoder import BODIES
+from fxtrain.models.encoder import CONTEXTS
 from fxtrain.models.layers import hidden_spans, random_timbre, sinusoids
 from fxtrain.objective import (
     IGNORED,
@@ -42,8 +44,8 @@ def random_codes(n: int, n_frames: int = N_FRAMES, seed: int = 0) -> torch.Tenso
     return torch.randint(SIZE, (n, N_BOOKS, n_frames), generator=generator)
 
 
-def test_config_and_registry_name_the_same_models() -> None:
-    assert set(MODEL_KINDS) == set(MODELS)
+def test_every_kind_has_an_encoder_and_a_decoder() -> None:
+    assert set(MODEL_KINDS) == set(CONTEXTS) == set(BODIES)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from torch import Tensor
 
 from fxtrain.config import ModelConfig
-from fxtrain.contract import unknown_name
 from fxtrain.errors import CheckpointError
 from fxtrain.models.encoder import Memory
 from fxtrain.models.heads import SetOrder
 from fxtrain.models.translator import Translator
 
-__all__ = ["MODELS", "Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
-
-MODELS: dict[str, Callable[..., Translator]] = {
-    "transformer": Translator,
-    "gru": Translator,
-}
-"""Both are one :class:`Translator`; ``config.kind`` picks its encoder context and decoder body."""
+__all__ = ["Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
 
 
 def resolve_model(config: ModelConfig, *, n_codebooks: int, has_mel: bool) -> ModelConfig:
@@ -44,7 +36,6 @@ def resolve_model(config: ModelConfig, *, n_codebooks: int, has_mel: bool) -> Mo
 def build_model(
     config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int
 ) -> Translator:
-    """A new translator, weights drawn from torch's generator. ``config`` must be resolved."""
-    if config.kind not in MODELS:
-        raise CheckpointError(unknown_name("model", config.kind, MODELS))
-    return MODELS[config.kind](config, codebooks, n_pedals=n_pedals, n_mels=n_mels)
+    """A new translator, weights drawn from torch's generator. ``config`` must be resolved; its
+    ``kind`` picks the encoder's context and the decoder's body."""
+    return Translator(config, codebooks, n_pedals=n_pedals, n_mels=n_mels)

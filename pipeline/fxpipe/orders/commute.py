@@ -120,10 +120,15 @@ def commuting_pairs(
     for i, a in enumerate(pool):
         for b in pool[i + 1 :]:
             entry = table.measured(a, b) if a in known and b in known else None
-            quiet = entry is not None and entry.at("mel_db", rule.quantile) <= rule.threshold_db
+            quiet = entry is not None and commutes(entry, rule)
             if quiet or frozenset((a, b)) in by_theory:
                 found.append((a, b))
     return tuple(found)
+
+
+def commutes(entry: PairMeasure, rule: Rule) -> bool:
+    """The rule on one measured pair."""
+    return entry.n > 0 and entry.at("mel_db", rule.quantile) <= rule.threshold_db
 
 
 def basis(table: SymmetryTable | None = None, rule: Rule | None = None) -> str:

@@ -18,7 +18,14 @@ import numpy as np
 
 from fxpipe.chains.chain import draw_settings, generator
 from fxpipe.distance import band_distance_db, change_db, log_bands, mr_stft
-from fxpipe.orders.commute import PairMeasure, Rule, SymmetryTable, pedal_hash, quantiles
+from fxpipe.orders.commute import (
+    PairMeasure,
+    Rule,
+    SymmetryTable,
+    commutes,
+    pedal_hash,
+    quantiles,
+)
 from fxpipe.pedals import PEDALS, build_pedal
 from fxpipe.plan import Plan, load_plan, save_plan, take_clip
 from fxpipe.render import RenderSpec, draw_clip
@@ -159,11 +166,6 @@ def _csv_rows(table: SymmetryTable, rule: Rule) -> Iterator[list[Any]]:
     for entry in table.pairs:
         values = [round(entry.at(what, q), 3) for what in whats for q in levels]
         yield [*entry.pair, entry.n, int(commutes(entry, rule)), *values]
-
-
-def commutes(entry: PairMeasure, rule: Rule) -> bool:
-    """The rule on one measured pair."""
-    return entry.n > 0 and entry.at("mel_db", rule.quantile) <= rule.threshold_db
 
 
 def text_table(table: SymmetryTable, rule: Rule) -> str:

@@ -345,14 +345,13 @@ def by_pedal(
     pedals: Sequence[str],
     *,
     rng: np.random.Generator,
-    n_resamples: int = N_RESAMPLES,
 ) -> dict[str, PedalScore]:
     """Detection of each pedal."""
     there = np.array([[pedal in y for pedal in pedals] for y in truth], float)  # [n, V]
     said = np.array([[pedal in p for pedal in pedals] for p in predicted], float)
     hit = there * said
     table = np.concatenate([hit, there - hit, said - hit], axis=1)
-    drawn = _f1(*np.split(resample_sums(table, n_resamples, rng), 3, axis=1))  # [R, V]
+    drawn = _f1(*np.split(resample_sums(table, N_RESAMPLES, rng), 3, axis=1))  # [R, V]
     hits, n_there, n_said = hit.sum(0), there.sum(0), said.sum(0)
     f1 = _f1(hits, n_there - hits, n_said - hits)
     precision, recall = _ratio(hits, n_said), _ratio(hits, n_there)

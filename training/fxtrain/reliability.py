@@ -48,17 +48,17 @@ class Reliability:
     bins: tuple[Bin, ...]
 
 
-def bins_of(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> tuple[Bin, ...]:
-    """``n_bins`` of equal width; ``confidence`` and ``right`` [n] in 0 to 1."""
-    which = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+def bins_of(confidence: np.ndarray, right: np.ndarray) -> tuple[Bin, ...]:
+    """``N_BINS`` of equal width; ``confidence`` and ``right`` [n] in 0 to 1."""
+    which = _bin_of(confidence)
     found = []
-    for b in range(n_bins):
+    for b in range(N_BINS):
         here = which == b
         n = int(here.sum())
         found.append(
             Bin(
-                low=b / n_bins,
-                high=(b + 1) / n_bins,
+                low=b / N_BINS,
+                high=(b + 1) / N_BINS,
                 n=n,
                 confidence=float(confidence[here].mean()) if n else math.nan,
                 right=float(right[here].mean()) if n else math.nan,
@@ -67,9 +67,9 @@ def bins_of(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> 
     return tuple(found)
 
 
-def calibration_error(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> float:
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Expected calibration error; NaN of nothing."""
-    return _error(_gaps(confidence, right, n_bins).sum(0), len(confidence))
+    return _error(_gaps(confidence, right).sum(0), len(confidence))
 
 
 def reliability(
@@ -79,7 +79,6 @@ def reliability(
     untuned: np.ndarray | None = None,
     *,
     rng: np.random.Generator,
-    n_resamples: int = N_RESAMPLES,
 ) -> Reliability:
     """``sample`` [n]: the sample each of the n things belongs to, drawn together in the bootstrap.
 
@@ -96,7 +95,7 @@ def reliability(
     np.add.at(counts, row, 1.0)
     even = np.full(n_rows, 1.0 / n_rows)
     drawn = []
-    for _ in range(n_resamples):
+    for _ in range(N_RESAMPLES):
         weights = rng.multinomial(n_rows, even).astype(float)
         drawn.append(_error(weights @ gaps, float(weights @ counts)))
     low, high = np.percentile(drawn, [2.5, 97.5])
@@ -112,11 +111,16 @@ def reliability(
     )
 
 
-def _gaps(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> np.ndarray:
+def _bin_of(confidence: np.ndarray) -> np.ndarray:
+    """int [n]: the bin that each lies in."""
+    which: np.ndarray = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    return which
+
+
+def _gaps(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     """[n, bins]: confidence minus right of every thing, in the column of its bin."""
-    which = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.zeros((len(confidence), n_bins))
-    gaps[np.arange(len(confidence)), which] = confidence - right
+    gaps = np.zeros((len(confidence), N_BINS))
+    gaps[np.arange(len(confidence)), _bin_of(confidence)] = confidence - right
     return gaps
 
 

@@ -84,6 +84,6 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def comment(lines: tuple[str, ...] | list[str], mark: str = "#") -> str:
+def comment(lines: tuple[str, ...] | list[str]) -> str:
     """Lines behind a comment mark; a line break inside one cannot leave the comment."""
-    return "".join(f"{mark} {' '.join(line.split())}\n" for line in lines)
+    return "".join(f"# {' '.join(line.split())}\n" for line in lines)

@@ -141,10 +141,11 @@ def basis(table: SymmetryTable | None = None, rule: Rule | None = None) -> str:
     )
 
 
-def quantiles(values: Sequence[float], digits: int = 3) -> Quantiles:
+def quantiles(values: Sequence[float]) -> Quantiles:
+    """Of one measure over the clips, at ``LEVELS``; none without values."""
     if not values:
         return ()
-    return tuple(round(float(q), digits) for q in np.quantile(np.asarray(values), LEVELS))
+    return tuple(round(float(q), 3) for q in np.quantile(np.asarray(values), LEVELS))
 
 
 @cache

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fxpipe.console import table
 from fxpipe.errors import DataMissingError, SourceError
 from fxpipe.sources import SOURCES, Scan, Skipped, Source, open_source
 from fxpipe.sources.manifest import Manifest, load_manifest, size_text
@@ -30,8 +31,7 @@ def list_sources(data_dir: Path | None, as_json: bool) -> str:
     facts = [_in_short(load_manifest(key), data_dir) for key in SOURCES if key != "folder"]
     if as_json:
         return "\n".join(map(json.dumps, facts))
-    rows = [["name", "licence", "shareable", "download", "here", "what"]]
-    rows += [
+    rows = [
         [
             fact["name"],
             fact["licence"],
@@ -44,7 +44,7 @@ def list_sources(data_dir: Path | None, as_json: bool) -> str:
     ]
     rows.append(["folder:PATH", "-", "-", "-", "-", "any folder of dry guitar recordings"])
     rows.append(["./FILE.json", "-", "-", "-", "-", "a data set by a manifest of your own"])
-    return "\n".join(_columns(rows))
+    return table(["name", "licence", "shareable", "download", "here", "what"], rows, left=True)
 
 
 def describe_source(
@@ -239,11 +239,11 @@ def _stated_lines(facts: Facts) -> Iterator[str]:
 
 
 def _counted_lines(facts: Facts) -> Iterator[str]:
-    rows = [["kind", "recordings", "minutes", "groups"]]
-    rows += [_count_row(kind, sums) for kind, sums in facts["by_kind"].items()]
+    rows = [_count_row(kind, sums) for kind, sums in facts["by_kind"].items()]
     if len(facts["by_kind"]) > 1:
         rows.append(_count_row("all", facts["recordings"]))
-    for k, line in enumerate(_columns(rows, right=True)):
+    text = table(["kind", "recordings", "minutes", "groups"], rows)
+    for k, line in enumerate(text.splitlines()):
         yield ("holds" if k == 0 else "").ljust(LABEL_WIDTH) + line
     if "licence" not in facts:  # a folder: what its files say
         marks = {True: "", False: " (may NOT be shared)"}
@@ -275,15 +275,3 @@ def _labelled(label: str, value: str, mark: str = "") -> list[str]:
 def _bullets(label: str, values: list[str]) -> Iterator[str]:
     for k, value in enumerate(values):
         yield from _labelled("" if k else label, value, "- ")
-
-
-def _columns(rows: list[list[str]], *, right: bool = False) -> list[str]:
-    """Cells padded to the widest of their column; ``right``: all but the first to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if right and k else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -109,15 +109,16 @@ class Progress:
         )
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns padded to their widest cell; the first is left-aligned, the others right."""
+def table(header: list[str], rows: list[list[str]], *, left: bool = False) -> str:
+    """Columns padded to their widest cell; the first is left-aligned, and the others where
+    ``left``, else right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: list[str]) -> str:
-        first, *rest = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
+        padded = (
+            cell.ljust(width) if left or i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
-        return "  ".join([first, *rest]).rstrip()
+        return "  ".join(padded).rstrip()
 
     return "\n".join(map(line, [header, *rows]))

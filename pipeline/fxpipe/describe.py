@@ -11,6 +11,7 @@ import numpy as np
 from fxpipe.renders import KIND, iter_clips, read_renders_index
 from fxpipe.summary import encode_summary, render_summary
 from fxtrain.contract import (
+    CODEBOOKS_NAME,
     INDEX_NAME,
     SPLITS,
     DamagedError,
@@ -96,4 +97,4 @@ def index_kind(directory: str) -> str:
             return str(read_json(folder.read(INDEX_NAME), INDEX_NAME).get("kind"))
         except (DamagedError, AttributeError):
             pass  # damaged: what else lies there tells
-    return "" if folder.size("codebooks.npy") is not None else KIND
+    return "" if folder.size(CODEBOOKS_NAME) is not None else KIND

@@ -15,10 +15,18 @@ from fxpipe.errors import ExportError
 from fxpipe.sources.manifest import load_manifest, manifest_names
 from fxpipe.store.base import shard_name
 from fxpipe.store.tar_store import tar_writer
-from fxtrain.contract import SPLITS, Block, DatasetIndex, Folder, UsageError, pack_npy, to_dict
+from fxtrain.contract import (
+    INDEX_NAME,
+    SPLITS,
+    Block,
+    DatasetIndex,
+    Folder,
+    UsageError,
+    pack_npy,
+    to_dict,
+)
 from fxtrain.data import ShardDataset, open_shards
 
-INDEX_NAME = "index.json"
 LICENCE_NAME = "LICENCE.txt"
 SAMPLES_A_TAR = 1000
 KIND = "fxpipe-export"

@@ -16,7 +16,7 @@ from pathlib import Path
 from fxpipe.errors import DownloadError
 from fxpipe.fetch.transfer import Found, Wanted
 from fxpipe.sources.manifest import RemoteFile
-from fxtrain.contract import ContractError, from_dict, open_folder, read_json
+from fxtrain.contract import ContractError, alone, from_dict, open_folder, read_json
 
 LOCK_NAME = "sources.lock.json"
 LOCK_VERSION = 1
@@ -85,11 +85,9 @@ def wanted_file(file: RemoteFile, pin: Pin | None, data_dir: Path) -> Wanted:
 
 def add_pin(data_dir: Path, data_set: str, file: RemoteFile, found: Found) -> None:
     """Write down what a file was, unless that is written already; in one piece or not at all."""
-    from filelock import FileLock
-
     busy = data_dir / ARCHIVES / ".busy"
     busy.parent.mkdir(exist_ok=True)
-    with FileLock(busy):
+    with alone(busy, lambda: None):
         pins = read_pins(data_dir)
         if find_pin(pins, data_set, file) is not None:
             return

@@ -146,14 +146,14 @@ def manifest_opener(name: str, describe: Describe = tells_nothing) -> Opener:
 
     def open_it(path: str, data_dir: Path | None, include: tuple[str, ...]) -> ManifestSource:
         manifest = load_manifest(name)
-        if path and _holds_dry(Path(path), manifest):
+        if path and holds_dry(Path(path), manifest):
             return ManifestSource(Path(path).absolute(), manifest, include, describe)
         own = {name, *(Path(file.name).stem.lower() for file in manifest.files)}
         root = find_root(
             name,
             Path(path) if path else data_dir,
             # By name too: a folder of several data sets must not pass for one of them.
-            lambda folder: folder.name.lower() in own and _holds_dry(folder, manifest),
+            lambda folder: folder.name.lower() in own and holds_dry(folder, manifest),
             what=manifest.title,
             size=size_text(manifest.download_bytes),
         )
@@ -202,7 +202,8 @@ def _value(key: str, text: str) -> MetaValue:
     return text
 
 
-def _holds_dry(folder: Path, manifest: Manifest) -> bool:
+def holds_dry(folder: Path, manifest: Manifest) -> bool:
+    """Whether any audio file under ``folder`` is one of the manifest's dry ones."""
     return any(manifest.dry.is_dry(item_id) for _, item_id in walk_audio(folder))
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from fxpipe.errors import DataMissingError
 from fxpipe.sources.base import default_data_dir
-from fxpipe.sources.folder import ManifestSource
-from fxpipe.sources.manifest import Manifest, load_manifest, size_text
-from fxpipe.sources.scan import walk_audio
+from fxpipe.sources.folder import ManifestSource, holds_dry
+from fxpipe.sources.manifest import load_manifest, size_text
 
 _OWN = re.compile(r"(?P<file>.*\.json)(?::(?P<path>.+))?", re.IGNORECASE | re.DOTALL)
 
@@ -41,7 +40,7 @@ def open_own(name: str, data_dir: Path | None, include: tuple[str, ...] = ()) ->
     if path is not None:
         places = [Path(path).expanduser().absolute()]
     for place in places:
-        if _holds_dry(place, manifest):
+        if holds_dry(place, manifest):
             return ManifestSource(place, manifest, include)
     how = manifest.by_hand
     if manifest.files:
@@ -52,7 +51,3 @@ def open_own(name: str, data_dir: Path | None, include: tuple[str, ...] = ()) ->
         f"{file}: no dry recording of {manifest.title} in "
         f"{' nor in '.join(map(str, places))}; {how}"
     )
-
-
-def _holds_dry(folder: Path, manifest: Manifest) -> bool:
-    return any(manifest.dry.is_dry(item_id) for _, item_id in walk_audio(folder))

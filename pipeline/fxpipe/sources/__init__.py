@@ -31,7 +31,7 @@ from fxpipe.sources.idmt_fx import describe_idmt_fx
 from fxpipe.sources.manifest import load_manifest
 from fxpipe.sources.own import is_own, manifest_file, open_own
 from fxpipe.sources.rossi import describe_rossi
-from fxpipe.sources.splits import SPLITS, assign_splits, split_of
+from fxpipe.sources.splits import assign_splits
 from fxpipe.sources.synthetic import SynthSource
 from fxtrain.contract import unknown_name
 
@@ -88,7 +88,6 @@ __all__ = [
     "LICENCES",
     "META",
     "SOURCES",
-    "SPLITS",
     "Item",
     "Scan",
     "Skipped",
@@ -100,5 +99,4 @@ __all__ = [
     "pick_start",
     "read_clip",
     "read_recording",
-    "split_of",
 ]

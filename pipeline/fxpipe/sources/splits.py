@@ -6,26 +6,10 @@ import hashlib
 from collections.abc import Sequence
 
 from fxpipe.errors import SourceError
+from fxtrain.contract import SPLITS
 
-SPLITS = ("train", "valid", "test")
 Fractions = tuple[float, float, float]
 DEFAULT_FRACTIONS: Fractions = (0.8, 0.1, 0.1)
-
-
-def split_of(group: str, *, seed: int, fractions: Fractions = DEFAULT_FRACTIONS) -> str:
-    """The split of one group from its name alone: near the fractions in the long run only.
-
-    For a whole set, where each split must be filled, use ``assign_splits``.
-    """
-    _check(fractions)
-    u = _uniform(group, seed)
-    upper = 0.0
-    parts = [(split, part) for split, part in _from_test(fractions) if part > 0]
-    for split, part in parts:
-        upper += part
-        if u < upper:
-            return split
-    return parts[-1][0]
 
 
 def assign_splits(

@@ -15,17 +15,16 @@ from fixtures.datasets import add_bad_files, make_egfxset, make_folder, make_idm
 from fxpipe.errors import DataMissingError, SourceError
 from fxpipe.sources import (
     SOURCES,
-    SPLITS,
     Item,
     Scan,
     assign_splits,
     open_source,
     pick_start,
     read_clip,
-    split_of,
 )
 from fxpipe.sources.folder import FolderSource
 from fxpipe.sources.scan import sounding_regions, walk_audio
+from fxtrain.contract import SPLITS
 
 RATE_HZ = 44100
 
@@ -304,7 +303,6 @@ def test_splits_are_deterministic_and_follow_the_seed() -> None:
     groups = [f"g{k}" for k in range(50)]
     assert assign_splits(groups, seed=1) == assign_splits(groups[::-1] * 2, seed=1)
     assert assign_splits(groups, seed=1) != assign_splits(groups, seed=2)
-    assert split_of("g7", seed=1) == split_of("g7", seed=1)
 
 
 @given(
@@ -329,13 +327,6 @@ def test_adding_groups_never_moves_one_from_test_to_train() -> None:
     moved = {group for group in groups if before[group] != after[group]}
     assert len(moved) <= 3
     assert not any(before[group] == "test" and after[group] == "train" for group in groups)
-
-
-def test_the_splits_of_single_groups_come_near_the_fractions() -> None:
-    splits = [split_of(f"g{k}", seed=0) for k in range(3000)]
-    shares = [splits.count(split) / 3000 for split in SPLITS]
-    np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.03)
-    assert {split_of(f"g{k}", seed=0, fractions=(0, 0, 1)) for k in range(50)} == {"test"}
 
 
 def test_too_few_groups_say_what_to_do() -> None:

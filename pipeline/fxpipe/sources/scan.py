@@ -17,6 +17,7 @@ import soundfile
 from fxpipe.errors import SourceError
 from fxpipe.recording import Audio, read_file, read_mono
 from fxpipe.sources.base import Item, MetaValue, Scan, Skipped
+from fxtrain.contract import legible
 from fxtrain.contract.schema import Licence
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ def scan_files(
             if twin != item.item_id:
                 raise _UnusableError(f"same bytes as {twin}")
         except _UnusableError as error:
-            passed.append(Skipped(_printable(candidate.item_id), str(error)))
+            passed.append(Skipped(legible(candidate.item_id), str(error)))
         else:
             items.append(item)
     if not items:
@@ -158,7 +159,7 @@ def with_progress(entries: list[T], title: str, progress: bool) -> Iterable[T]:
 
 
 def _look_at(candidate: Candidate) -> Item:
-    if candidate.item_id != _printable(candidate.item_id):
+    if candidate.item_id != legible(candidate.item_id):
         raise _UnusableError("its name is not valid UTF-8: rename it")
     if not candidate.path.is_file():
         raise _UnusableError("not a file (a broken link?)")
@@ -195,10 +196,6 @@ def _look_at(candidate: Candidate) -> Item:
         sounding=tuple((round(a + offset_s, 6), round(b + offset_s, 6)) for a, b in regions),
         meta=meta,
     )
-
-
-def _printable(item_id: str) -> str:
-    return item_id.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _digest(source: str, items: Iterable[Item]) -> str:

@@ -74,7 +74,7 @@ def shorten(value: object) -> str:
         text = repr(value[: SHOWN + 1] if isinstance(value, (str, bytes)) else value)
     except (ValueError, RecursionError):  # a number of 5,000 digits, lists in lists in lists
         return f"(a {type(value).__name__} too large to print)"
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = legible(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 

@@ -36,7 +36,6 @@ from fxpipe.tasks import (
 )
 from fxtrain.contract import (
     CODEBOOKS_NAME,
-    FIELDS,
     FORMAT_VERSION,
     SPLITS,
     Block,
@@ -50,6 +49,7 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     identity_of,
+    layout_of,
     open_folder,
     pack_npy,
     to_dict,
@@ -353,11 +353,7 @@ def _prepare(
         "P": renders.vocabulary.max_params,
         "M": mel_info(codec).n_mels,
     }
-    fields = {
-        field.name: (field.dtype, tuple(sizes[letter] for letter in field.shape.split()))
-        for field in FIELDS
-        if field.name != "mel" or spec.with_mel
-    }
+    fields = layout_of(sizes, with_mel=spec.with_mel)
     writer = open_writer(spec.backend, size)
     return [
         entry

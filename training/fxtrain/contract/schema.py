@@ -279,10 +279,15 @@ def sample_layout(index: DatasetIndex) -> Layout:
         "P": index.vocabulary.max_params,
         "M": index.mel.n_mels if index.mel else 0,
     }
+    return layout_of(sizes, with_mel=index.mel is not None)
+
+
+def layout_of(sizes: Mapping[str, int], *, with_mel: bool) -> Layout:
+    """The fields that are stored, given the size that each shape letter stands for."""
     return {
         spec.name: (spec.dtype, tuple(sizes[letter] for letter in spec.shape.split()))
         for spec in FIELDS
-        if spec.name != "mel" or index.mel is not None
+        if spec.name != "mel" or with_mel
     }
 
 

@@ -102,10 +102,11 @@ class _Room:
         now = time.monotonic()
         if now - self._looked >= LOOK_AT_WORKERS_S:
             self._looked = now
-            with suppress(OSError):
+            n_threads = 0
+            with suppress(OSError):  # a task sent all the same tells what is wrong
                 n_threads = sum(self._crew.client.nthreads().values())
-                at_least = 1 if self._crew.workers.scheduler else self._crew.workers.n_workers
-                self._size = TASKS_A_THREAD * max(n_threads, at_least)
+            at_least = 1 if self._crew.workers.scheduler else self._crew.workers.n_workers
+            self._size = TASKS_A_THREAD * max(n_threads, at_least)
         free = self._size - n_under_way
         return free if free >= self._size // TASKS_A_THREAD else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_
 from fxpipe.tasks import run as runner
 from fxpipe.tasks.release import differences, release_here
 from fxtrain.contract import FileEntry, FxError, MissingExtraError, ShardEntry, UsageError
+from fxtrain.contract.frontend import TooLongError
 
 
 def test_jobs_are_read_as_workers_become_free():
@@ -34,6 +36,25 @@ def test_jobs_are_read_as_workers_become_free():
         ahead = max(ahead, read - len(answers))
     assert sorted(answers) == [2 * n for n in range(n_jobs)]
     assert ahead <= runner.TASKS_A_THREAD
+
+
+def test_a_scheduler_that_does_not_count_its_threads_is_sent_tasks_all_the_same():
+    def nthreads():
+        raise OSError("timed out")
+
+    crew = where.Crew(types.SimpleNamespace(nthreads=nthreads), Workers(2, "tcp://far:8786"))
+    assert runner._Room(crew).for_more(0) == runner.TASKS_A_THREAD
+
+
+def test_every_error_survives_the_way_from_another_process():
+    kinds, waiting = [], [FxError]
+    while waiting:
+        kinds.append(waiting.pop())
+        waiting += kinds[-1].__subclasses__()
+    for kind in kinds:
+        error = kind(61.0, 60.0) if kind is TooLongError else kind("a line")
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (kind, str(error))
 
 
 def test_no_jobs_start_nothing(capsys):

@@ -27,7 +27,11 @@ class TooLongError(FxError):
 
     def __init__(self, seconds: float, most_s: float) -> None:
         super().__init__(f"this is {seconds:.1f} s of sound, {most_s:g} s at most can be used")
-        self.seconds = seconds
+        self.seconds, self._most_s = seconds, most_s
+
+    def __reduce__(self) -> tuple[type[TooLongError], tuple[float, float]]:
+        """An error crosses to another process by what it was made of."""
+        return type(self), (self.seconds, self._most_s)
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,10 @@ class Plugin:
 
         clock = threading.Timer(ANSWER_S, give_up)
         clock.start()
-        answer = receive(self._process.stdout)  # type: ignore[arg-type]
-        clock.cancel()
+        try:
+            answer = receive(self._process.stdout)  # type: ignore[arg-type]
+        finally:
+            clock.cancel()
         if answer is None:
             code = self._process.wait()
             late = f"did not answer within {ANSWER_S:g} s"

@@ -70,6 +70,12 @@ class RenderedCrops:
         seed: int,
         gain_db: float = 6.0,
     ) -> None:
+        """Raises CodecError where clips are shorter than a crop."""
+        if clips.shape[1] < crop_samples:
+            raise CodecError(
+                f"clips of {clips.shape[1]} samples, expected {crop_samples} or more; render "
+                "longer ones (--clip-s)"
+            )
         self._clips, self._device = clips, clips.device
         self._batch_size, self._crop = batch_size, crop_samples
         self._seed, self._gain_db = seed, gain_db

@@ -414,3 +414,5 @@ def test_the_same_crops_come_from_a_step_however_a_run_got_there(synth):
     assert float(next(crops(5)).abs().max()) <= 0.99
     with pytest.raises(CodecError, match="found none"):
         levelled_clips([folder.uri], "train", 0, 44_100, "cpu")
+    with pytest.raises(CodecError, match="clips of 22528 samples, expected 32768"):
+        RenderedCrops(clips, batch_size=3, crop_samples=32_768, seed=1)

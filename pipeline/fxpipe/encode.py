@@ -83,14 +83,15 @@ class EncodeSpec:
 
 
 def shard_size_for(spec: EncodeSpec, n_samples: int) -> int:
-    """The backend's default, halved until there are enough shards to share out.
+    """Samples a shard: as asked, else the backend's default, halved until there are enough shards
+    to share out, but not below ``MIN_SHARD_SIZE``.
 
     Depends on the number of samples alone: the same shards on any number of workers.
     """
-    size = spec.shard_size or DEFAULT_SHARD_SIZE[spec.backend]
-    while (
-        not spec.shard_size and size // 2 >= MIN_SHARD_SIZE - 2 and size * SHARDS_WANTED > n_samples
-    ):
+    if spec.shard_size:
+        return spec.shard_size
+    size = DEFAULT_SHARD_SIZE[spec.backend]
+    while size // 2 >= MIN_SHARD_SIZE and size * SHARDS_WANTED > n_samples:
         size //= 2
     return size
 
@@ -307,9 +308,8 @@ def _jobs(
     identity: str,
     size: int,
     devices: Sequence[str],
-    how: How | None = None,
+    how: How,
 ) -> list[Job]:
-    how = how or How()
     low, high, one_in = COMPARED
     n = sum(counts.n_samples for counts in renders.counts.values())
     n_compared = 0 if how.exact else max(low, min(high, n // one_in))

@@ -162,6 +162,15 @@ def test_training_can_start_from_another_run_of_the_same_pedals(
     assert written["train"]["start_from"] == str(finished)
 
 
+def test_what_is_to_be_streamed_is_never_held_whole(
+    dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxtrain.data.stream.ResidentLoader", None)  # not for decoding, either
+    config = Config(MODEL, TrainConfig(batch_size=16, max_epochs=1, resident=False))
+    result = fit(dataset, config, tmp_path / "run", device="cpu", say=lambda _: None)
+    assert result.valid["exact"].n == dataset.n_samples("valid")
+
+
 def test_what_a_run_was_begun_with_stays_known_when_it_goes_on(
     dataset: ShardDataset, finished: Path, tmp_path: Path
 ) -> None:

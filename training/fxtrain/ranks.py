@@ -2,7 +2,8 @@
 
 They are started afresh ("spawn"), and told apart by environment variables as torchrun would set
 them. What they say, their result and their errors come back through a queue, so that an error in
-any of them is one line and Ctrl-C is the parent's affair: they never hear of it.
+any of them is one line and Ctrl-C is the parent's affair: they never hear of it. They end with the
+parent, however it ends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -105,9 +107,18 @@ def _ignoring_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _end_with_parent() -> None:
+    """Of a parent that was killed nobody would hear, and the run would go on being written."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _run_rank(
     rank: int, n_ranks: int, port: int, queue: Any, work: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(
         LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0"
     )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -115,3 +119,23 @@ def test_an_error_on_one_process_ends_all_with_its_line() -> None:
 def test_errors_of_libraries_are_one_line_too() -> None:
     with pytest.raises(FxError, match=r"training stopped: ValueError: a$"):
         run_ranks(fail_on_one, (ValueError("a\nb"),), 2, quiet)
+
+
+def test_no_process_outlives_a_parent_that_is_killed() -> None:
+    code = (
+        "from fixtures.ranks import wait_for_ever\n"
+        "from fxtrain.ranks import run_ranks\n"
+        "run_ranks(wait_for_ever, (), 2, lambda text: print(text, flush=True))"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+    ) as parent:
+        assert parent.stdout is not None
+        ranks = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+        assert all(rank.ppid() == parent.pid for rank in ranks)
+        parent.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=30)
+    for rank in alive:
+        rank.kill()
+    assert alive == []

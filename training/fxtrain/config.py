@@ -151,12 +151,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """How chains are searched and weighed; the last four are tuned on validation.
+    """How chains are searched and weighed; all but the first and the last are tuned on validation.
 
     beam_size: chains followed at once (1 is greedy).
     length_bias: added to the score of ending a chain; below 0 makes chains longer.
     head_weight: share of the set and precedence head's log-likelihood in a chain's score.
-    temperature: chain probabilities are softmax(score / temperature) over the n-best.
+    temperature: chains are as likely as exp(score / temperature), up to a constant.
+    tail_weight: chains that are not in the n-best are together so many times as likely as those
+        in it behind the first. A search that follows eight chains cannot know what it left out.
     window_correlation: how alike the windows of one recording are, 0 to 1. W windows weigh as
         W / (1 + (W - 1) * correlation) independent ones (design effect, Kish 1965): 0 sums their
         log-probabilities, 1 takes the mean. A choice, not a measurement.
@@ -166,11 +168,13 @@ class DecodeSettings:
     length_bias: float = 0.0
     head_weight: float = 0.0
     temperature: float = 1.0
+    tail_weight: float = 0.0
     window_correlation: float = 0.25
 
     def __post_init__(self) -> None:
         _between(1, 1024, self, "beam_size")
         _between(1e-6, 1e6, self, "temperature")
+        _between(0, 1e6, self, "tail_weight")
         _between(0, 1, self, "window_correlation")
 
 

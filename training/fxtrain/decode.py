@@ -6,6 +6,7 @@ Shapes: B sample, N beam, U step so far, V pedal (id V ends a chain), W window.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -190,6 +191,11 @@ def alike(
     return sorted(merged, key=lambda pair: (-pair[0], pair[1][0].ids))
 
 
+def as_scored(settings: DecodeSettings) -> DecodeSettings:
+    """``settings`` before anything was tuned that says how sure an answer is."""
+    return dataclasses.replace(settings, temperature=1.0, tail_weight=0.0)
+
+
 def log_sum_exp(scores: Sequence[float]) -> float:
     top = max(scores)
     return top + math.log(math.fsum(math.exp(score - top) for score in scores))
@@ -206,40 +212,54 @@ def candidates(
     hypotheses: Sequence[Hypothesis],
     vocabulary: Vocabulary,
     commutes: Commutes,
-    temperature: float,
+    settings: DecodeSettings,
 ) -> tuple[Candidate, ...]:
     """Hypotheses (best first) merged by how they sound, with probabilities, likeliest first.
 
     Orders are summed before the temperature is applied, so that it never changes which is first.
+    What the probabilities lack to 1 belongs to chains that are not among the hypotheses.
     """
     merged = alike(hypotheses, vocabulary, commutes)
-    total = log_sum_exp([score / temperature for score, _ in merged])
+    scores = [score / settings.temperature for score, _ in merged]
+    total = scores[0]
+    if scores[1:]:
+        rest = log_sum_exp(scores[1:]) + math.log1p(settings.tail_weight)
+        total = log_sum_exp([scores[0], rest])
     found = []
-    for score, group in merged:
+    for score, (_, group) in zip(scores, merged, strict=True):
         orders = tuple(tuple(vocabulary.names[i] for i in h.ids) for h in group)
-        found.append(Candidate(orders[0], math.exp(score / temperature - total), orders))
+        found.append(Candidate(orders[0], math.exp(score - total), orders))
     return tuple(found)
+
+
+def weights(found: Sequence[Candidate]) -> list[float]:
+    """Probabilities that sum to 1: what is not among ``found`` counts as like those behind the
+    first."""
+    first, *others = (candidate.probability for candidate in found)
+    if not sum(others):
+        return [1.0, *others]
+    return [first, *((1 - first) * p / sum(others) for p in others)]
 
 
 def presence(found: Sequence[Candidate]) -> dict[str, float]:
     """Probability that a pedal is in the chain, read off the n-best."""
     there: dict[str, float] = {}
-    for candidate in found:
+    for candidate, weight in zip(found, weights(found), strict=True):
         for name in dict.fromkeys(candidate.names):
-            there[name] = there.get(name, 0.0) + candidate.probability
+            there[name] = there.get(name, 0.0) + weight
     return there
 
 
 def precedence(found: Sequence[Candidate], first: str, second: str) -> float:
     """P(first before second | both there once), read off the n-best; 0.5 where none holds both."""
     ahead = behind = 0.0
-    for candidate in found:
+    for candidate, weight in zip(found, weights(found), strict=True):
         names = candidate.names
         if names.count(first) == names.count(second) == 1:
             if names.index(first) < names.index(second):
-                ahead += candidate.probability
+                ahead += weight
             else:
-                behind += candidate.probability
+                behind += weight
     return ahead / (ahead + behind) if ahead + behind else 0.5
 
 
@@ -287,9 +307,9 @@ def family_probabilities(
     the answer no less than the answer's own.
     """
     there = dict.fromkeys(families.values(), 0.0)
-    for candidate in found:
+    for candidate, weight in zip(found, weights(found), strict=True):
         for family in {families[name] for name in candidate.names}:
-            there[family] = min(1.0, there[family] + candidate.probability)
+            there[family] = min(1.0, there[family] + weight)
     if heard is None:
         return there
     absent = dict.fromkeys(there, 1.0)

@@ -20,6 +20,7 @@ from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
     Candidate,
     Direct,
+    as_scored,
     candidates,
     direct,
     family_probabilities,
@@ -75,8 +76,8 @@ class Evaluation:
 class Answers:
     """What was on every clip of a split and what was heard, in the order of the split.
 
-    ``heard`` holds each clip's candidates by probability, ``untuned`` the same before their
-    temperature was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
+    ``heard`` holds each clip's candidates by probability, ``untuned`` the same before
+    confidence was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
     set-and-precedence head says by itself.
     """
 
@@ -122,8 +123,8 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
     found, ids = decode_heard(run.model, parts, card.rules, card.decode)
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]
     heard, untuned = (
-        [candidates(h, card.vocabulary, commutes, temperature) for h in found]
-        for temperature in (card.decode.temperature, 1.0)
+        [candidates(h, card.vocabulary, commutes, settings) for h in found]
+        for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
     return Answers(split, truth, heard, untuned, classes, directs)

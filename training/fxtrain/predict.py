@@ -19,6 +19,7 @@ from fxtrain.contract import Features, Frontend, FxError, fixed_pairs, free_pair
 from fxtrain.decode import (
     Candidate,
     Direct,
+    as_scored,
     candidates,
     direct,
     family_probabilities,
@@ -205,7 +206,7 @@ def missing_above_hz(file_hz: int, model_hz: int) -> float | None:
 def translate(
     run: Run, features: Features
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
-    """(candidates, the same before the temperature, the head's word) of windows heard together.
+    """(candidates, the same before tuning, the head's word) of windows heard together.
 
     Windows together name more pedals than one, but they err alike: added up, they would be far too
     sure of it (docs/results.md, "Longer recordings"). So the answer is that of their sum, and how
@@ -219,8 +220,11 @@ def translate(
     n_windows = len(memory.states)
     as_one = n_windows * window_weight(n_windows, correlation)
     tuned, untuned = (
-        candidates(hypotheses, card.vocabulary, card.commuting_pairs, as_one * temperature)
-        for temperature in (card.decode.temperature, 1.0)
+        candidates(
+            *(hypotheses, card.vocabulary, card.commuting_pairs),
+            dataclasses.replace(settings, temperature=as_one * settings.temperature),
+        )
+        for settings in (card.decode, as_scored(card.decode))
     )
     (own,) = direct(joint_head(heard, 1.0), card.vocabulary.names)
     return tuned, untuned, own

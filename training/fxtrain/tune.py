@@ -6,6 +6,7 @@ Shapes: B batch.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ import torch
 from fxtrain.config import DecodeSettings, Rules
 from fxtrain.contract import Commutes, OrderClass, Record, Vocabulary, normal_form
 from fxtrain.data.stream import Batch
-from fxtrain.decode import Hypothesis, batch_scorer, best_ids, candidates, n_best
+from fxtrain.decode import Hypothesis, alike, batch_scorer, best_ids, n_best
 from fxtrain.metrics import classes_of, levenshtein
 from fxtrain.models import Memory, SetOrder, Translator
 
 LENGTH_BIASES: tuple[float, ...] = tuple(np.arange(-3.0, 2.25, 0.5).tolist())
 HEAD_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 TEMPERATURES: tuple[float, ...] = tuple(np.geomspace(0.7, 5.0, 15).tolist())
+TAIL_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 MAX_SAMPLES = 2000
 
 Names = tuple[str, ...]
@@ -77,10 +79,11 @@ def tune(
     commutes: Commutes,
     listed: Sequence[Record] | None = None,
 ) -> DecodeSettings:
-    """``settings`` with the best length bias, head weight and temperature on these samples.
+    """``settings`` with the best length bias, head weight and confidence on these samples.
 
     The first two maximise class-aware exact match, ties broken by edit distance and then by the
-    smaller change; the temperature minimises the log loss of "the first answer is right".
+    smaller change; temperature and tail weight minimise the log loss of "the first answer is
+    right".
     ``listed``: the samples' records, in the order of ``batches``, where these list what sounds
     alike.
     """
@@ -109,8 +112,7 @@ def tune(
         judge(dataclasses.replace(settings, length_bias=bias, head_weight=weight))
     best = max(judged, key=lambda pair: pair[0])[1]
     found, _ = decode_heard(model, held, rules, best)
-    temperature = best_temperature(found, classes, vocabulary, commutes)
-    return dataclasses.replace(best, temperature=temperature)
+    return best_confidence(best, found, classes, vocabulary, commutes)
 
 
 def quality(
@@ -128,20 +130,33 @@ def names_of(ids: Sequence[int], vocabulary: Vocabulary) -> Names:
     return tuple(vocabulary.names[i] for i in ids)
 
 
-def best_temperature(
+def best_confidence(
+    settings: DecodeSettings,
     found: Sequence[Sequence[Hypothesis]],
     classes: Sequence[OrderClass],
     vocabulary: Vocabulary,
     commutes: Commutes,
-) -> float:
-    """The temperature at which the first answer's probability best foretells that it is right."""
+) -> DecodeSettings:
+    """``settings`` with the temperature and the tail weight at which the first answer's
+    probability best foretells that it is right."""
+    merged = [alike(hypotheses, vocabulary, commutes) for hypotheses in found]
+    right = np.array(
+        [
+            true.holds(names_of(groups[0][1][0].ids, vocabulary))
+            for groups, true in zip(merged, classes, strict=True)
+        ]
+    )
+    behind = np.full((len(merged), max(map(len, merged))), -math.inf)
+    for row, groups in zip(behind, merged, strict=True):
+        row[: len(groups)] = [score - groups[0][0] for score, _ in groups]
 
-    def log_loss(temperature: float) -> float:
-        loss = 0.0
-        for hypotheses, true in zip(found, classes, strict=True):
-            top = candidates(hypotheses, vocabulary, commutes, temperature)[0]
-            p = min(max(top.probability, 1e-4), 1 - 1e-4)
-            loss -= math.log(p if true.holds(top.names) else 1 - p)
-        return loss
+    def log_loss(temperature: float, tail_weight: float) -> float:
+        others = np.exp(behind[:, 1:] / temperature).sum(1)
+        p = np.clip(1 / (1 + (1 + tail_weight) * others), 1e-4, 1 - 1e-4)
+        return float(-np.log(np.where(right, p, 1 - p)).sum())
 
-    return min(TEMPERATURES, key=lambda t: (log_loss(t), abs(math.log(t))))
+    trials = itertools.product(TEMPERATURES, TAIL_WEIGHTS)
+    temperature, tail_weight = min(
+        trials, key=lambda trial: (log_loss(*trial), trial[1], abs(math.log(trial[0])))
+    )
+    return dataclasses.replace(settings, temperature=temperature, tail_weight=tail_weight)

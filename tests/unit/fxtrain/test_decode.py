@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -25,11 +26,12 @@ from fxtrain.decode import (
     n_best,
     precedence,
     presence,
+    weights,
     window_weight,
 )
 from fxtrain.metrics import classes_of
 from fxtrain.models import Memory, SetOrder, build_model, resolve_model
-from fxtrain.tune import best_temperature, decode_batches, quality, tune
+from fxtrain.tune import best_confidence, decode_batches, quality, tune
 
 N_PEDALS = 4
 VOCABULARY = Vocabulary(tuple(PedalEntry(name, "any", ()) for name in "abcd"))
@@ -229,13 +231,25 @@ def test_orders_that_sound_alike_are_merged() -> None:
         Hypothesis((1, 0), math.log(0.35)),
         Hypothesis((0, 1), math.log(0.25)),
     ]
-    merged = candidates(hypotheses, VOCABULARY, BOTH_WAYS, 1.0)
+    merged = candidates(hypotheses, VOCABULARY, BOTH_WAYS, DecodeSettings())
     assert [c.names for c in merged] == [("b", "a"), ("a", "c")]
     assert [c.probability for c in merged] == pytest.approx([0.6, 0.4])
     assert merged[0].orders == (("b", "a"), ("a", "b"))
-    cooler = candidates(hypotheses, VOCABULARY, frozenset(), 0.1)
+    cooler = candidates(hypotheses, VOCABULARY, frozenset(), DecodeSettings(temperature=0.1))
     assert cooler[0].probability > 0.7
     assert math.fsum(c.probability for c in cooler) == pytest.approx(1.0)
+
+
+def test_what_the_search_left_out_has_its_share() -> None:
+    hypotheses = [Hypothesis((i,), math.log(p)) for i, p in enumerate((0.5, 0.3, 0.2))]
+    found = candidates(hypotheses, VOCABULARY, frozenset(), DecodeSettings(tail_weight=3.0))
+    total = 0.5 + 4 * 0.5
+    assert [c.probability for c in found] == pytest.approx([p / total for p in (0.5, 0.3, 0.2)])
+    assert weights(found) == pytest.approx([0.2, 0.8 * 0.6, 0.8 * 0.4])  # it is like the others
+    assert presence(found) == pytest.approx({"a": 0.2, "b": 0.48, "c": 0.32})
+    (alone,) = candidates(hypotheses[:1], VOCABULARY, frozenset(), DecodeSettings(tail_weight=3.0))
+    assert alone.probability == 1.0
+    assert weights((alone,)) == [1.0]
 
 
 def test_precedence_and_presence_are_read_off_the_n_best() -> None:
@@ -255,12 +269,33 @@ def test_quality_counts_classes_and_edits() -> None:
     assert quality([("b", "a"), ("c",)], classes, BOTH_WAYS) == (0.5, -0.5)
 
 
-def test_temperature_rises_when_the_model_is_too_sure() -> None:
-    sure = [[Hypothesis((0,), 0.0), Hypothesis((1,), -4.0)]] * 10
-    half_right = classes_of([("a",), ("b",)] * 5, frozenset())
-    always_right = classes_of([("a",)] * 10, frozenset())
-    assert best_temperature(sure, half_right, VOCABULARY, frozenset()) > 3.0
-    assert best_temperature(sure, always_right, VOCABULARY, frozenset()) < 1.0
+def sureness(
+    scores: Sequence[Sequence[float]], is_right: Sequence[bool]
+) -> tuple[DecodeSettings, list[float]]:
+    """What is tuned on answers of these scores, and how sure each answer then is."""
+    found = [[Hypothesis((i,), score) for i, score in enumerate(row)] for row in scores]
+    classes = classes_of([("a",) if right else ("d",) for right in is_right], frozenset())
+    best = best_confidence(DecodeSettings(), found, classes, VOCABULARY, frozenset())
+    return best, [candidates(h, VOCABULARY, frozenset(), best)[0].probability for h in found]
+
+
+def test_confidence_falls_when_the_model_is_too_sure() -> None:
+    half, sure = sureness([(0.0, -4.0)] * 10, [True, False] * 5)
+    assert half.temperature > 3.0
+    assert sure[0] == pytest.approx(0.5, abs=0.05)
+    always, sure = sureness([(0.0, -4.0)] * 10, [True] * 10)
+    assert always.temperature < 1.0
+    assert always.tail_weight == 0.0
+    assert sure[0] > 0.99
+
+
+def test_no_temperature_makes_up_for_what_the_search_left_out() -> None:
+    # Of two kinds of answers, surer and less sure, a half and a tenth are right.
+    scores = [(0.0, -2.2)] * 20 + [(0.0, 0.0)] * 20
+    is_right = [True] * 10 + [False] * 10 + [True] * 2 + [False] * 18
+    best, sure = sureness(scores, is_right)
+    assert best.tail_weight > 1.0
+    assert (sure[0], sure[-1]) == (pytest.approx(0.5, abs=0.05), pytest.approx(0.1, abs=0.05))
 
 
 def always(*chain: int) -> Batch:

@@ -333,6 +333,8 @@ def codec_train(
 
     config = recipe.config_for(device, seed=seed, n_steps=steps)
     if renders:
+        if audio or threads:
+            raise click.UsageError("--renders takes no --audio and no --threads")
         report = recipe.train_on_renders(
             run, renders, device=device, config=config, minutes=minutes, log=log
         )

@@ -24,6 +24,7 @@ from fxtrain.contract import FxError, ShardEntry
         (["render", "--n-chains", "1"], "1 is not in the range x>=3"),
         (["render", "--cluster", "moon"], "'moon' is not one of 'slurm', 'k8s'"),
         (["codec", "fetsh"], "No such command 'fetsh'"),
+        (["codec", "train", "run", "--renders", "r", "--threads", "1"], "takes no --audio and no"),
     ],
 )
 def test_usage_errors_are_one_line(words, found, monkeypatch, capsys):

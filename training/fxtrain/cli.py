@@ -162,6 +162,10 @@ def fit(
         raise UsageError("--resume goes on with RUN, --overwrite begins anew: give one of them")
     config = load_config(config_path, {"model": model, "train": train | {"max_epochs": epochs}})
 
+    from fxtrain.calm import share_taken_cores
+
+    share_taken_cores()
+
     from fxtrain.data import open_shards
 
     dataset = open_shards(shards)

@@ -1,4 +1,4 @@
-"""How a process that hears a few clips behaves."""
+"""How a process behaves beside others."""
 
 from __future__ import annotations
 
@@ -45,3 +45,38 @@ def test_what_the_user_set_for_threads_stands(monkeypatch: pytest.MonkeyPatch):
     calm.share_the_cores()
     assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
     assert os.environ.pop("OMP_WAIT_POLICY") == "PASSIVE"
+
+
+LATE = """
+import os, sys
+from pathlib import Path
+from fxtrain import calm
+calm.STAT, calm.LOOK_S = Path(sys.argv[1]), 0.0
+before = calm._ticks
+looks = iter([before(), (before()[0] + int(sys.argv[2]), before()[1] + 100)])
+calm._ticks = lambda: next(looks)
+calm.share_taken_cores()
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
+
+
+@pytest.mark.parametrize(("used", "policy"), [(10, "None"), (60, "PASSIVE")])
+def test_threads_of_a_training_sleep_where_others_use_the_cores(tmp_path, used, policy):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  10 0 5 80 5 0 0 0 0 0\ncpu0 10 0 5 80 5 0 0 0 0 0\n")
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    words = [sys.executable, "-c", LATE, str(stat), str(used)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == policy
+
+
+def test_ticks_are_read_as_proc_has_them(tmp_path, monkeypatch):
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  10 1 5 80 4 0 0 7 0 0\n")
+    monkeypatch.setattr(calm, "STAT", stat)
+    assert calm._ticks() == (23, 107)
+    assert calm.taken_by_others() == 0.0
+    stat.write_text("nothing of the kind")
+    assert calm.taken_by_others() == 0.0
+    stat.unlink()
+    assert calm.taken_by_others() == 0.0

@@ -9,11 +9,8 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -21,7 +18,7 @@ import torch
 from fixtures.shards import PEDALS, make_shards
 from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run, save_model
 from fxtrain.cli import cli, run_cli
-from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, load_config
+from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict
 from fxtrain.contract import (
     ContractError,
     DamagedError,
@@ -31,14 +28,11 @@ from fxtrain.contract import (
     VocabularyError,
 )
 from fxtrain.data import ShardDataset, open_shards
-from fxtrain.data.stream import Batch
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
 from fxtrain.fit import fit, plan
-from fxtrain.module import EpochLoader, confusion_image, lr_factor
 from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, sole_fit
 from fxtrain.start import with_shared_rows
-from fxtrain.trainer import lightning_precision
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
 SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=3, lr=3e-3, warmup_steps=5))
@@ -404,67 +398,6 @@ def test_a_finished_run_resumed_for_nothing_keeps_its_timings(
     assert timings() == before
 
 
-def test_settings_files(tmp_path: Path) -> None:
-    path = tmp_path / "fit.toml"
-    path.write_text('[model]\nkind = "gru"\nd_model = 64\n[train]\nlr = 1\n')
-    config = load_config(path, {"model": {"kind": "transformer"}, "train": {"lr": None}})
-    assert (config.model.kind, config.model.d_model, config.train.lr) == ("transformer", 64, 1.0)
-    path.write_text('[model]\nd_model = 64\n[train]\nstart_from = "runs/a"\n')
-    with pytest.raises(UsageError, match=r"takes the model's settings from it; leave d_model"):
-        load_config(path, {})
-    path.write_text("[train]\nlabel_smoothin = 0.1\n")
-    with pytest.raises(UsageError, match="did you mean 'label_smoothing'"):
-        load_config(path, {})
-    path.write_text("[train\n")
-    with pytest.raises(UsageError, match="not TOML"):
-        load_config(path, {})
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_config(tmp_path / "none.toml", {})
-    path.write_text("[model]\nd_model = 64\n", encoding="utf-8-sig")  # as editors on Windows do
-    assert load_config(path, {}).model.d_model == 64
-
-
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         load_run_config(tmp_path)
-
-
-def test_loaders_hear_of_every_epoch() -> None:
-    class Loader:
-        epochs: ClassVar[list[int]] = []
-
-        def set_epoch(self, epoch: int) -> None:
-            self.epochs.append(epoch)
-
-        def __len__(self) -> int:
-            return 1
-
-        def __iter__(self) -> Iterator[Batch]:
-            return iter(())
-
-    epoch = itertools.count(4)
-    loader = EpochLoader(Loader(), lambda: next(epoch))
-    assert [list(loader), list(loader)] == [[], []]
-    assert Loader.epochs == [4, 5]
-
-
-def test_learning_rate_warms_up_and_falls() -> None:
-    factors = [lr_factor(step, 10, 100) for step in range(101)]
-    assert factors[0] == pytest.approx(1 / 11)
-    assert max(factors) == factors[10] == 1.0
-    assert factors[-1] == pytest.approx(0.02)
-    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
-
-
-def test_precision_words() -> None:
-    assert lightning_precision("auto", torch.device("cpu")) == "32-true"
-    assert lightning_precision("bf16", torch.device("cpu")) == "bf16-mixed"
-    with pytest.raises(UsageError, match="needs a GPU"):
-        lightning_precision("16", torch.device("cpu"))
-
-
-def test_confusion_image_is_dark_where_rows_agree() -> None:
-    image = confusion_image(np.array([[5, 0], [0, 0]]), cell=4)
-    assert image.shape == (8, 8, 3)
-    assert image[2, 2].tolist() == [20, 60, 160]
-    assert image[2, 6].tolist() == image[6, 6].tolist() == [255, 255, 255]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -220,16 +221,20 @@ def candidates(
     What the probabilities lack to 1 belongs to chains that are not among the hypotheses.
     """
     merged = alike(hypotheses, vocabulary, commutes)
-    scores = [score / settings.temperature for score, _ in merged]
-    total = scores[0]
-    if scores[1:]:
-        rest = log_sum_exp(scores[1:]) + math.log1p(settings.tail_weight)
-        total = log_sum_exp([scores[0], rest])
     found = []
-    for score, (_, group) in zip(scores, merged, strict=True):
+    scores = np.array([score for score, _ in merged])
+    for p, (_, group) in zip(probabilities(scores, settings).tolist(), merged, strict=True):
         orders = tuple(tuple(vocabulary.names[i] for i in h.ids) for h in group)
-        found.append(Candidate(orders[0], math.exp(score - total), orders))
+        found.append(Candidate(orders[0], p, orders))
     return tuple(found)
+
+
+def probabilities(scores: np.ndarray, settings: DecodeSettings) -> np.ndarray:
+    """Of chains with ``scores`` [..., N], best first; -inf where there is none."""
+    likely = np.exp((scores - scores[..., :1]) / settings.temperature)
+    behind = likely[..., 1:].sum(-1, keepdims=True)
+    shared: np.ndarray = likely / (1 + (1 + settings.tail_weight) * behind)
+    return shared
 
 
 def weights(found: Sequence[Candidate]) -> list[float]:

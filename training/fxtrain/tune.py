@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from fxtrain.config import DecodeSettings, Rules
-from fxtrain.contract import Commutes, OrderClass, Record, Vocabulary, normal_form
+from fxtrain.contract import Commutes, Names, OrderClass, Record, Vocabulary, normal_form
 from fxtrain.data.stream import Batch
-from fxtrain.decode import Hypothesis, alike, batch_scorer, best_ids, n_best
+from fxtrain.decode import Hypothesis, alike, batch_scorer, best_ids, n_best, probabilities
 from fxtrain.metrics import classes_of, levenshtein
 from fxtrain.models import Memory, SetOrder, Translator
 
@@ -26,8 +26,6 @@ HEAD_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 TEMPERATURES: tuple[float, ...] = tuple(np.geomspace(0.7, 5.0, 15).tolist())
 TAIL_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 MAX_SAMPLES = 2000
-
-Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,17 +144,16 @@ def best_confidence(
             for groups, true in zip(merged, classes, strict=True)
         ]
     )
-    behind = np.full((len(merged), max(map(len, merged))), -math.inf)
-    for row, groups in zip(behind, merged, strict=True):
-        row[: len(groups)] = [score - groups[0][0] for score, _ in groups]
+    scores = np.full((len(merged), max(map(len, merged))), -math.inf)
+    for row, groups in zip(scores, merged, strict=True):
+        row[: len(groups)] = [score for score, _ in groups]
 
-    def log_loss(temperature: float, tail_weight: float) -> float:
-        others = np.exp(behind[:, 1:] / temperature).sum(1)
-        p = np.clip(1 / (1 + (1 + tail_weight) * others), 1e-4, 1 - 1e-4)
+    def log_loss(trial: DecodeSettings) -> float:
+        p = np.clip(probabilities(scores, trial)[:, 0], 1e-4, 1 - 1e-4)
         return float(-np.log(np.where(right, p, 1 - p)).sum())
 
-    trials = itertools.product(TEMPERATURES, TAIL_WEIGHTS)
-    temperature, tail_weight = min(
-        trials, key=lambda trial: (log_loss(*trial), trial[1], abs(math.log(trial[0])))
+    trials = (
+        dataclasses.replace(settings, temperature=temperature, tail_weight=tail_weight)
+        for temperature, tail_weight in itertools.product(TEMPERATURES, TAIL_WEIGHTS)
     )
-    return dataclasses.replace(settings, temperature=temperature, tail_weight=tail_weight)
+    return min(trials, key=lambda t: (log_loss(t), t.tail_weight, abs(math.log(t.temperature))))

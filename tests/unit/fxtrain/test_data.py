@@ -27,6 +27,7 @@ from fxtrain.contract import (
     write_index,
 )
 from fxtrain.data import BACKENDS, open_shards, read_arrays, read_shard, zarr_reader
+from fxtrain.data.tar_reader import split_tar
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -230,6 +231,29 @@ def make_tar(members):
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    contents=st.dictionaries(
+        st.from_regex(r"[a-z0-9]{1,40}\.[a-z.]{1,50}", fullmatch=True).filter(
+            lambda name: not name.endswith(".")
+        ),
+        st.binary(max_size=1200),
+        min_size=1,
+        max_size=5,
+    ),
+    form=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+)
+def test_members_are_where_tarfile_puts_them(contents, form):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    found = {f"{key}.{rest}": bytes(data) for key, rest, data in split_tar(buffer.getvalue(), "")}
+    assert found == contents
 
 
 def evil_members(tiny_block):

@@ -36,8 +36,8 @@ class Windows:
 def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
     """Windows of ``n`` samples one after another, the last one flush with the end.
 
-    Overlapping ones would cost twice as much and bring nothing (docs/results.md, "Longer
-    recordings").
+    Overlapping ones would cost twice as much and bring nothing (docs/results-carry-over.md,
+    "Longer recordings").
 
     A shorter recording is one window, with silence behind it. Of more than ``MOST`` that sound,
     those are taken that lie evenly over the recording. SourceError where nothing sounds.

@@ -4,8 +4,8 @@
 
 pedalboard is what the model learnt from, SoX and Guitarix (LV2) are not (apt-get install sox
 lv2proc lilv-utils guitarix-lv2). Kit, renders.csv, chirps and scores are those a user gets. Prints
-tables for docs/results.md, of every RUN on the same recordings. ``--close`` then tries what may
-close the gap without training, each step on top of the one before it:
+tables for docs/results-other-makes.md, of every RUN on the same recordings. ``--close`` then tries
+what may close the gap without training, each step on top of the one before it:
 
 hiss     noise 50 dB below the guitar, as the training data has it
 volume   every pedal as loud as ours on the same input

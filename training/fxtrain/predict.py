@@ -209,8 +209,8 @@ def translate(
     """(candidates, the same before tuning, the head's word) of windows heard together.
 
     Windows together name more pedals than one, but they err alike: added up, they would be far too
-    sure of it (docs/results.md, "Longer recordings"). So the answer is that of their sum, and how
-    sure it is that of one window on average.
+    sure of it (docs/results-carry-over.md, "Longer recordings"). So the answer is that of their
+    sum, and how sure it is that of one window on average.
     """
     card = run.card
     memory, heard = listen(run, features)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxtrain.metrics import interval
+
 N_BINS = 10
 N_RESAMPLES = 200
 
@@ -33,9 +35,9 @@ class Bin:
 class Reliability:
     """Calibration of one kind of probability over ``n`` things.
 
-    ece: with a 95 % interval (bootstrap over samples). ece_untuned: the same answers' error before
-    the confidences were tuned on validation, NaN where nothing was tuned. brier: mean squared gap.
-    base: share of things that are right, the best constant answer.
+    ece: with a 95 % interval (bootstrap over samples, NaN where all agree). ece_untuned: the same
+    answers' error before the confidences were tuned on validation, NaN where nothing was tuned.
+    brier: mean squared gap. base: share of things that are right, the best constant answer.
     """
 
     n: int
@@ -98,12 +100,12 @@ def reliability(
     for _ in range(N_RESAMPLES):
         weights = rng.multinomial(n_rows, even).astype(float)
         drawn.append(_error(weights @ gaps, float(weights @ counts)))
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = interval(np.array(drawn))
     return Reliability(
         n=n,
         ece=calibration_error(confidence, right),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         ece_untuned=math.nan if untuned is None else calibration_error(untuned, right),
         brier=float(np.mean((confidence - right) ** 2)),
         base=float(right.mean()),

@@ -52,6 +52,14 @@ def test_nothing_has_no_error() -> None:
     assert [b.n for b in found.bins] == [0] * 10
 
 
+def test_one_clip_does_not_say_how_far_others_would_differ() -> None:
+    four = np.array([0.9, 0.2, 0.2, 0.6]), np.array([1.0, 0.0, 0.0, 1.0])
+    found = reliability(*four, np.zeros(4, int), rng=np.random.default_rng(0))
+    assert found.ece == pytest.approx(0.225)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_what_is_said_of_chains_pedals_and_pairs() -> None:
     commutes = frozenset((frozenset(("delay", "reverb")),))
     classes = [OrderClass(("fuzz", "delay", "reverb"), commutes), OrderClass(("fuzz",), commutes)]

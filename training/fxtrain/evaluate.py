@@ -162,8 +162,10 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
     found = score(predicted, 1000)
 
     def beside(values: Mapping[str, float]) -> dict[str, float]:
-        """Nothing to hold against a score that no clip counts for."""
-        return {name: v if found[name].n else math.nan for name, v in values.items()}
+        """Nothing to hold against a score that there is none of."""
+        return {
+            name: math.nan if math.isnan(found[name].value) else v for name, v in values.items()
+        }
 
     def values(said: list[Names]) -> dict[str, float]:
         return {name: s.value for name, s in score(said, 1).items()}

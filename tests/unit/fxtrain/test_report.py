@@ -175,6 +175,17 @@ def test_nothing_stands_beside_a_score_that_no_clip_counts_for(
     assert rows["exact"][-1] == number(found.ceiling["exact"])
 
 
+def test_nothing_stands_beside_an_f1_where_no_pedal_is(
+    run: Run, dataset: ShardDataset, answers: Answers
+) -> None:
+    n, nothing = len(answers.truth), (Candidate((), 1.0, ((),)),)
+    dry = Answers("test", [()] * n, [nothing] * n, [nothing] * n, [OrderClass(())] * n)
+    found = evaluation_dict(judge(run, dataset, dry))["scores"]
+    for name in ("f1_micro", "f1_macro", "f1_family"):
+        shown = [found[name][key] for key in ("value", "null", "constant", "ceiling")]
+        assert shown == [None] * 4
+
+
 def test_every_score_is_defined(text: str, read: Read) -> None:
     assert list(DEFINITIONS) == sorted(DEFINITIONS, key=HEADLINES.index)
     assert set(DEFINITIONS) == set(HEADLINES)

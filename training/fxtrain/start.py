@@ -61,12 +61,15 @@ def with_shared_rows(
 
 
 def refuse_other_ears(before: Run, card: ModelCard) -> None:
-    """Weights mean something for sound heard through the same codec and log-mel only."""
+    """Weights mean something for sound heard through the same codec only, and the same log-mel
+    where the model hears it."""
     theirs, ours = before.card.hearing, card.hearing
-    for what, one, other in (
-        ("codec weights", theirs.codec.weights_sha256[:12], ours.codec.weights_sha256[:12]),
-        ("log-mel", theirs.mel, ours.mel),
-    ):
+    facts: list[tuple[str, object, object]] = [
+        ("codec weights", theirs.codec.weights_sha256[:12], ours.codec.weights_sha256[:12])
+    ]
+    if before.card.model.use_mel:
+        facts.append(("log-mel", theirs.mel, ours.mel))
+    for what, one, other in facts:
         if one != other:
             raise CheckpointError(
                 f"{before.path}: its {what}: {one}, those of these shards: {other}; training can "

@@ -179,6 +179,14 @@ def test_what_a_run_was_begun_with_stays_known_when_it_goes_on(
     assert plan(dataset, config, "cpu", run).max_epochs == 2
 
 
+def test_log_mel_that_no_model_hears_keeps_none_from_starting(
+    finished: Path, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "shards", n_train=8, n_valid=8, n_test=0, with_mel=True)
+    settings = Config(MODEL, TrainConfig(max_epochs=1, start_from=str(finished)))
+    assert plan(open_shards(tmp_path / "shards"), settings, "cpu").n_train == 8
+
+
 def test_what_cannot_be_started_from_is_refused(
     dataset: ShardDataset, finished: Path, tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ from fxtrain import ranks
 from fxtrain.callbacks import Flag, KeepBest, StopOnSignal, StopRequestedError
 from fxtrain.checkpoint import ModelCard, card_of, least_bytes, new_model
 from fxtrain.config import Config, TrainConfig
-from fxtrain.contract import FxError, UsageError, read_codebooks, shorten
+from fxtrain.contract import ContractError, FxError, UsageError, read_codebooks, shorten
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 from fxtrain.models import Translator, resolve_model
@@ -64,6 +64,11 @@ def prepare(
     )
     dataset.shards_of("train")
     dataset.shards_of("valid")
+    if not index.max_chain_length:
+        raise ContractError(
+            f"{dataset.folder.uri}: there is no pedal on any clip, so there is nothing to learn; "
+            "render again with other --lengths"
+        )
     card = card_of(index, resolved, versions())
     begun = before.card if before else None
     if resume:

@@ -293,6 +293,13 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
         plan(open_shards(tmp_path / "shards"), SETTINGS, "cpu")
 
 
+def test_clips_without_any_pedal_are_refused(dataset: ShardDataset, tmp_path: Path) -> None:
+    index = dataclasses.replace(dataset.index, max_chain_length=0)
+    with pytest.raises(ContractError, match=r"no pedal on any clip.*--lengths"):
+        fit(dataclasses.replace(dataset, index=index), SETTINGS, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_explodes_says_what_to_do(dataset: ShardDataset, tmp_path: Path) -> None:
     wild = Config(MODEL, TrainConfig(batch_size=16, max_epochs=3, lr=1e30, warmup_steps=0))
     with pytest.raises(FxError, match="lower --lr"):

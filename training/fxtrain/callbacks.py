@@ -63,6 +63,23 @@ class KeepBest(Callback):  # type: ignore[misc]
         self.best = dict(state_dict["best"])
 
 
+class StayEnded(Callback):  # type: ignore[misc]
+    """A run that ended because its patience was used up trains no further when it is resumed."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        stopping = trainer.early_stopping_callback
+        if stopping is not None and stopping.wait_count >= stopping.patience:
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                self.say(
+                    f"this run is over: its last {stopping.wait_count} epoch(s) were no better "
+                    f"(patience {stopping.patience})"
+                )
+
+
 def save_best(run: Path, model: Translator, scores: dict[str, float]) -> None:
     """The best weights so far and their validation scores, each whole or not at all."""
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}

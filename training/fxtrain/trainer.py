@@ -29,7 +29,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from fxtrain import ranks
-from fxtrain.callbacks import Flag, KeepBest, StopOnSignal, StopRequestedError
+from fxtrain.callbacks import Flag, KeepBest, StayEnded, StopOnSignal, StopRequestedError
 from fxtrain.checkpoint import ModelCard, card_of, least_bytes, new_model
 from fxtrain.config import Config, TrainConfig
 from fxtrain.contract import ContractError, FxError, UsageError, read_codebooks, shorten
@@ -119,7 +119,7 @@ def train(
     """The epochs of one process, alone or one of several (then in a process of its own)."""
     config = task.config.train
     module = module_type(model, card, config, task.dataset)
-    callbacks: list[Callback] = [KeepBest(task.run, say), StopOnSignal(asked)]
+    callbacks: list[Callback] = [KeepBest(task.run, say), StopOnSignal(asked), StayEnded(say)]
     with quiet_lightning():
         trainer = make_trainer(task.run, config, task.device, task.progress, callbacks)
         last = str(task.run / LAST_NAME) if task.resume else None

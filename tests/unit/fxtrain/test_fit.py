@@ -31,7 +31,14 @@ from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
 from fxtrain.fit import fit, plan
-from fxtrain.runs import check_resume, claim, load_run_config, new_run_folder, sole_fit
+from fxtrain.runs import (
+    check_resume,
+    claim,
+    load_run_config,
+    new_run_folder,
+    read_last,
+    sole_fit,
+)
 from fxtrain.start import with_shared_rows
 
 MODEL = ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2, frame_mask=0.0)
@@ -411,6 +418,21 @@ def test_a_finished_run_resumed_for_nothing_keeps_its_timings(
     before = timings()
     assert before[0] > 0
     assert timings() == before
+
+
+def test_a_run_that_ended_by_its_patience_stays_ended(
+    dataset: ShardDataset, tmp_path: Path
+) -> None:
+    run, said = tmp_path / "run", []
+    train = TrainConfig(batch_size=16, max_epochs=9, lr=1e-9, patience=1)
+    fit(dataset, Config(MODEL, train), run, device="cpu", say=said.append)
+    assert read_last(run)[1] == 2
+    before = (run / "model.safetensors").read_bytes()
+    config = load_run_config(run, max_epochs=20)
+    fit(dataset, config, run, resume=True, device="cpu", say=said.append)
+    assert said[-1].startswith("this run is over: its last 1 epoch(s) were no better (patience 1)")
+    assert read_last(run)[1] == 2
+    assert (run / "model.safetensors").read_bytes() == before
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:

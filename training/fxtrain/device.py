@@ -17,6 +17,12 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"unknown device {name!r}: known: auto, cpu, cuda, cuda:1 …") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is not supported: use auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cpu":
+        return torch.device("cpu")  # there is one, whatever its number
+    if not torch.cuda.is_available():
         raise UsageError(f"device {name!r}: no usable GPU here; use --device cpu")
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name!r}: the last GPU here is cuda:{torch.cuda.device_count() - 1}"
+        )
     return device

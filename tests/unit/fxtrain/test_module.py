@@ -14,6 +14,7 @@ import torch
 from fxtrain.config import load_config
 from fxtrain.contract import UsageError
 from fxtrain.data.stream import Batch
+from fxtrain.device import resolve_device
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
 from fxtrain.trainer import lightning_precision
 
@@ -70,6 +71,17 @@ def test_precision_words() -> None:
     assert lightning_precision("bf16", torch.device("cpu")) == "bf16-mixed"
     with pytest.raises(UsageError, match="needs a GPU"):
         lightning_precision("16", torch.device("cpu"))
+
+
+def test_device_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_device("cpu:3") == torch.device("cpu")
+    with pytest.raises(UsageError, match="known: auto, cpu, cuda"):
+        resolve_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1").index == 1
+    with pytest.raises(UsageError, match="'cuda:2': the last GPU here is cuda:1"):
+        resolve_device("cuda:2")
 
 
 def test_confusion_image_is_dark_where_rows_agree() -> None:

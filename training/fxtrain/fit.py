@@ -42,7 +42,7 @@ from fxtrain.trainer import (
     train,
     train_on_ranks,
 )
-from fxtrain.tune import decode_batches, names_of, tune
+from fxtrain.tune import decode_batches, names_of, some_of, tune
 
 
 def say_on_stderr(text: str) -> None:
@@ -199,7 +199,8 @@ def finish(
     )
     vocabulary, commutes = card.vocabulary, card.commuting_pairs
     listed = dataset.listed_orders("valid")
-    settings = tune(model, loader, card.rules, card.decode, vocabulary, commutes, listed)
+    some = some_of(loader, dataset.n_samples("valid"))
+    settings = tune(model, some, card.rules, card.decode, vocabulary, commutes, listed)
     card = save_model(run, dataclasses.replace(card, decode=settings), model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
     said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]

@@ -30,11 +30,13 @@ MAX_SAMPLES = 2000
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A batch as the encoder hears it, and its true pedal ids, which are only passed along."""
+    """A batch as the encoder hears it, and its true pedal ids and places in the split, which are
+    only passed along."""
 
     memory: Memory
     set_order: SetOrder
     truth: list[tuple[int, ...]]
+    places: list[int]
 
 
 @torch.inference_mode()
@@ -46,7 +48,7 @@ def listen_batches(model: Translator, batches: Iterable[Batch]) -> Iterator[Hear
         memory = model.encode(batch.codes, batch.mel)
         lengths = batch.lengths.tolist()
         truth = [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
-        yield Heard(memory, model.set_order(memory), truth)
+        yield Heard(memory, model.set_order(memory), truth, batch.position.tolist())
 
 
 def decode_heard(
@@ -82,16 +84,12 @@ def tune(
     The first two maximise class-aware exact match, ties broken by edit distance and then by the
     smaller change; temperature and tail weight minimise the log loss of "the first answer is
     right".
-    ``listed``: the samples' records, in the order of ``batches``, where these list what sounds
-    alike.
+    ``listed``: the records of the whole split, where these list what sounds alike.
     """
-    held: list[Heard] = []
-    for part in listen_batches(model, batches):
-        held.append(part)
-        if sum(len(h.truth) for h in held) >= MAX_SAMPLES:
-            break
+    held = list(listen_batches(model, batches))
     chains = [names_of(ids, vocabulary) for part in held for ids in part.truth]
-    classes = classes_of(chains, commutes, listed)
+    records = [listed[place] for part in held for place in part.places] if listed else None
+    classes = classes_of(chains, commutes, records)
     judged: list[tuple[tuple[float, ...], DecodeSettings]] = []
 
     def judge(trial: DecodeSettings) -> None:
@@ -111,6 +109,12 @@ def tune(
     best = max(judged, key=lambda pair: pair[0])[1]
     found, _ = decode_heard(model, held, rules, best)
     return best_confidence(best, found, classes, vocabulary, commutes)
+
+
+def some_of(batches: Iterable[Batch], n_samples: int) -> Iterator[Batch]:
+    """As many of the batches of a split as make up to ``MAX_SAMPLES``, from all over it: of data
+    sets that were joined, some of each."""
+    return itertools.islice(batches, 0, None, -(-n_samples // MAX_SAMPLES))
 
 
 def quality(

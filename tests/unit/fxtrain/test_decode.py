@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from fxtrain.decode import (
 )
 from fxtrain.metrics import classes_of
 from fxtrain.models import Memory, SetOrder, build_model, resolve_model
-from fxtrain.tune import best_confidence, decode_batches, quality, tune
+from fxtrain.tune import MAX_SAMPLES, best_confidence, decode_batches, quality, some_of, tune
 
 N_PEDALS = 4
 VOCABULARY = Vocabulary(tuple(PedalEntry(name, "any", ()) for name in "abcd"))
@@ -349,6 +350,26 @@ def test_tuning_goes_by_the_orders_that_a_record_lists() -> None:
     assert said == {(1, 0)}
     listed, _ = tuned(says_1_0, always(0, 1), rules, [{"alike": [[0, 1], [1, 0]]}] * 8)
     assert listed.temperature < 1.0 < by_pairs.temperature
+
+
+def test_tuning_finds_a_clips_record_by_its_place_in_the_split() -> None:
+    says_1_0 = Fixed([1.0, 2.0, -9.0, -9.0, 0.0], [6.0, 6.0, -6.0, -6.0])
+    rules, batch = Rules(N_PEDALS, 2, 2, repeats=False), always(0, 1)
+    later = dataclasses.replace(batch, position=batch.position + 8)
+    records: list[Record] = [{"alike": [[0, 1]]}] * 8 + [{"alike": [[0, 1], [1, 0]]}] * 8
+    alike, _ = tuned(says_1_0, later, rules, records)
+    assert alike.temperature < 1.0 < tuned(says_1_0, batch, rules, records)[0].temperature
+
+
+@pytest.mark.parametrize("n", [1, 2000, 2001, 6400])
+def test_tuning_hears_clips_from_all_over_a_large_split(n: int) -> None:
+    batch = always(0, 1)
+    places = list(torch.arange(n).split(64))
+    batches = [dataclasses.replace(batch, position=part) for part in places]
+    heard = [int(place) for part in some_of(batches, n) for place in part.position]
+    assert len(heard) == n if n <= MAX_SAMPLES else len(heard) <= MAX_SAMPLES
+    assert heard[0] == 0
+    assert heard[-1] >= n - 64 * -(-n // MAX_SAMPLES)
 
 
 def test_tuning_trusts_a_head_that_knows_better() -> None:

@@ -122,6 +122,11 @@ def _receipts(folder: Folder) -> list[str]:
     return [name for name in folder.names() if _RECEIPT.fullmatch(name)]
 
 
+def is_begun(folder: Folder) -> bool:
+    """Does an index or a finished shard lie there, whosever it is?"""
+    return folder.size(INDEX_NAME) is not None or bool(_receipts(folder))
+
+
 def _kind_of_receipt(data: dict[str, Any]) -> str | None:
     with suppress(FxError):
         receipt = from_dict(Receipt, {k: v for k, v in data.items() if k != "sha256"}, OWNER_NAME)

@@ -20,7 +20,7 @@ from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, sha
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
 from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
-from fxpipe.resume import RENDERS, SHARDS, alone_in, is_finished, is_same_place
+from fxpipe.resume import RENDERS, SHARDS, alone_in, is_begun, is_finished, is_same_place
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.manifest import load_manifest
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
@@ -135,7 +135,7 @@ def encode_command(
 ) -> None:
     from fxpipe.arithmetic import choose_arithmetic
     from fxpipe.codec import CODECS, fetch_weights
-    from fxpipe.store import ALSO_CALLED, open_writer
+    from fxpipe.store import ALSO_CALLED, open_writer, refuse_bad_size
 
     refuse_both(resume=resume, overwrite=overwrite)
     where = choose_workers(workers, scheduler, cluster)
@@ -150,6 +150,8 @@ def encode_command(
             f"{output}: is where the renders lie that are to be read; give another -o for the "
             "shards"
         )
+    if overwrite or not is_begun(folder):  # one that was made so before can be gone on with
+        refuse_bad_size(backend, shard_size)
     index = read_renders_index(renders_folder)
     n = sum(counts.n_samples for counts in index.counts.values())
     chosen = choose_arithmetic(

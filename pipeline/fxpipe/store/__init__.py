@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fxpipe.store.base import Fields, ShardWriter, fields_of, shard_name
 from fxpipe.store.tar_store import TarShardWriter
-from fxpipe.store.zarr_store import ZarrShardWriter
+from fxpipe.store.zarr_store import ZarrShardWriter, refuse_tiny_chunks
 from fxtrain.contract import UsageError, unknown_name
 
 BACKENDS: dict[str, Callable[[int], ShardWriter]] = {
@@ -32,6 +32,12 @@ def open_writer(backend: str, shard_size: int | None = None) -> ShardWriter:
     return BACKENDS[backend](DEFAULT_SHARD_SIZE[backend] if shard_size is None else shard_size)
 
 
+def refuse_bad_size(backend: str, shard_size: int | None) -> None:
+    """Raise for a size no new data set should have; writers still finish those that have it."""
+    if backend == "zarr" and shard_size is not None:
+        refuse_tiny_chunks(shard_size)
+
+
 __all__ = [
     "ALSO_CALLED",
     "BACKENDS",
@@ -42,5 +48,6 @@ __all__ = [
     "ZarrShardWriter",
     "fields_of",
     "open_writer",
+    "refuse_bad_size",
     "shard_name",
 ]

@@ -7,6 +7,7 @@ one shard and loses the chunks of one of them without an error, hence whole shar
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from fxtrain.contract import (
     FileEntry,
     Folder,
     ShardEntry,
+    UsageError,
     pack_records,
     unknown_name,
 )
@@ -33,6 +35,10 @@ Objects = dict[str, "Buffer"]
 
 MAX_CHUNK_SAMPLES = 256
 """Samples that are compressed together: one batch read in order touches one or two chunks."""
+
+MIN_CHUNK_SAMPLES = 32
+"""Of a shard that is larger than a chunk: of one sample each there would be thousands, which take
+more bytes and are read many times slower."""
 
 FILL_VALUES = {"codes": MISSING_CODE, "order": PAD, "params": math.nan, "mel": 255}
 """What zarr returns, without an error, where a shard is missing."""
@@ -68,6 +74,23 @@ class ZarrShardWriter:
 def chunk_samples(shard_size: int) -> int:
     """The most samples, at most 256, that divide a shard: 1024 -> 256, 1000 -> 250."""
     return next(n for n in range(MAX_CHUNK_SAMPLES, 0, -1) if shard_size % n == 0)
+
+
+def refuse_tiny_chunks(shard_size: int) -> None:
+    """Raise for a new data set whose shards hardly divide into chunks: 1021 is prime."""
+    if _divides_well(shard_size):
+        return
+    lower = next(n for n in range(shard_size, 0, -1) if _divides_well(n))
+    upper = next(n for n in itertools.count(shard_size) if _divides_well(n))
+    raise UsageError(
+        f"shard size {shard_size}: zarr would compress {chunk_samples(shard_size)} of its samples "
+        f"together, the most up to {MAX_CHUNK_SAMPLES} that divide it, expected "
+        f"{MIN_CHUNK_SAMPLES} or more; the nearest sizes that work are {lower} and {upper}"
+    )
+
+
+def _divides_well(shard_size: int) -> bool:
+    return shard_size <= MAX_CHUNK_SAMPLES or chunk_samples(shard_size) >= MIN_CHUNK_SAMPLES
 
 
 def _new_group(split: str, n_samples: int, shard_size: int, fields: Fields) -> dict[str, bytes]:

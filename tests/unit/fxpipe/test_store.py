@@ -18,7 +18,7 @@ import pytest
 from fixtures.shards import make_shards, random_block
 from fxpipe.store import BACKENDS, DEFAULT_SHARD_SIZE, fields_of, open_writer, shard_name
 from fxpipe.store.tar_store import BLOCK_SAMPLES, pack_tar
-from fxpipe.store.zarr_store import MAX_CHUNK_SAMPLES, chunk_samples
+from fxpipe.store.zarr_store import MAX_CHUNK_SAMPLES, chunk_samples, refuse_tiny_chunks
 from fxtrain.contract import (
     PAD,
     Block,
@@ -297,6 +297,25 @@ def test_the_webdataset_library_reads_our_shards(tmp_path):
 )
 def test_chunks_divide_a_shard(shard_size, chunk):
     assert chunk_samples(shard_size) == chunk
+
+
+@pytest.mark.parametrize(
+    ("shard_size", "chunk", "nearest"),
+    [(257, 1, "256 and 258"), (1021, 1, "1020 and 1022"), (514, 2, "513 and 515")],
+)
+def test_a_size_that_hardly_divides_is_refused_with_those_that_do(shard_size, chunk, nearest):
+    with pytest.raises(UsageError) as refused:
+        refuse_tiny_chunks(shard_size)
+    line = str(refused.value)
+    assert line.startswith(f"shard size {shard_size}: zarr would compress {chunk} of its samples")
+    assert line.endswith(f"the nearest sizes that work are {nearest}")
+    for size in map(int, nearest.split(" and ")):
+        refuse_tiny_chunks(size)
+
+
+def test_a_shard_of_one_chunk_may_have_any_size_up_to_it():
+    for size in (*range(1, MAX_CHUNK_SAMPLES + 1), *DEFAULT_SHARD_SIZE.values()):
+        refuse_tiny_chunks(size)
 
 
 def test_the_zarr_library_reads_our_shards_in_place(tmp_path):

@@ -240,6 +240,29 @@ def tally_of(records: Sequence[Record], vocabulary: Vocabulary) -> Tally:
     )
 
 
+@dataclass
+class Totals:
+    """The tallies of all shards as one, by split where an index has them so."""
+
+    counts: dict[str, SplitCounts]
+    redraws: dict[str, Counter[str]]
+    licences: set[str]
+    n_phrases: int
+
+
+def totals_of(tallies: Iterable[tuple[str, Tally]], vocabulary: Vocabulary) -> Totals:
+    """``tallies``: of each shard its split, and what it adds."""
+    counts = {split: count_samples((), vocabulary) for split in SPLITS}
+    totals = Totals(counts, {"by_pedal": Counter(), "by_length": Counter()}, set(), 0)
+    for split, tally in tallies:
+        counts[split] = add_counts(counts[split], tally.counts)
+        for key, counter in totals.redraws.items():
+            counter.update(tally.redraws[key])
+        totals.licences.update(tally.licences)
+        totals.n_phrases += tally.n_phrases
+    return totals
+
+
 def render_all(
     folder: Folder,
     plan: Plan,
@@ -308,21 +331,16 @@ def _is_counted(receipt: Receipt, job: Job) -> bool:
 
 def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> RendersIndex:
     vocabulary = vocabulary_of(plan.spec.chain.pool)
-    counts = {split: count_samples((), vocabulary) for split in SPLITS}
-    redraws: dict[str, Counter[str]] = {"by_pedal": Counter(), "by_length": Counter()}
-    used: set[str] = set()
+    tallies = [
+        from_dict(Tally, receipt.tally, receipt_name(receipt.shard.name)) for receipt in receipts
+    ]
+    splits = (receipt.shard.split for receipt in receipts)
+    totals = totals_of(zip(splits, tallies, strict=True), vocabulary)
     releases: dict[str, set[str]] = {"pedalboard": set(), "numpy": set()}
-    n_phrases = 0
-    for receipt in receipts:
-        tally = from_dict(Tally, receipt.tally, receipt_name(receipt.shard.name))
-        counts[receipt.shard.split] = add_counts(counts[receipt.shard.split], tally.counts)
-        used.update(tally.licences)
-        n_phrases += tally.n_phrases
+    for tally in tallies:
         for name in releases.keys() & tally.release.keys():
             releases[name].add(tally.release[name])
-        for key, counter in redraws.items():
-            counter.update(tally.redraws[key])
-    licences = {key: plan.scan.licences[key] for key in sorted(used)}
+    licences = {key: plan.scan.licences[key] for key in sorted(totals.licences)}
     return RendersIndex(
         identity=plan.identity,
         spec=plan.spec,
@@ -334,8 +352,8 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> 
         commutes_basis=plan.commutes_basis,
         licences=licences,
         shareable=all(licence.shareable for licence in licences.values()),
-        counts=counts,
-        redraws={key: dict(sorted(counter.items())) for key, counter in redraws.items()},
+        counts=totals.counts,
+        redraws={key: dict(sorted(n.items())) for key, n in totals.redraws.items()},
         skipped={entry.item_id: entry.reason for entry in plan.scan.skipped},
         shards=tuple(receipt.shard for receipt in receipts),
         versions={
@@ -345,7 +363,7 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> 
         },
         kinds=plan.kinds,
         fractions=plan.fractions,
-        n_phrases=n_phrases,
+        n_phrases=totals.n_phrases,
         split_seed=plan.split_seed,
         recordings=plan.recordings,
         files=(plan_file,),

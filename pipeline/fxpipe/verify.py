@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import click
@@ -17,18 +17,35 @@ from fxpipe.describe import index_kind
 from fxpipe.encode import chain_of
 from fxpipe.pedals import check_pedal
 from fxpipe.plan import PLAN_NAME, Plan, load_plan
-from fxpipe.renders import KIND, RendersIndex, read_renders_index, read_shard
+from fxpipe.renders import (
+    KIND,
+    RendersIndex,
+    Tally,
+    Totals,
+    read_renders_index,
+    read_shard,
+    tally_of,
+    totals_of,
+)
 from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import (
     INDEX_NAME,
+    DamagedError,
     Folder,
     FxError,
     Problem,
+    Record,
+    ShardEntry,
+    check_counts,
     check_dataset,
     check_files,
     check_layout,
+    check_licences,
     check_records,
+    difference,
+    need,
     open_folder,
+    shorten,
 )
 
 Say = Callable[[str], None]
@@ -106,6 +123,7 @@ def check_renders(
         problems += check_files(folder, index.files)
     groups: dict[str, str] = {}
     seen: set[str] = set()
+    tallies: list[tuple[str, Tally]] = []
     for shard in index.shards:
         damaged = check_files(folder, shard.files)
         problems += damaged
@@ -119,9 +137,40 @@ def check_renders(
                     problems.append(Problem(shard.name, f"clip {record['id']} is silent or short"))
                 for pedal in chain_of(record).pedals:
                     check_pedal(pedal)
+                    index.vocabulary.index(pedal.name)
+            _check_tallied(records, shard)
+            tallies.append((shard.split, tally_of(records, index.vocabulary)))
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
+    if not problems:
+        problems += check_totals(index, totals_of(tallies, index.vocabulary))
     return problems + check_copies(folder, index, say=say, progress=progress)
+
+
+def _check_tallied(records: Sequence[Record], shard: ShardEntry) -> None:
+    for record in records:
+        need(record, ("redraws", "licence", "clip"), shard.name)
+        names = record["redraws"]
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise DamagedError(f"{shard.name}: redraws is {shorten(names)}, expected pedals' names")
+
+
+def check_totals(index: RendersIndex, found: Totals) -> list[Problem]:
+    """What the index says of all clips together against what their records say."""
+    problems = check_counts(index.counts, found.counts, index.vocabulary)
+    problems += check_licences(index.licences, found.licences, shareable=index.shareable)
+    sums = _sums(index.redraws, index.n_phrases), _sums(found.redraws, found.n_phrases)
+    if what := difference(*sums):
+        problems.append(Problem(INDEX_NAME, what))
+    return problems
+
+
+def _sums(redraws: Mapping[str, Mapping[str, int]], n_phrases: int) -> dict[str, int]:
+    """``redraws by_pedal chorus`` -> how often."""
+    counted = {
+        f"redraws {key} {name}": n for key, some in redraws.items() for name, n in some.items()
+    }
+    return {"n_phrases": n_phrases, **counted}
 
 
 def check_copies(

@@ -155,11 +155,34 @@ def test_more_or_fewer_samples_than_the_index_says(made):
     assert "holds 4 samples, the index says 5" in problem
 
 
-def test_tallies_that_differ(made):
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"n_samples": 5}, "samples 5 in the index, 4 in the samples"),
+        ({"by_length": {9: 4}}, "length 2 nothing in the index, 2 in the samples"),
+        ({"by_pedal": {}}, "pedal compressor nothing in the index, 1 in the samples"),
+    ],
+)
+def test_tallies_that_differ(made, change, what):
     folder, index = made
-    wrong = dataclasses.replace(index.counts["valid"], by_length={9: 4})
+    wrong = dataclasses.replace(index.counts["valid"], **change)
     write_index(folder, dataclasses.replace(index, counts={**index.counts, "valid": wrong}))
-    assert found(folder) == ["valid: counts in the index differ from the samples"]
+    assert found(folder) == [f"valid: counts in the index differ from the samples: {what}"]
+
+
+def test_a_licence_that_the_index_hides_or_makes_up(made):
+    folder, index = made
+    (key, licence), *_ = index.licences.items()
+    closed = dataclasses.replace(licence, name="CC BY-NC-ND 4.0", shareable=False)
+    for change, expected in (
+        ({"licences": {}}, ["licence 'CC0-1.0' is in the samples alone"]),
+        ({"licences": {key: licence, "x": licence}}, []),
+        ({"licences": {key: licence, "x": closed}, "shareable": False},
+         ["licence 'x' is in the index alone"]),
+        ({"shareable": False}, ["shareable is false, its licences say otherwise"]),
+    ):  # fmt: skip
+        write_index(folder, dataclasses.replace(index, **change))
+        assert found(folder) == [f"{INDEX_NAME}: {what}" for what in expected]
 
 
 def test_tallies_of_a_split_that_is_not_there(made):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fxtrain.contract.chain import arrow
-from fxtrain.contract.errors import FxError
+from fxtrain.contract.chain import Vocabulary, arrow
+from fxtrain.contract.errors import FxError, shorten
 from fxtrain.contract.folder import Folder
 from fxtrain.contract.index import count_samples, read_codebooks, read_index, read_verified
 from fxtrain.contract.schema import (
@@ -15,7 +15,9 @@ from fxtrain.contract.schema import (
     Block,
     DatasetIndex,
     FileEntry,
+    Licence,
     ShardEntry,
+    SplitCounts,
     validate_block,
 )
 from fxtrain.contract.serde import Record
@@ -61,6 +63,7 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
     chains: dict[str, list[tuple[str, ...]]] = {split: [] for split in SPLITS}
     groups: dict[str, str] = {}
     seen: set[str] = set()
+    licences: set[str] = set()
     for shard in index.shards:
         damaged = check_files(folder, shard.files)
         problems += damaged
@@ -73,13 +76,15 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
                 chains.setdefault(shard.split, []).extend(names)
                 problems += check_records(block.records, shard, groups, seen)
                 problems += check_labels(names, block.records, shard)
+                licences.update(str(record.get("licence")) for record in block.records)
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
     if read_shard is not None and not problems:
-        for split, orders in chains.items():
-            found = count_samples(orders, index.vocabulary)
-            if found != index.counts.get(split, count_samples((), index.vocabulary)):
-                problems.append(Problem(split, "counts in the index differ from the samples"))
+        counts = {
+            split: count_samples(orders, index.vocabulary) for split, orders in chains.items()
+        }
+        problems += check_counts(index.counts, counts, index.vocabulary)
+        problems += check_licences(index.licences, licences, shareable=index.shareable)
     return problems
 
 
@@ -98,6 +103,51 @@ def check_layout(shards: tuple[ShardEntry, ...]) -> list[Problem]:
                 problems.append(Problem(shard.name, what))
             position = shard.first + shard.n_samples
     return problems
+
+
+def check_counts(
+    said: Mapping[str, SplitCounts], found: Mapping[str, SplitCounts], vocabulary: Vocabulary
+) -> list[Problem]:
+    """The tallies of an index against those of the samples; a split that either lacks has none."""
+    problems = []
+    none = count_samples((), vocabulary)
+    for split in dict.fromkeys([*found, *said]):
+        index, samples = (_tally(counts.get(split, none)) for counts in (said, found))
+        if what := difference(index, samples):
+            problems.append(Problem(split, f"counts in the index differ from the samples: {what}"))
+    return problems
+
+
+def _tally(counts: SplitCounts) -> dict[str, int]:
+    by_length = {f"length {length}": n for length, n in counts.by_length.items()}
+    by_pedal = {f"pedal {name}": n for name, n in counts.by_pedal.items()}
+    return {"samples": counts.n_samples, **by_length, **by_pedal}
+
+
+def difference(index: Mapping[str, int], samples: Mapping[str, int]) -> str:
+    """The first number that an index gives otherwise than the samples; empty where none is."""
+    for key in dict.fromkeys([*samples, *index]):
+        said, found = (numbers.get(key, "nothing") for numbers in (index, samples))
+        if said != found:
+            return f"{shorten(key)[1:-1]} {said} in the index, {found} in the samples"
+    return ""
+
+
+def check_licences(
+    said: Mapping[str, Licence], found: set[str], *, shareable: bool
+) -> list[Problem]:
+    """Of the samples' licences, each by its key or its name, the index tells all and no other."""
+    names = {key: {key, licence.name} for key, licence in said.items()}
+    only_here = sorted(key for key in names if names[key].isdisjoint(found))
+    only_there = sorted(found.difference(*names.values()))
+    problems = [
+        f"licence {shorten(name)} is in the {where} alone"
+        for where, only in (("index", only_here), ("samples", only_there))
+        for name in only
+    ]
+    if shareable != all(licence.shareable for licence in said.values()):
+        problems.append(f"shareable is {str(shareable).lower()}, its licences say otherwise")
+    return [Problem(INDEX_NAME, what) for what in problems]
 
 
 def check_records(

@@ -238,13 +238,15 @@ def encode_all(
     repair: bool = False,
     how: How | None = None,
     on_found: Callable[[ShardEntry], None] | None = None,
+    codec: tuple[CodecInfo, np.ndarray] | None = None,
 ) -> DatasetIndex:
     """Encode what is not there yet, then write the index. Safe to interrupt and to run again.
 
     ``repair`` reads every byte of what is there and makes again what differs. ``on_found`` is
     told of the shards that were there, ``on_shard`` of those made now; of both without it.
+    ``codec``: what ``codec_of`` has read already.
     """
-    info, codebooks = codec_of(spec)
+    info, codebooks = codec or codec_of(spec)
     identity, recipe = encode_identity(renders, info, spec)
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     how = how or How()

@@ -181,7 +181,7 @@ def encode_command(
                 f"{error}; the weights of {codec!r} are needed: type 'fxpipe codec fetch {codec}' "
                 "where there is a network, or use '--codec embedded', which is in the package"
             ) from None
-    info, _ = codec_of(spec)
+    info, codebooks = codec_of(spec)
     identity, recipe = encode_identity(index, info, spec)
     finished = not overwrite and is_finished(
         *(folder, SHARDS, read_index, identity),
@@ -207,6 +207,7 @@ def encode_command(
                 repair=resume,
                 how=chosen.how,
                 on_found=bar.found,
+                codec=(info, codebooks),
             )
     click.echo(json.dumps(_summary(shards)) if as_json else encode_summary(shards, output))
 

@@ -1,4 +1,4 @@
-"""What differs between a finished data set that lies there and the one that is asked for."""
+"""What differs between a data set that lies there, finished or not, and the one asked for."""
 
 from __future__ import annotations
 
@@ -32,21 +32,27 @@ IN_WORDS = {
 
 def renders_differ(there: RendersIndex, asked: Plan) -> str:
     """The first differences between finished renders and a plan, as part of a line."""
-    scan = asked.scan
-    return _line(
-        _of_plan(there, _n_clips(there.counts), there.source, there.source_digest),
-        _of_plan(asked, sum(asked.n_clips.values()), scan.source, scan.digest),
-    )
+    facts = _of_plan(there, _n_clips(there.counts), there.source, there.source_digest)
+    return unlike(facts, renders_facts(asked))
 
 
 def shards_differ(
     there: DatasetIndex, renders: RendersIndex, codec: CodecInfo, recipe: Mapping[str, Any]
 ) -> str:
     """The same for finished shards and ``recipe``, that of ``renders`` encoded by ``codec``."""
-    return _line(
-        _of_recipe(there.recipe, there.codec, there),
-        _of_recipe(recipe, codec, renders),
-    )
+    facts = _of_recipe(there.recipe, there.codec, there)
+    return unlike(facts, shards_facts(renders, codec, recipe))
+
+
+def renders_facts(asked: Plan) -> Facts:
+    """What is told of renders that are not finished, as plain values."""
+    scan = asked.scan
+    return _of_plan(asked, sum(asked.n_clips.values()), scan.source, scan.digest)
+
+
+def shards_facts(renders: RendersIndex, codec: CodecInfo, recipe: Mapping[str, Any]) -> Facts:
+    """The same of shards."""
+    return _of_recipe(recipe, codec, renders)
 
 
 def _n_clips(counts: Mapping[str, SplitCounts]) -> int:
@@ -96,14 +102,15 @@ def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _line(there: Facts, asked: Facts) -> str:
+def unlike(there: Mapping[str, Any], asked: Facts) -> str:
+    """The first differences; what lies there comes from elsewhere and may be anything."""
     found = list(islice(_differences(there, asked), SHOWN + 1))
     if len(found) > SHOWN:
         found[SHOWN:] = ["and more"]
     return "; ".join(found) or SAME_SETTINGS
 
 
-def _differences(there: Facts, asked: Facts) -> Iterator[str]:
+def _differences(there: Mapping[str, Any], asked: Facts) -> Iterator[str]:
     differing = [key for key in asked if key in there and there[key] != asked[key]]
     because = {RECORDINGS: {"source", "kinds"}, WEIGHTS: {"codec"}, COMMUTES: {"pool"}}
     for key in differing:

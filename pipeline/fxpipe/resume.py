@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from fxpipe.differs import Facts, unlike
 from fxpipe.plan import PLAN_NAME
 from fxpipe.tasks import INDEX_SUM, RECEIPTS, Job, Receipt
 from fxpipe.tasks.release import Release, differences, release_here
@@ -43,6 +44,8 @@ RECEIPTS_ASKED = 20
 RELEASE = "release"
 """Key of a receipt's tally: what its shard was made with."""
 OWNER_NAME = f"{RECEIPTS}/owner"
+FACTS = "facts"
+"""Key of the mark: what was asked for, in the words of ``differs``."""
 LOCK_NAME = f"{RECEIPTS}/lock"
 
 _SPLIT = f"(?:{'|'.join(SPLITS)})"
@@ -153,9 +156,10 @@ def is_finished(
     read: Callable[[Folder], Any],
     identity: str,
     differ: Callable[[Any], str] = lambda index: "",
+    facts: Facts | None = None,
 ) -> bool:
     """True: this very data set is there, whole. Another one is refused; ``differ`` says what of
-    its index is not what is asked for.
+    its index is not what is asked for, ``facts`` are what its mark may tell otherwise.
 
     Half-written files that a killed run left behind are deleted first.
     """
@@ -190,7 +194,7 @@ def is_finished(
     if index is None and isinstance(folder, LocalFolder) and is_held(folder.path / LOCK_NAME):
         raise _busy(folder)
     if index is None:
-        raise _another(folder, "another, unfinished")
+        raise _unfinished(folder, facts)
     raise _another(folder, "another finished", differ(index))
 
 
@@ -199,6 +203,21 @@ def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
     if owner.identity in (None, identity):
         return False
     return not isinstance(folder, LocalFolder) or bool(_receipts(folder))
+
+
+def _unfinished(folder: Folder, facts: Facts | None) -> UsageError:
+    """What it was to be stands in its mark; in one of an earlier version only whose it is."""
+    told = _mark_of(folder).get(FACTS)
+    differs = unlike(told, facts) if isinstance(told, dict) and facts else ""
+    return _another(folder, "another, unfinished", differs)
+
+
+def _mark_of(folder: Folder) -> dict[str, Any]:
+    """Empty where there is none that can be read."""
+    with suppress(ContractError, FileNotFoundError, NotADirectoryError):
+        found = read_json(folder.read(OWNER_NAME), OWNER_NAME)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _another(folder: Folder, state: str, differs: str = "") -> UsageError:
@@ -230,12 +249,16 @@ def _refuse_nobodys(folder: Folder, kind: Kind) -> None:
 
 
 @contextmanager
-def alone_in(folder: Folder, kind: Kind, identity: str, *, overwrite: bool) -> Iterator[None]:
-    """Nobody else writes there meanwhile, and the mark says whose it is before the first shard.
+def alone_in(
+    folder: Folder, kind: Kind, identity: str, *, overwrite: bool, facts: Facts | None = None
+) -> Iterator[None]:
+    """Nobody else writes there meanwhile, and the mark says whose it is before the first shard,
+    and by ``facts`` what it is to be.
 
     ``overwrite``: what lies there is deleted first, if all of it is of this kind.
     """
-    mark = json.dumps({"kind": kind.index_kind, "identity": identity}).encode()
+    told = {FACTS: facts} if facts else {}
+    mark = json.dumps({"kind": kind.index_kind, "identity": identity, **told}).encode()
     if overwrite:
         _to_clear(folder, kind)  # before a lock file is put there
     with _locked(folder):
@@ -243,12 +266,12 @@ def alone_in(folder: Folder, kind: Kind, identity: str, *, overwrite: bool) -> I
             for name in _to_clear(folder, kind):
                 folder.delete(name)
         elif _is_anothers(folder, owner_of(folder), identity):  # since it was looked at
-            raise _another(folder, "another, unfinished")
+            raise _unfinished(folder, facts)
         if _read(folder, OWNER_NAME) != mark:
             folder.write(OWNER_NAME, mark)
         yield
         # Behind a URI nothing is locked: the later one of two has put its own mark there.
-        if not isinstance(folder, LocalFolder) and _read(folder, OWNER_NAME) != mark:
+        if not isinstance(folder, LocalFolder) and _mark_of(folder).get("identity") != identity:
             raise FxError(
                 f"{folder.uri}: another fxpipe began to write another data set there meanwhile, "
                 "and what lies there is of both; make one anew with --overwrite, and give the "

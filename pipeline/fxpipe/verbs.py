@@ -15,7 +15,7 @@ import click
 
 from fxpipe.config import parse_fractions, parse_kinds, render_spec
 from fxpipe.console import Progress
-from fxpipe.differs import renders_differ, shards_differ
+from fxpipe.differs import renders_differ, renders_facts, shards_differ, shards_facts
 from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, shard_size_for
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
@@ -96,15 +96,18 @@ def render_command(
         return
     _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
     identity = plan.identity
+    facts = renders_facts(plan)
     finished = not overwrite and is_finished(
-        folder, RENDERS, read_renders_index, identity, lambda there: renders_differ(there, plan)
+        *(folder, RENDERS, read_renders_index, identity),
+        lambda there: renders_differ(there, plan),
+        facts,
     )
     if finished and not resume:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
     else:
         with (
-            alone_in(folder, RENDERS, identity, overwrite=overwrite),
+            alone_in(folder, RENDERS, identity, overwrite=overwrite, facts=facts),
             resumable(),
             Progress(n_chains, "render") as bar,
         ):
@@ -183,16 +186,18 @@ def encode_command(
             ) from None
     info, codebooks = codec_of(spec)
     identity, recipe = encode_identity(index, info, spec)
+    facts = shards_facts(index, info, recipe)
     finished = not overwrite and is_finished(
         *(folder, SHARDS, read_index, identity),
         lambda there: shards_differ(there, index, info, recipe),
+        facts,
     )
     if finished and not resume:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
     else:
         with (
-            alone_in(folder, SHARDS, identity, overwrite=overwrite),
+            alone_in(folder, SHARDS, identity, overwrite=overwrite, facts=facts),
             resumable(),
             Progress(n, "encode") as bar,
         ):

@@ -97,9 +97,22 @@ def shard_size_for(spec: EncodeSpec, n_samples: int) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def _codec(name: str, device: str, precision: str, how: How) -> Codec:
+def _codec(name: str, device: str, precision: str, how: How, sha256: str) -> Codec:
     """Loaded once a process; one thread, because two processes beat two threads (by a tenth)."""
-    return load_codec(name, device=device, precision=precision, n_threads=1, how=how)
+    return _load(name, sha256, device=device, precision=precision, how=how)
+
+
+def _load(name: str, sha256: str, **options: Any) -> Codec:
+    """The codec that the data set was begun with: a checkpoint is found by its name, by every
+    worker anew."""
+    codec = load_codec(name, n_threads=1, sha256=sha256, **options)
+    if codec.info.weights_sha256 != sha256:
+        raise CodecError(
+            f"{name}: its sha256 is {codec.info.weights_sha256}, expected {sha256}, that of the "
+            "codec which these shards were begun with; put that file back where the worker looks "
+            "for it, then type the same line again"
+        )
+    return codec
 
 
 @functools.lru_cache(maxsize=1)
@@ -116,7 +129,8 @@ def encode_shard(job: Job) -> Receipt:
     renders = _renders(job["renders"], job["renders_identity"])
     devices = job["devices"]
     device = devices[worker_index() % len(devices)] if len(devices) > 1 else devices[0]
-    codec = _codec(spec.codec, device, spec.precision, How(**job["how"]))
+    weights = job["weights_sha256"]
+    codec = _codec(spec.codec, device, spec.precision, How(**job["how"]), weights)
     rate = codec.info.sample_rate_hz
     mel = mel_info(codec.info) if spec.with_mel else None
     codes, frames, records = [], [], []
@@ -136,15 +150,15 @@ def encode_shard(job: Job) -> Receipt:
     tally: dict[str, Any] = {"encoder": codec.arithmetic, **codec.usage()}
     tally[RELEASE] = made_with("torch")
     if compared:
-        tally["changed"] = _changed(spec, device, np.stack(compared), block.codes[: len(compared)])
+        plain = _load(spec.codec, weights, device=device, how=How(exact=True))
+        tally["changed"] = _changed(plain, np.stack(compared), block.codes[: len(compared)])
     receipt = Receipt(job["identity"], shard, tally)
     write_receipt(folder, receipt)
     return receipt
 
 
-def _changed(spec: EncodeSpec, device: str, waves: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
+def _changed(plain: Codec, waves: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
     """Share of codes per codebook that IEEE fp32 through dac's own layers gives otherwise."""
-    plain = load_codec(spec.codec, device=device, n_threads=1, how=How(exact=True))
     share = (plain.encode(waves) != codes).mean(axis=(0, 2))
     return {"clips": len(waves), "share": [round(float(s), 6) for s in share]}
 
@@ -250,7 +264,8 @@ def encode_all(
     identity, recipe = encode_identity(renders, info, spec)
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     how = how or How()
-    jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how)
+    weights = info.weights_sha256
+    jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, weights)
     found = read_receipts(folder, identity, verify=repair)
     done, missing = what_is_left(folder, jobs, found, made_with("torch"))
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
@@ -311,6 +326,7 @@ def _jobs(
     size: int,
     devices: Sequence[str],
     how: How,
+    weights_sha256: str,
 ) -> list[Job]:
     low, high, one_in = COMPARED
     n = sum(counts.n_samples for counts in renders.counts.values())
@@ -324,6 +340,7 @@ def _jobs(
         "shard_size": size,
         "devices": list(devices),
         "how": to_dict(how),
+        "weights_sha256": weights_sha256,
         "compare": 0,
     }
     jobs = [

@@ -315,7 +315,8 @@ def test_encode_task_writes_what_the_reader_reads(tmp_path, monkeypatch, synth):
     assert check_directory(out.uri) == []
     assert index.counts == renders.counts
     again = [out.read(file.path) for shard in index.shards for file in shard.files]
-    for job in en._jobs(folder, renders, out, spec, index.identity, 62, ["cpu"], en.How()):
+    more = 62, ["cpu"], en.How(), index.codec.weights_sha256
+    for job in en._jobs(folder, renders, out, spec, index.identity, *more):
         encode_shard(job)
     assert again == [out.read(file.path) for shard in index.shards for file in shard.files]
 
@@ -325,7 +326,8 @@ def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
 
     folder, _, renders = synth
     out = open_folder(tmp_path / "shards")
-    jobs = en._jobs(folder, renders, out, EncodeSpec("embedded"), "id", 10, ["cuda:0"], en.How())
+    more = 10, ["cuda:0"], en.How(), "0" * 64
+    jobs = en._jobs(folder, renders, out, EncodeSpec("embedded"), "id", *more)
     assert [job["compare"] for job in jobs] == [2] + [0] * (len(jobs) - 1)
     assert jobs[0]["next"] == {key: jobs[1][key] for key in ("split", "first", "n")}
     assert "next" not in jobs[-1]

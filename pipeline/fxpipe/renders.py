@@ -48,6 +48,7 @@ from fxpipe.tasks import (
 from fxpipe.tasks.release import Release
 from fxtrain.contract import (
     FORMAT_VERSION,
+    INDEX_NAME,
     SPLITS,
     ContractError,
     FileEntry,
@@ -59,6 +60,7 @@ from fxtrain.contract import (
     UsageError,
     Vocabulary,
     add_counts,
+    check_layout,
     count_samples,
     empty_npy,
     from_dict,
@@ -67,6 +69,7 @@ from fxtrain.contract import (
     pack_records,
     read_index_as,
     read_verified,
+    shorten,
     to_dict,
     unpack_npy,
     unpack_records,
@@ -75,6 +78,7 @@ from fxtrain.contract import (
 KIND = RENDERS.index_kind
 MADE_BY = "fxpipe render"
 CLIP_ATTEMPTS = 6
+REDRAWS = ("by_pedal", "by_length")
 
 _TURNS = itertools.cycle((False, True))
 """A process goes through the recordings to and fro: the next shard begins with those that are still
@@ -112,6 +116,13 @@ class RendersIndex:
     split_seed: int | None = None
     recordings: dict[str, str] = field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
+
+    def __post_init__(self) -> None:
+        if set(self.counts) != set(SPLITS):
+            raise ContractError(f"counts are of {shorten(sorted(self.counts))}, expected {SPLITS}")
+        by_length = self.redraws.get("by_length", {})
+        if set(self.redraws) != set(REDRAWS) or not all(key.isdecimal() for key in by_length):
+            raise ContractError(f"redraws are {shorten(self.redraws)}, expected {REDRAWS}")
 
     @functools.cached_property
     def by_split(self) -> dict[str, list[ShardEntry]]:
@@ -253,7 +264,7 @@ class Totals:
 def totals_of(tallies: Iterable[tuple[str, Tally]], vocabulary: Vocabulary) -> Totals:
     """``tallies``: of each shard its split, and what it adds."""
     counts = {split: count_samples((), vocabulary) for split in SPLITS}
-    totals = Totals(counts, {"by_pedal": Counter(), "by_length": Counter()}, set(), 0)
+    totals = Totals(counts, {key: Counter() for key in REDRAWS}, set(), 0)
     for split, tally in tallies:
         counts[split] = add_counts(counts[split], tally.counts)
         for key, counter in totals.redraws.items():
@@ -372,6 +383,19 @@ def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> 
 
 def read_renders_index(folder: Folder) -> RendersIndex:
     return read_index_as(RendersIndex, folder, kind=KIND, made_by=MADE_BY)
+
+
+def refuse_gaps(folder: Folder, index: RendersIndex) -> None:
+    """Raise unless the shards hold the clips that the index counts, one after another."""
+    problems = [str(problem) for problem in check_layout(index.shards)]
+    for split, shards in index.by_split.items():
+        said, found = index.counts[split].n_samples, sum(shard.n_samples for shard in shards)
+        if said != found:
+            problems.append(f"{split} is of {said} clips, its shards hold {found}")
+    for problem in problems or ([] if index.shards else ["there is no shard"]):
+        raise RenderError(
+            f"{folder.uri}/{INDEX_NAME}: {problem}; type the command that wrote it, with --resume"
+        )
 
 
 def read_records(folder: Folder, shard: ShardEntry) -> list[Record]:

@@ -15,12 +15,12 @@ def counts_table(counts: dict[str, SplitCounts]) -> str:
     """Samples by split: all, by length, by pedal."""
     splits = [split for split in SPLITS if split in counts]
     lengths = sorted({length for c in counts.values() for length in c.by_length})
-    pedals = list(counts[splits[0]].by_pedal)
+    pedals = dict.fromkeys(name for split in splits for name in counts[split].by_pedal)
     rows = [["clips", *(str(counts[s].n_samples) for s in splits)]]
     rows += [
         [f"length {n}", *(str(counts[s].by_length.get(n, 0)) for s in splits)] for n in lengths
     ]
-    rows += [[name, *(str(counts[s].by_pedal[name]) for s in splits)] for name in pedals]
+    rows += [[name, *(str(counts[s].by_pedal.get(name, 0)) for s in splits)] for name in pedals]
     return table(["", *splits], rows)
 
 
@@ -42,7 +42,7 @@ def redraws_text(index: RendersIndex) -> str:
     pedals = _again(
         index.redraws["by_pedal"],
         {
-            name: sum(counts.by_pedal[name] for counts in index.counts.values())
+            name: sum(counts.by_pedal.get(name, 0) for counts in index.counts.values())
             for name in index.vocabulary.names
         },
     )

@@ -19,7 +19,14 @@ from fxpipe.differs import renders_differ, renders_facts, shards_differ, shards_
 from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, shard_size_for
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
-from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
+from fxpipe.renders import (
+    Plan,
+    RendersIndex,
+    make_plan,
+    read_renders_index,
+    refuse_gaps,
+    render_all,
+)
 from fxpipe.resume import RENDERS, SHARDS, alone_in, is_begun, is_finished, is_same_place
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.manifest import load_manifest
@@ -156,6 +163,7 @@ def encode_command(
     if overwrite or not is_begun(folder):  # one that was made so before can be gone on with
         refuse_bad_size(backend, shard_size)
     index = read_renders_index(renders_folder)
+    refuse_gaps(renders_folder, index)
     n = sum(counts.n_samples for counts in index.counts.values())
     chosen = choose_arithmetic(
         gpu=gpu,

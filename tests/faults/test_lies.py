@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from faults.conftest import Fx, copy_of
+from faults.conftest import ENCODE, Fx, copy_of, digests, remake
 from fxpipe.tasks import INDEX_SUM
 
 
@@ -98,3 +98,65 @@ def test_records_that_cannot_be_summed_are_one_line(tmp_path, whole, fx: Fx, key
     assert done.code == 1
     (line,) = done.out.splitlines()
     assert key in line
+
+
+def more(index: dict[str, Any]) -> None:
+    index["counts"]["train"]["n_samples"] += 1
+
+
+def nothing(index: dict[str, Any]) -> None:
+    index["shards"] = []
+    for counts in index["counts"].values():
+        counts["n_samples"] = 0
+
+
+def a_split_less(index: dict[str, Any]) -> None:
+    del index["counts"]["valid"]
+
+
+def no_redraws(index: dict[str, Any]) -> None:
+    index["redraws"] = {}
+
+
+def no_length(index: dict[str, Any]) -> None:
+    index["redraws"]["by_length"] = {"long": 1}
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        (fewer, "train is of 10 clips, its shards hold 11"),
+        (more, "train is of 12 clips, its shards hold 11"),
+        (nothing, "there is no shard"),
+        (a_split_less, "counts are of ['test', 'train'], expected ('train', 'valid', 'test')"),
+        (no_redraws, "redraws are {}, expected ('by_pedal', 'by_length')"),
+        (no_length, "redraws are "),
+    ],
+)
+def test_encode_refuses_them_and_resume_mends_them(tmp_path, whole, fx: Fx, lie, said):
+    copy = copy_of(whole / "renders", tmp_path)
+    edit(copy, lie)
+    done = fx("encode", copy, *ENCODE.split(), "-o", tmp_path / "out")
+    assert done.code == 1
+    assert f"{copy}/index.json: {said}" in done.last_line
+    assert not (tmp_path / "out").exists()
+    assert fx("inspect", copy).code in (0, 1)
+    assert fx(*remake("renders", whole, copy), "--resume").code == 0
+    assert digests(copy) == digests(whole / "renders")
+
+
+@pytest.mark.parametrize("name", ["renders", "shards"])
+def test_counts_without_a_pedal_are_shown(tmp_path, whole, fx: Fx, name):
+    copy = copy_of(whole / name, tmp_path)
+
+    def forget(index: dict[str, Any]) -> None:
+        index["counts"]["valid"]["by_pedal"] = {}
+
+    edit(copy, forget)
+    assert fx("inspect", copy).code == 0
+
+
+def test_counts_of_no_split_are_shown(tmp_path, whole, fx: Fx):
+    copy = copy_of(whole / "shards", tmp_path)
+    edit(copy, lambda index: index.update(counts={}))
+    assert fx("inspect", copy).code == 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fxpipe.codec import Codec, How, load_codec
-from fxpipe.errors import CodecError
+from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
@@ -37,6 +37,7 @@ from fxpipe.tasks import (
 from fxtrain.contract import (
     CODEBOOKS_NAME,
     FORMAT_VERSION,
+    INDEX_NAME,
     SPLITS,
     Block,
     Chain,
@@ -48,6 +49,7 @@ from fxtrain.contract import (
     Pedal,
     Record,
     ShardEntry,
+    check_layout,
     identity_of,
     layout_of,
     open_folder,
@@ -286,6 +288,19 @@ def encode_all(
     index = _index_of(renders, info, spec, identity, recipe, receipts, tuple(common))
     write_finished(folder, index)
     return index
+
+
+def refuse_gaps(folder: Folder, index: RendersIndex) -> None:
+    """Raise unless the shards hold the clips that the index counts, one after another."""
+    problems = [str(problem) for problem in check_layout(index.shards)]
+    for split, shards in index.by_split.items():
+        said, found = index.counts[split].n_samples, sum(shard.n_samples for shard in shards)
+        if said != found:
+            problems.append(f"{split} is of {said} clips, its shards hold {found}")
+    for problem in problems or ([] if index.shards else ["there is no shard"]):
+        raise RenderError(
+            f"{folder.uri}/{INDEX_NAME}: {problem}; type the command that wrote it, with --resume"
+        )
 
 
 def codec_of(spec: EncodeSpec) -> tuple[CodecInfo, np.ndarray]:

@@ -48,7 +48,6 @@ from fxpipe.tasks import (
 from fxpipe.tasks.release import Release
 from fxtrain.contract import (
     FORMAT_VERSION,
-    INDEX_NAME,
     SPLITS,
     ContractError,
     FileEntry,
@@ -60,7 +59,6 @@ from fxtrain.contract import (
     UsageError,
     Vocabulary,
     add_counts,
-    check_layout,
     count_samples,
     empty_npy,
     from_dict,
@@ -78,6 +76,7 @@ from fxtrain.contract import (
 KIND = RENDERS.index_kind
 MADE_BY = "fxpipe render"
 CLIP_ATTEMPTS = 6
+Read = Callable[[Folder, FileEntry], bytes]
 REDRAWS = ("by_pedal", "by_length")
 
 _TURNS = itertools.cycle((False, True))
@@ -385,24 +384,11 @@ def read_renders_index(folder: Folder) -> RendersIndex:
     return read_index_as(RendersIndex, folder, kind=KIND, made_by=MADE_BY)
 
 
-def refuse_gaps(folder: Folder, index: RendersIndex) -> None:
-    """Raise unless the shards hold the clips that the index counts, one after another."""
-    problems = [str(problem) for problem in check_layout(index.shards)]
-    for split, shards in index.by_split.items():
-        said, found = index.counts[split].n_samples, sum(shard.n_samples for shard in shards)
-        if said != found:
-            problems.append(f"{split} is of {said} clips, its shards hold {found}")
-    for problem in problems or ([] if index.shards else ["there is no shard"]):
-        raise RenderError(
-            f"{folder.uri}/{INDEX_NAME}: {problem}; type the command that wrote it, with --resume"
-        )
-
-
-def read_records(folder: Folder, shard: ShardEntry) -> list[Record]:
+def read_records(folder: Folder, shard: ShardEntry, read: Read = read_verified) -> list[Record]:
     """A shard's records alone, checked against the index: no audio is read."""
     _, record_file = _files(folder, shard)
     where = f"{folder.uri}/{shard.name}"
-    records = unpack_records(read_verified(folder, record_file), where)
+    records = unpack_records(read(folder, record_file), where)
     for record in records:
         need(record, NEEDED, where)
     return records
@@ -421,11 +407,13 @@ def _files(folder: Folder, shard: ShardEntry) -> tuple[FileEntry, FileEntry]:
     return shard.files[0], shard.files[1]
 
 
-def read_shard(folder: Folder, shard: ShardEntry) -> tuple[np.ndarray, list[Record]]:
+def read_shard(
+    folder: Folder, shard: ShardEntry, read: Read = read_verified
+) -> tuple[np.ndarray, list[Record]]:
     """(int16 [B, N], records) of a shard, every byte checked against the index."""
     wave_file, _ = _files(folder, shard)
-    waves = unpack_npy(read_verified(folder, wave_file), f"{folder.uri}/{wave_file.path}")
-    records = read_records(folder, shard)
+    waves = unpack_npy(read(folder, wave_file), f"{folder.uri}/{wave_file.path}")
+    records = read_records(folder, shard, read)
     fits = waves.dtype == np.int16 and waves.ndim == 2
     if not fits or not len(waves) == len(records) == shard.n_samples:
         raise RenderError(

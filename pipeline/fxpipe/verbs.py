@@ -16,7 +16,14 @@ import click
 from fxpipe.config import parse_fractions, parse_kinds, render_spec
 from fxpipe.console import Progress
 from fxpipe.differs import renders_differ, renders_facts, shards_differ, shards_facts
-from fxpipe.encode import EncodeSpec, codec_of, encode_all, encode_identity, shard_size_for
+from fxpipe.encode import (
+    EncodeSpec,
+    codec_of,
+    encode_all,
+    encode_identity,
+    refuse_gaps,
+    shard_size_for,
+)
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
 from fxpipe.renders import (
@@ -24,7 +31,6 @@ from fxpipe.renders import (
     RendersIndex,
     make_plan,
     read_renders_index,
-    refuse_gaps,
     render_all,
 )
 from fxpipe.resume import RENDERS, SHARDS, alone_in, is_begun, is_finished, is_same_place

@@ -31,6 +31,7 @@ from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import (
     INDEX_NAME,
     DamagedError,
+    FileEntry,
     Folder,
     FxError,
     Problem,
@@ -124,13 +125,15 @@ def check_renders(
     groups: dict[str, str] = {}
     seen: set[str] = set()
     tallies: list[tuple[str, Tally]] = []
+    held: dict[FileEntry, bytes] = {}  # a shard's files: nothing is read twice
     for shard in index.shards:
-        damaged = check_files(folder, shard.files)
+        held.clear()
+        damaged = check_files(folder, shard.files, held)
         problems += damaged
         if damaged:
             continue
         try:
-            waves, records = read_shard(folder, shard)
+            waves, records = read_shard(folder, shard, lambda _, file: held[file])
             problems += check_records(records, shard, groups, seen)
             for wave, record in zip(waves, records, strict=True):
                 if len(wave) != index.spec.n_samples or not np.any(wave):

@@ -34,12 +34,16 @@ class Problem:
         return f"{self.where}: {self.what}"
 
 
-def check_files(folder: Folder, files: tuple[FileEntry, ...]) -> list[Problem]:
-    """Missing and altered files, by size and sha256."""
+def check_files(
+    folder: Folder, files: tuple[FileEntry, ...], held: dict[FileEntry, bytes] | None = None
+) -> list[Problem]:
+    """Missing and altered files, by size and sha256; the bytes of the others go into ``held``."""
     problems = []
     for entry in files:
         try:
-            read_verified(folder, entry)
+            data = read_verified(folder, entry)
+            if held is not None:
+                held[entry] = data
         except FxError as error:
             problems.append(Problem(entry.path, str(error)))
     return problems

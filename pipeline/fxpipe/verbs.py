@@ -166,8 +166,11 @@ def encode_command(
             f"{output}: is where the renders lie that are to be read; give another -o for the "
             "shards"
         )
-    if overwrite or not is_begun(folder):  # one that was made so before can be gone on with
+    try:
         refuse_bad_size(backend, shard_size)
+    except UsageError:
+        if overwrite or not is_begun(folder):  # one that was made so before can be gone on with
+            raise
     index = read_renders_index(renders_folder)
     refuse_gaps(renders_folder, index)
     n = sum(counts.n_samples for counts in index.counts.values())

@@ -290,7 +290,9 @@ def render_all(
     found = read_receipts(folder, plan.identity, verify=repair)
     plan = settle_shard_size(folder, plan, found)
     jobs = shard_jobs(plan, folder)
-    done, missing = what_is_left(folder, jobs, found, made_with(), _is_counted)
+    done, missing = what_is_left(
+        folder, jobs, found, made_with(), functools.partial(_is_counted, plan)
+    )
     plan_file = save_plan(folder, plan)
     for receipt in done.values():
         (on_found or on_shard)(receipt.shard)
@@ -327,16 +329,21 @@ def _size_of(receipts: Iterable[Receipt], plan: Plan) -> int | None:
     return None
 
 
-def _is_counted(receipt: Receipt, job: Job) -> bool:
+def _is_counted(plan: Plan, receipt: Receipt, job: Job) -> bool:
     """Another version's receipt may count something else, or other clips: its shard is made
     again."""
     if not has_same_clips(receipt, job):
         return False
     try:
-        from_dict(Tally, receipt.tally, receipt.shard.name)
+        tally = from_dict(Tally, receipt.tally, receipt.shard.name)
     except ContractError:
         return False
-    return True
+    return (
+        tally.counts.n_samples == job["n"]
+        and set(tally.counts.by_pedal) == set(plan.spec.chain.pool)
+        and set(tally.redraws) == set(REDRAWS)
+        and set(tally.licences) <= set(plan.scan.licences)
+    )
 
 
 def _index_of(plan: Plan, receipts: Sequence[Receipt], plan_file: FileEntry) -> RendersIndex:

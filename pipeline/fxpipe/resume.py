@@ -325,9 +325,13 @@ def made_with(*more: str) -> Release:
 
 
 def has_same_clips(receipt: Receipt, job: Job) -> bool:
-    """Another version's receipt may be of other clips under the same name."""
+    """Another version's receipt may be of other clips under the same name, or of no file."""
     shard = receipt.shard
-    return (shard.split, shard.first, shard.n_samples) == (job["split"], job["first"], job["n"])
+    return bool(shard.files) and (shard.split, shard.first, shard.n_samples) == (
+        job["split"],
+        job["first"],
+        job["n"],
+    )
 
 
 def what_is_left(

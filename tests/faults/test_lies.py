@@ -11,6 +11,7 @@ import pytest
 
 from faults.conftest import ENCODE, Fx, copy_of, digests, remake
 from fxpipe.tasks import INDEX_SUM
+from fxtrain.contract import identity_of
 
 
 def edit(folder: Path, change: Any) -> None:
@@ -160,3 +161,26 @@ def test_counts_of_no_split_are_shown(tmp_path, whole, fx: Fx):
     copy = copy_of(whole / "shards", tmp_path)
     edit(copy, lambda index: index.update(counts={}))
     assert fx("inspect", copy).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "change"),
+    [
+        ("renders", "tally", {"licences": ["made-up"]}),
+        ("renders", "tally", {"redraws": {}}),
+        ("renders", "tally", {"counts": {"n_samples": 77, "by_length": {}, "by_pedal": {}}}),
+        ("renders", "tally", {"counts": {"n_samples": 4, "by_length": {}, "by_pedal": {}}}),
+        ("renders", "shard", {"files": []}),
+        ("shards", "shard", {"files": []}),
+    ],
+)
+def test_a_receipt_of_something_else_costs_its_shard(tmp_path, whole, fx: Fx, name, part, change):
+    copy = copy_of(whole / name, tmp_path)
+    path = copy / ".receipts/train-000001.json"
+    receipt = json.loads(path.read_text())
+    receipt[part].update(change)
+    del receipt["sha256"]
+    path.write_text(json.dumps(receipt | {"sha256": identity_of(receipt)}))
+    (copy / "index.json").unlink()
+    assert fx(*remake(name, whole, copy)).code == 0
+    assert digests(copy) == digests(whole / name)

@@ -9,6 +9,7 @@ import pytest
 
 from faults.conftest import RENDER, Fx, copy_of, digests, remake
 from fixtures.cli import run
+from fxtrain.contract import SPLITS
 
 
 @pytest.mark.parametrize("name", ["renders", "shards", "zarr"])
@@ -56,15 +57,18 @@ def test_every_difference_is_listed(tmp_path, whole, fx: Fx):
     data[600] ^= 1
     (copy / "train-000000.tar").write_bytes(data)
     (copy / "test-000000.tar").unlink()
+    (copy / "valid-000000.tar").unlink()
+    (copy / "valid-000000.tar").mkdir()  # in the place of a file
     (copy / "train-000009.tar").write_bytes(b"more")
     done = fx("check", copy, "--against", whole / "shards", "--json")
     assert done.code == 1
     found = {line["where"]: line["what"] for line in map(json.loads, done.out.splitlines())}
-    assert set(found) == {"train-000000.tar", "test-000000.tar", "train-000009.tar"}
+    assert set(found) == {f"{split}-000000.tar" for split in SPLITS} | {"train-000009.tar"}
     assert "not what the index says here" in found["train-000000.tar"]
     assert found["test-000000.tar"].startswith("is only in")
+    assert found["valid-000000.tar"].startswith("is only in")
     assert found["train-000009.tar"].startswith("is only here")
-    assert "3 problem(s) against" in done.last_line
+    assert "4 problem(s) against" in done.last_line
 
 
 def test_damage_on_both_sides_alike_is_no_sameness(tmp_path, whole, fx: Fx):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+import math
 import os
 import signal
 import threading
@@ -76,7 +77,7 @@ def prepare(
     if begun:
         known = {*card.recordings.split(), *begun.recordings.split()}
         card = dataclasses.replace(card, recordings=" ".join(sorted(known)))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine_bytes()
     if TRAINING_COPIES * least_bytes(card) > memory:
         raise UsageError(
             f"d_model {resolved.d_model} with {resolved.n_layers} layers takes "
@@ -90,6 +91,14 @@ def prepare(
     if before:
         take_over(before, card, model)
     return card, model
+
+
+def machine_bytes() -> float:
+    """Of memory; no limit where the system does not tell (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return math.inf
 
 
 @dataclass(frozen=True)

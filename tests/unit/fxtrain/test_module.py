@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from fxtrain.config import load_config
+from fixtures.shards import make_shards
+from fxtrain.config import Config, ModelConfig, load_config
 from fxtrain.contract import UsageError
+from fxtrain.data import open_shards
 from fxtrain.data.stream import Batch
 from fxtrain.device import resolve_device
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
-from fxtrain.trainer import lightning_precision
+from fxtrain.trainer import lightning_precision, machine_bytes, prepare
 
 
 def test_settings_files(tmp_path: Path) -> None:
@@ -82,6 +86,18 @@ def test_device_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("cuda:1").index == 1
     with pytest.raises(UsageError, match="'cuda:2': the last GPU here is cuda:1"):
         resolve_device("cuda:2")
+
+
+def test_a_model_larger_than_the_machine_is_refused_before_it_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_shards(tmp_path, n_train=4, n_valid=2, n_test=0)
+    dataset = open_shards(tmp_path)
+    with pytest.raises(UsageError, match=r"layers takes \d+ GB or more to train, .*smaller model"):
+        prepare(dataset, Config(ModelConfig(d_model=65_536, n_layers=64)))
+    prepare(dataset, Config())
+    monkeypatch.delattr(os, "sysconf")  # Windows has none
+    assert machine_bytes() == math.inf
 
 
 def test_confusion_image_is_dark_where_rows_agree() -> None:

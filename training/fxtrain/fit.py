@@ -145,7 +145,12 @@ def fit(
     with sole_fit(run):
         if not resume:
             claim(run, overwrite=overwrite)
-        times = teach(task, card, model, say)
+        try:
+            times = teach(task, card, model, say)
+        except BaseException:
+            if not (run / LAST_NAME).is_file():
+                clear(run)  # nothing that could be gone on with
+            raise
         best = load_best(run, model)
         return finish(run, card, model, dataset, config, place, best, started, times)
 
@@ -262,10 +267,9 @@ def score_dict(score: Score) -> dict[str, float | int | None]:
 
 
 def interrupted(task: Task, card: ModelCard, model: Translator) -> str:
-    """Save what is best so far, or leave nothing; the message says how to go on."""
+    """Save what is best so far; the message says how to go on."""
     run = task.run
     if not (run / LAST_NAME).is_file():
-        clear(run)
         return "stopped before the first epoch was finished; run the same command again"
     load_best(run, model)
     save_model(run, card, model)

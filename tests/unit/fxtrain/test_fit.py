@@ -376,16 +376,24 @@ def test_what_cannot_begin_replaces_nothing(
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
 
 
-def test_stopped_in_the_first_epoch_nothing_is_in_the_way(
-    dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(KeyboardInterrupt, "run the same command again"), (torch.OutOfMemoryError, "smaller --b")],
+)
+def test_ended_in_the_first_epoch_nothing_is_in_the_way(
+    error: type[BaseException],
+    message: str,
+    dataset: ShardDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     run = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr("fxtrain.fit.train", stop)
-        with pytest.raises(InterruptedFitError, match="run the same command again"):
+        with pytest.raises(FxError, match=message):
             fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None)
     assert not run.exists()
     claim(run, overwrite=False)

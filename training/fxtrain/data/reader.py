@@ -6,6 +6,7 @@ Both backends hand over whole verified files; nothing is unpacked to disk and no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -127,9 +128,10 @@ def _read(
         raise ContractError(f"{folder.uri}: {known}")
 
     def fetch(file: FileEntry) -> bytes:
-        if verify or folder.size(file.path) is None:
-            return read_verified(folder, file)
-        return folder.read(file.path)
+        if not verify:
+            with suppress(FileNotFoundError, IsADirectoryError):
+                return folder.read(file.path)
+        return read_verified(folder, file)
 
     read = BACKENDS[index.backend]
     yield from read(fetch, entry, index, place(folder, entry), fields, with_records, room or {})

@@ -192,7 +192,7 @@ def _decode_directly(
     from numcodecs import blosc
 
     blosc.use_threads = False  # its threads are shared by the process and do not survive a fork
-    codec, arrays = blosc.Blosc(), {}
+    arrays = {}
     for name, (dtype, shape) in sample_layout(index).items():
         if name not in fields:
             continue
@@ -222,7 +222,7 @@ def _decode_directly(
             # A blosc header: bytes 4 to 8 are the size of what it holds, 12 to 16 its own.
             if len(data) != size or struct.unpack_from("<4xI4xI", data) != (rows.nbytes, size):
                 return None
-            codec.decode(data, out=rows)
+            blosc.decompress(data, rows)
             if rows is not wanted:
                 wanted[...] = rows[: len(wanted)]
         arrays[name] = array

@@ -305,12 +305,13 @@ def table(evaluation: Evaluation) -> Iterator[str]:
         for (a, b), (right, n) in worst_first:
             yield f"{f'{a}, {b}':<32} {_number(right / n):>6} {n:>6}"
     yield ""
-    yield f"{'confidence (of)':<22} {'error':>6}  {'95 % interval':<14} {'n':>6} {'untuned':>7}"
+    columns = f"{'n':>6} {'untuned':>7} {'chance':>6}"
+    yield f"{'confidence (of)':<22} {'error':>6}  {'95 % interval':<14} {columns}"
     for kind, kept in evaluation.reliability.items():
         yield (
             f"{kind:<22} {_number(kept.ece):>6}  "
             f"{_range(evaluation.scores[f'ece_{kind}']):<14} {kept.n:>6} "
-            f"{_number(kept.ece_untuned):>7}"
+            f"{_number(kept.ece_untuned):>7} {_number(kept.ece_chance):>6}"
         )
     if evaluation.rerender is not None:
         yield from rerender_lines(evaluation.rerender)

@@ -37,6 +37,8 @@ class Reliability:
 
     ece: with a 95 % interval (bootstrap over samples, NaN where all agree). ece_untuned: the same
     answers' error before the confidences were tuned on validation, NaN where nothing was tuned.
+    ece_chance: the mean error of confidences that keep their promise, over as many things: what
+    an error is to be held against.
     brier: mean squared gap. base: share of things that are right, the best constant answer.
     """
 
@@ -45,6 +47,7 @@ class Reliability:
     low: float
     high: float
     ece_untuned: float
+    ece_chance: float
     brier: float
     base: float
     bins: tuple[Bin, ...]
@@ -89,7 +92,7 @@ def reliability(
     n = len(confidence)
     if not n:
         nan = math.nan
-        return Reliability(0, nan, nan, nan, nan, nan, nan, bins_of(confidence, right))
+        return Reliability(0, nan, nan, nan, nan, nan, nan, nan, bins_of(confidence, right))
     _, row = np.unique(sample, return_inverse=True)
     n_rows = int(row.max()) + 1
     gaps, counts = np.zeros((n_rows, N_BINS)), np.zeros(n_rows)
@@ -107,10 +110,18 @@ def reliability(
         low=low,
         high=high,
         ece_untuned=math.nan if untuned is None else calibration_error(untuned, right),
+        ece_chance=error_by_chance(confidence, rng),
         brier=float(np.mean((confidence - right) ** 2)),
         base=float(right.mean()),
         bins=bins_of(confidence, right),
     )
+
+
+def error_by_chance(confidence: np.ndarray, rng: np.random.Generator) -> float:
+    """Mean calibration error where each thing comes true as often as its ``confidence`` [n] says,
+    independently of the others."""
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(N_RESAMPLES))
+    return float(np.mean([calibration_error(confidence, right) for right in drawn]))
 
 
 def _bin_of(confidence: np.ndarray) -> np.ndarray:

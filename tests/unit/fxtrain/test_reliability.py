@@ -10,7 +10,7 @@ import pytest
 from fxtrain.contract import OrderClass
 from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import confidences
-from fxtrain.reliability import bins_of, calibration_error, reliability
+from fxtrain.reliability import bins_of, calibration_error, error_by_chance, reliability
 
 
 def test_calibration_error_by_hand() -> None:
@@ -35,6 +35,7 @@ def test_what_keeps_its_promise_has_a_small_error_and_boasting_does_not() -> Non
     sample = np.arange(20_000) // 2
     honest = reliability(chance, right, sample, chance**0.3, rng=np.random.default_rng(0))
     assert honest.ece < 0.02
+    assert honest.ece_chance == pytest.approx(honest.ece, rel=0.5)
     assert honest.ece_untuned > 0.15
     assert honest.base == pytest.approx(0.5, abs=0.02)
     assert honest.brier == pytest.approx(1 / 6, abs=0.01)  # E[p (1 - p)] of uniform p
@@ -49,7 +50,15 @@ def test_nothing_has_no_error() -> None:
     found = reliability(empty, empty, empty.astype(int), rng=np.random.default_rng(0))
     assert found.n == 0
     assert math.isnan(found.ece)
+    assert math.isnan(found.ece_chance)
     assert [b.n for b in found.bins] == [0] * 10
+
+
+def test_an_error_by_chance_falls_with_the_root_of_n() -> None:
+    """Of one bin: the mean of |mean of n coins - 0.5|, sqrt(0.5 / (pi n)) for many."""
+    for n in (100, 10_000):
+        found = error_by_chance(np.full(n, 0.5), np.random.default_rng(0))
+        assert found == pytest.approx(math.sqrt(0.5 / (math.pi * n)), rel=0.15)
 
 
 def test_one_clip_does_not_say_how_far_others_would_differ() -> None:

@@ -302,7 +302,7 @@ def plan_and_receipts(root: Path) -> Case:
             found = read_receipts(folder, index.identity, verify=rng.random() < 0.5)
             for job in jobs:
                 if job["name"] in found:
-                    _is_counted(found[job["name"]], job)
+                    _is_counted(plan, found[job["name"]], job)
             folder.write(name, json.dumps(receipts[name]).encode())
             return
         document = generated | (recorded if rng.random() < 0.6 else {})

@@ -30,28 +30,24 @@ IN_WORDS = {
 """What has no value that anybody would know again."""
 
 
-def renders_differ(there: RendersIndex, asked: Plan) -> str:
-    """The first differences between finished renders and a plan, as part of a line."""
-    facts = _of_plan(there, _n_clips(there.counts), there.source, there.source_digest)
-    return unlike(facts, renders_facts(asked))
+def facts_of_renders(index: RendersIndex) -> Facts:
+    """What finished renders are, to be held against what is asked for."""
+    return _of_plan(index, _n_clips(index.counts), index.source, index.source_digest)
 
 
-def shards_differ(
-    there: DatasetIndex, renders: RendersIndex, codec: CodecInfo, recipe: Mapping[str, Any]
-) -> str:
-    """The same for finished shards and ``recipe``, that of ``renders`` encoded by ``codec``."""
-    facts = _of_recipe(there.recipe, there.codec, there)
-    return unlike(facts, shards_facts(renders, codec, recipe))
+def facts_of_plan(plan: Plan) -> Facts:
+    """The same of renders that are asked for."""
+    scan = plan.scan
+    return _of_plan(plan, sum(plan.n_clips.values()), scan.source, scan.digest)
 
 
-def renders_facts(asked: Plan) -> Facts:
-    """What is told of renders that are not finished, as plain values."""
-    scan = asked.scan
-    return _of_plan(asked, sum(asked.n_clips.values()), scan.source, scan.digest)
+def facts_of_shards(index: DatasetIndex) -> Facts:
+    """The same of finished shards."""
+    return _of_recipe(index.recipe, index.codec, index)
 
 
-def shards_facts(renders: RendersIndex, codec: CodecInfo, recipe: Mapping[str, Any]) -> Facts:
-    """The same of shards."""
+def facts_of_recipe(recipe: Mapping[str, Any], codec: CodecInfo, renders: RendersIndex) -> Facts:
+    """The same of shards that are asked for: ``renders`` encoded by ``codec``."""
     return _of_recipe(recipe, codec, renders)
 
 
@@ -103,7 +99,8 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 
 def unlike(there: Mapping[str, Any], asked: Facts) -> str:
-    """The first differences; what lies there comes from elsewhere and may be anything."""
+    """The first differences, as part of a line; what lies there comes from elsewhere and may be
+    anything."""
     found = list(islice(_differences(there, asked), SHOWN + 1))
     if len(found) > SHOWN:
         found[SHOWN:] = ["and more"]

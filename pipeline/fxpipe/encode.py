@@ -297,9 +297,12 @@ def refuse_gaps(folder: Folder, index: RendersIndex) -> None:
         said, found = index.counts[split].n_samples, sum(shard.n_samples for shard in shards)
         if said != found:
             problems.append(f"{split} is of {said} clips, its shards hold {found}")
-    for problem in problems or ([] if index.shards else ["there is no shard"]):
+    if not index.shards:
+        problems.append("there is no shard")
+    if problems:
         raise RenderError(
-            f"{folder.uri}/{INDEX_NAME}: {problem}; type the command that wrote it, with --resume"
+            f"{folder.uri}/{INDEX_NAME}: {problems[0]}; type the command that wrote it, with "
+            "--resume"
         )
 
 

@@ -155,11 +155,11 @@ def is_finished(
     kind: Kind,
     read: Callable[[Folder], Any],
     identity: str,
-    differ: Callable[[Any], str] = lambda index: "",
-    facts: Facts | None = None,
+    facts_of: Callable[[Any], Facts] | None = None,
+    asked: Facts | None = None,
 ) -> bool:
-    """True: this very data set is there, whole. Another one is refused; ``differ`` says what of
-    its index is not what is asked for, ``facts`` are what its mark may tell otherwise.
+    """True: this very data set is there, whole. Another one is refused; its index (by
+    ``facts_of``) or its mark says what of it is not as ``asked``.
 
     Half-written files that a killed run left behind are deleted first.
     """
@@ -194,8 +194,8 @@ def is_finished(
     if index is None and isinstance(folder, LocalFolder) and is_held(folder.path / LOCK_NAME):
         raise _busy(folder)
     if index is None:
-        raise _unfinished(folder, facts)
-    raise _another(folder, "another finished", differ(index))
+        raise _unfinished(folder, asked)
+    raise _another(folder, "another finished", facts_of and facts_of(index), asked)
 
 
 def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
@@ -205,11 +205,10 @@ def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
     return not isinstance(folder, LocalFolder) or bool(_receipts(folder))
 
 
-def _unfinished(folder: Folder, facts: Facts | None) -> UsageError:
+def _unfinished(folder: Folder, asked: Facts | None) -> UsageError:
     """What it was to be stands in its mark; in one of an earlier version only whose it is."""
     told = _mark_of(folder).get(FACTS)
-    differs = unlike(told, facts) if isinstance(told, dict) and facts else ""
-    return _another(folder, "another, unfinished", differs)
+    return _another(folder, "another, unfinished", told if isinstance(told, dict) else None, asked)
 
 
 def _mark_of(folder: Folder) -> dict[str, Any]:
@@ -220,10 +219,11 @@ def _mark_of(folder: Folder) -> dict[str, Any]:
     return {}
 
 
-def _another(folder: Folder, state: str, differs: str = "") -> UsageError:
+def _another(folder: Folder, state: str, there: Facts | None, asked: Facts | None) -> UsageError:
+    differs = "" if there is None or asked is None else f" ({unlike(there, asked)})"
     return UsageError(
-        f"{folder.uri} holds {state} data set{f' ({differs})' if differs else ''}; choose another "
-        "--output, or replace it with --overwrite"
+        f"{folder.uri} holds {state} data set{differs}; choose another --output, or replace it "
+        "with --overwrite"
     )
 
 
@@ -250,14 +250,14 @@ def _refuse_nobodys(folder: Folder, kind: Kind) -> None:
 
 @contextmanager
 def alone_in(
-    folder: Folder, kind: Kind, identity: str, *, overwrite: bool, facts: Facts | None = None
+    folder: Folder, kind: Kind, identity: str, *, overwrite: bool, asked: Facts | None = None
 ) -> Iterator[None]:
     """Nobody else writes there meanwhile, and the mark says whose it is before the first shard,
-    and by ``facts`` what it is to be.
+    and what it is to be: as ``asked``.
 
     ``overwrite``: what lies there is deleted first, if all of it is of this kind.
     """
-    told = {FACTS: facts} if facts else {}
+    told = {FACTS: asked} if asked else {}
     mark = json.dumps({"kind": kind.index_kind, "identity": identity, **told}).encode()
     if overwrite:
         _to_clear(folder, kind)  # before a lock file is put there
@@ -266,7 +266,7 @@ def alone_in(
             for name in _to_clear(folder, kind):
                 folder.delete(name)
         elif _is_anothers(folder, owner_of(folder), identity):  # since it was looked at
-            raise _unfinished(folder, facts)
+            raise _unfinished(folder, asked)
         if _read(folder, OWNER_NAME) != mark:
             folder.write(OWNER_NAME, mark)
         yield

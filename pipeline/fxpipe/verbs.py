@@ -15,7 +15,7 @@ import click
 
 from fxpipe.config import parse_fractions, parse_kinds, render_spec
 from fxpipe.console import Progress
-from fxpipe.differs import renders_differ, renders_facts, shards_differ, shards_facts
+from fxpipe.differs import facts_of_plan, facts_of_recipe, facts_of_renders, facts_of_shards
 from fxpipe.encode import (
     EncodeSpec,
     codec_of,
@@ -26,13 +26,7 @@ from fxpipe.encode import (
 )
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
-from fxpipe.renders import (
-    Plan,
-    RendersIndex,
-    make_plan,
-    read_renders_index,
-    render_all,
-)
+from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
 from fxpipe.resume import RENDERS, SHARDS, alone_in, is_begun, is_finished, is_same_place
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.manifest import load_manifest
@@ -109,18 +103,16 @@ def render_command(
         return
     _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
     identity = plan.identity
-    facts = renders_facts(plan)
+    asked = facts_of_plan(plan)
     finished = not overwrite and is_finished(
-        *(folder, RENDERS, read_renders_index, identity),
-        lambda there: renders_differ(there, plan),
-        facts,
+        folder, RENDERS, read_renders_index, identity, facts_of_renders, asked
     )
     if finished and not resume:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
     else:
         with (
-            alone_in(folder, RENDERS, identity, overwrite=overwrite, facts=facts),
+            alone_in(folder, RENDERS, identity, overwrite=overwrite, asked=asked),
             resumable(),
             Progress(n_chains, "render") as bar,
         ):
@@ -203,18 +195,16 @@ def encode_command(
             ) from None
     info, codebooks = codec_of(spec)
     identity, recipe = encode_identity(index, info, spec)
-    facts = shards_facts(index, info, recipe)
+    asked = facts_of_recipe(recipe, info, index)
     finished = not overwrite and is_finished(
-        *(folder, SHARDS, read_index, identity),
-        lambda there: shards_differ(there, index, info, recipe),
-        facts,
+        folder, SHARDS, read_index, identity, facts_of_shards, asked
     )
     if finished and not resume:
         click.echo(f"{output}: already encoded, nothing to do", err=True)
         shards = read_index(folder)
     else:
         with (
-            alone_in(folder, SHARDS, identity, overwrite=overwrite, facts=facts),
+            alone_in(folder, SHARDS, identity, overwrite=overwrite, asked=asked),
             resumable(),
             Progress(n, "encode") as bar,
         ):

@@ -8,7 +8,14 @@ import json
 import pytest
 
 from faults.conftest import Fx, copy_of, digests, remake
-from fxpipe.differs import SAME_SETTINGS, renders_differ, shards_differ
+from fxpipe.differs import (
+    SAME_SETTINGS,
+    facts_of_plan,
+    facts_of_recipe,
+    facts_of_renders,
+    facts_of_shards,
+    unlike,
+)
 from fxpipe.plan import load_plan
 from fxpipe.renders import read_renders_index
 from fxpipe.resume import OWNER_NAME
@@ -81,25 +88,28 @@ def test_shards_of_other_renders(whole, fx: Fx):
 
 def test_what_has_no_value_that_anybody_knows_is_told_in_words(whole):
     there = read_renders_index(LocalFolder(whole / "renders"))
-    plan = load_plan(str(whole / "renders"), there.identity)
+    asked = facts_of_plan(load_plan(str(whole / "renders"), there.identity))
     recordings = dataclasses.replace(there, source_digest="another")
-    assert renders_differ(recordings, plan).startswith("other recordings")
+    assert unlike(facts_of_renders(recordings), asked).startswith("other recordings")
     source = dataclasses.replace(recordings, source="folder:/a", kinds=("note",))
     assert (
-        renders_differ(source, plan)
+        unlike(facts_of_renders(source), asked)
         == "source folder there, synth asked; kinds note there, all asked"
     )
-    assert renders_differ(there, plan) == SAME_SETTINGS
+    assert unlike(facts_of_renders(there), asked) == SAME_SETTINGS
 
 
 def test_codecs_and_recipes_of_others(whole):
     renders = read_renders_index(LocalFolder(whole / "renders"))
     there = read_index(LocalFolder(whole / "shards"))
-    asked = json.loads(json.dumps(there.recipe))
+    recipe = json.loads(json.dumps(there.recipe))
     other = CodecInfo(**{**dataclasses.asdict(there.codec), "name": "44khz", "weights_sha256": "b"})
-    assert shards_differ(there, renders, other, asked) == "codec embedded there, 44khz asked"
+    asked = facts_of_recipe(recipe, other, renders)
+    assert unlike(facts_of_shards(there), asked) == "codec embedded there, 44khz asked"
     weights = dataclasses.replace(there.codec, weights_sha256="b")
-    assert shards_differ(there, renders, weights, asked) == "other weights of that codec there"
+    asked = facts_of_recipe(recipe, weights, renders)
+    assert unlike(facts_of_shards(there), asked) == "other weights of that codec there"
+    asked = facts_of_recipe(recipe, there.codec, renders)
     for spec in (7, {"chain": 7}, {"chain": {"pool": 7, "weights": {"\n": None}}}):
         told = dataclasses.replace(there, recipe=there.recipe | {"spec": spec})
-        assert "\n" not in shards_differ(told, renders, there.codec, asked)
+        assert "\n" not in unlike(facts_of_shards(told), asked)

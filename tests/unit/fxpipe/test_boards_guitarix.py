@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -22,7 +23,7 @@ from fxpipe.pedals import PEDALS
 from fxtrain.contract import Chain
 
 NEEDED = ("guitarix", "jackd", "xvfb-run")
-PATIENCE_S = 30
+PATIENCE_S = 60
 ORDER = (
     "reverb", "bitcrusher", "chorus", "fuzz", "delay", "wah", "eq", "compressor", "octaver",
     "tremolo", "phaser", "gate", "distortion", "flanger", "overdrive",
@@ -39,6 +40,13 @@ class Rpc:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self.lines = self.socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lines.close()
+        self.socket.close()
 
     def call(self, method: str, *params: Any) -> Any:
         message = {"jsonrpc": "2.0", "method": method, "id": "1", "params": list(params)}
@@ -67,36 +75,53 @@ def rack(tmp_path: Path) -> Iterator[tuple[Rpc, dict[str, Any], str]]:
     banks.mkdir(parents=True)
     (banks / "board.gx").write_bytes(file.data)
     (banks / "banklist.js").write_text(json.dumps([["board", "board.gx", 0, 0, [1, 2], 0]]))
-    server, port = f"board{os.getpid()}", free_port()
-    env = os.environ | {
-        "HOME": str(tmp_path), "JACK_DEFAULT_SERVER": server, "JACK_NO_AUDIO_RESERVATION": "1",
-    }  # fmt: skip
-    quiet: dict[str, Any] = {
-        "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
-        "start_new_session": True,
-    }  # fmt: skip
-    jack = ["jackd", "-n", server, "-r", "-d", "dummy", "-r", "44100", "-p", "1024"]
-    gx = ["xvfb-run", "-a", "guitarix", "-N", "-p", str(port), "-s", server]
-    children = [subprocess.Popen(jack, **quiet)]
-    try:
-        time.sleep(1)  # Guitarix gives up where JACK is not there yet
-        children.append(subprocess.Popen(gx, **quiet))
-        rpc, until = None, time.monotonic() + PATIENCE_S
-        while rpc is None and time.monotonic() < until:
-            try:
-                rpc = Rpc(port)
-            except OSError:
-                time.sleep(0.1)
-        assert rpc is not None, "Guitarix did not start"
+    with guitarix(tmp_path) as rpc:
         _, _, name, preset = json.loads(file.data)
         rpc.tell("setpreset", "board", name)
         yield rpc, preset["engine"], name
-        rpc.lines.close()
-        rpc.socket.close()
-    finally:
-        for child in reversed(children):
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def guitarix(home: Path) -> Iterator[Rpc]:
+    """Guitarix ends where JACK is not there yet, so it is started until it answers."""
+    server = f"board{os.getpid()}"
+    jack = ["jackd", "-n", server, "-r", "-d", "dummy", "-r", "44100", "-p", "1024"]
+    until = time.monotonic() + PATIENCE_S
+    log = home / "log"
+    with log.open("wb") as told, contextlib.ExitStack() as children:
+
+        def start(command: list[str]) -> subprocess.Popen[bytes]:
+            env = os.environ | {
+                "HOME": str(home), "JACK_DEFAULT_SERVER": server, "JACK_NO_AUDIO_RESERVATION": "1",
+            }  # fmt: skip
+            child = subprocess.Popen(
+                command, env=env, stdout=told, stderr=told, start_new_session=True
+            )
+            children.callback(end, child)
+            return child
+
+        sound = start(jack)
+        while time.monotonic() < until:
+            if sound.poll() is not None:
+                sound = start(jack)
+            port = free_port()
+            rack = start(["xvfb-run", "-a", "guitarix", "-N", "-p", str(port), "-s", server])
+            while rack.poll() is None and time.monotonic() < until:
+                try:
+                    rpc = Rpc(port)
+                except OSError:
+                    time.sleep(0.1)
+                    continue
+                with rpc:
+                    yield rpc
+                return
+        pytest.fail(f"Guitarix did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself, with all it had started
+        os.killpg(child.pid, signal.SIGTERM)
+    child.wait(PATIENCE_S)
 
 
 def test_guitarix_loads_the_bank_in_the_order_asked_for(rack) -> None:

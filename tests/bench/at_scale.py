@@ -195,14 +195,14 @@ def fit(work: Work, run: Run) -> None:
     needed = run.parts or work.more()
     for name in needed:
         work.event(f"shards/{name}").wait()
-    train = run.train
+    train, model = run.train, run.model
     if run.after:
         work.event(f"runs/{run.after}").wait()
-        train = train | {"start_from": str(work.out / "runs" / run.after)}
+        train, model = train | {"start_from": str(work.out / "runs" / run.after)}, {}
     folder = work.out / "runs" / run.name
     if (work.closing.is_set() and run.parts) or (folder / "model.json").is_file():
         return
-    tables = {"model": run.model, "train": train}
+    tables = {"model": model, "train": train}
     text = "".join(
         f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         for table, values in tables.items()

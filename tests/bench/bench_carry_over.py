@@ -103,6 +103,7 @@ def some(answers: Answers, rows: list[int]) -> Answers:
         answers.split,
         *(of(part) for part in (answers.truth, answers.heard, answers.untuned)),
         *(of(part) for part in (answers.classes, answers.directs)),
+        None if answers.groups is None else answers.groups[rows],
     )
 
 

@@ -39,6 +39,7 @@ from fxtrain.metrics import (
     classes_of,
     constant_chain,
     fixed_order,
+    numbered,
     scores,
 )
 from fxtrain.reliability import Reliability, reliability
@@ -55,8 +56,9 @@ class Evaluation:
     commonest chain, ``ceiling`` is what a perfect listener can expect, all NaN beside a score that
     no clip counts for. ``reliability``: whether confidences come true, of the chain answered, of
     every pedal's and family's presence, and of every pair's order; its errors also stand among the
-    scores, as ``ece_chain`` and so on. ``rerender``: how near the answers sound, where that was
-    asked for."""
+    scores, as ``ece_chain`` and so on. ``n``: samples, of ``n_groups`` groups of recordings, over
+    which the intervals are drawn. ``rerender``: how near the answers sound, where that was asked
+    for."""
 
     run: str
     split: str
@@ -69,6 +71,7 @@ class Evaluation:
     pairs: dict[tuple[str, str], tuple[int, int]]
     reliability: dict[str, Reliability]
     n: int
+    n_groups: int
     rerender: Rerendered | None = None
 
 
@@ -78,7 +81,8 @@ class Answers:
 
     ``heard`` holds each clip's candidates by probability, ``untuned`` the same before
     confidence was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
-    set-and-precedence head says by itself.
+    set-and-precedence head says by itself; ``groups`` int [n] which clips play recordings of one
+    group, where they are not all independent.
     """
 
     split: str
@@ -87,6 +91,7 @@ class Answers:
     untuned: list[tuple[Candidate, ...]]
     classes: list[OrderClass]
     directs: list[Direct] = field(default_factory=list)
+    groups: np.ndarray | None = None
 
     @property
     def predicted(self) -> list[Names]:
@@ -127,7 +132,8 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    return Answers(split, truth, heard, untuned, classes, directs)
+    groups = numbered(record["group"] for record in dataset.records(split))
+    return Answers(split, truth, heard, untuned, classes, directs, groups)
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
@@ -138,7 +144,8 @@ def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -
 def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
     """Score what was heard; ``identity`` says of what."""
     families, truth, predicted = run.card.vocabulary.families, answers.truth, answers.predicted
-    names = tuple(families)
+    names, n = tuple(families), len(truth)
+    groups = np.arange(n) if answers.groups is None else answers.groups
 
     def score(said: list[Names], n_resamples: int) -> dict[str, Score]:
         rng = np.random.default_rng(seed)
@@ -146,13 +153,14 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
             *(truth, said),
             families=families,
             classes=answers.classes,
+            groups=groups,
             rng=rng,
             n_resamples=n_resamples,
         )
 
     calibration = {
-        kind: reliability(*after, before[0], rng=np.random.default_rng(seed))
-        for (kind, after), before in zip(
+        kind: reliability(sure, right, groups[sample], before[0], rng=np.random.default_rng(seed))
+        for (kind, (sure, right, sample)), before in zip(
             confidences(answers.heard, answers.classes, families, answers.directs).items(),
             confidences(answers.untuned, answers.classes, families, answers.directs).values(),
             strict=True,
@@ -178,10 +186,11 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         null=beside(values(fixed_order(truth, names))),
         constant=beside(values(constant_chain(truth))),
         ceiling=beside(ceilings(answers.classes)),
-        pedals=by_pedal(truth, predicted, names, rng=np.random.default_rng(seed)),
+        pedals=by_pedal(truth, predicted, names, groups=groups, rng=np.random.default_rng(seed)),
         pairs=by_pair(answers.classes, predicted),
         reliability=calibration,
-        n=len(truth),
+        n=n,
+        n_groups=len(np.unique(groups)),
     )
 
 
@@ -279,7 +288,8 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 def table(evaluation: Evaluation) -> Iterator[str]:
     """Lines for people: all scores, then by length, by pedal and by pair."""
-    yield f"{evaluation.run} on {evaluation.n} samples of split {evaluation.split!r}"
+    groups = f" ({evaluation.n_groups} groups)" if evaluation.n_groups < evaluation.n else ""
+    yield f"{evaluation.run} on {evaluation.n} samples{groups} of split {evaluation.split!r}"
     yield ""
     columns = f"{'n':>6} {'null':>6} {'const':>6} {'ceiling':>7}"
     yield f"{'score':<22} {'value':>6}  {'95 % interval':<14} {columns}"

@@ -1,7 +1,7 @@
 """Scores of predicted chains against true ones, with intervals, nulls and ceilings. numpy only.
 
 Chains are tuples of pedal names. Every score is a function of sums over samples, so one matrix of
-per-sample columns gives the value and, by weighted sums, its bootstrap interval.
+per-sample columns gives the value and, by weighted sums over groups of samples, its interval.
 
 Definitions (y true, p predicted; the first four as in Okita & Katayose, ICASSP 2026):
 exact            share with p = y: pedals, order and length (EMA)
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,9 @@ class Score:
     """``value`` with a 95 % interval over ``n`` samples (or pairs); NaN where nothing counts.
 
     Shares of samples have Wilson's interval (Wilson 1927), honest at 0 and 1; the rest a bootstrap
-    over samples (Efron 1979).
+    (Efron 1979). Both take samples of one group for as much as they say about other groups: the
+    bootstrap draws whole groups, Wilson's is told fewer samples (`design_effect`). NaN of a single
+    group.
     """
 
     value: float
@@ -68,7 +70,7 @@ class Score:
 class PedalScore:
     """One pedal's detection: F1, precision and recall over ``n`` true occurrences.
 
-    ``f1_low`` to ``f1_high`` is a 95 % interval (bootstrap over samples); ``f1_always`` the F1 of
+    ``f1_low`` to ``f1_high`` is a 95 % interval (bootstrap over groups); ``f1_always`` the F1 of
     naming the pedal on every clip.
     """
 
@@ -99,23 +101,27 @@ def scores(
     *,
     families: Mapping[str, str],
     classes: Classes,
+    groups: np.ndarray | None = None,
     rng: np.random.Generator,
     n_resamples: int = N_RESAMPLES,
 ) -> dict[str, Score]:
     """Every score by name, ``exact@L`` and ``exact_class@L`` for each true length L among them.
 
-    ``families``: every pedal that may be named -> its family.
+    ``families``: every pedal that may be named -> its family. ``groups`` int [n]: samples of the
+    same recordings, which are no independent witnesses; None where all are.
     """
     columns = sample_columns(truth, predicted, families, classes)
     lengths = sorted({len(y) for y in truth})
     names = list(columns)
-    table = np.stack([columns[name] for name in names], axis=1)  # [n, columns]
+    table = group_sums(np.stack([columns[name] for name in names], axis=1), groups)  # [G, columns]
+    each = dict(zip(names, table.T, strict=True))
     whole = dict(zip(names, table.sum(0)[:, None], strict=True))
     drawn = dict(zip(names, resample_sums(table, n_resamples, rng).T, strict=True))
     shares, others = _shares(lengths), _others(families, lengths)
     values = {}
     for name, (part, counted) in shares.items():
-        values[name] = wilson(float(whole[part][0]), int(whole[counted][0]))
+        effect = design_effect(each[part], each[counted])
+        values[name] = wilson(float(whole[part][0]), int(whole[counted][0]), effect)
     for name, (formula, counted) in others.items():
         low, high = interval(formula(drawn))
         values[name] = Score(float(formula(whole)[0]), low, high, int(whole[counted][0]))
@@ -247,22 +253,60 @@ def _f1_macro(sums: Columns, pedals: Sequence[str]) -> np.ndarray:
     return _nan_mean(np.stack([_f1(*(sums[f"{k}:{p}"] for k in _KINDS)) for p in pedals]))
 
 
+def numbered(names: Iterable[Hashable]) -> np.ndarray:
+    """int [n]: equal names get the same number, in the order in which they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
+
+
+def group_sums(table: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """[G, columns] sums of a per-sample table over each group's rows; as it is without groups."""
+    if groups is None:
+        return table
+    _, row = np.unique(groups, return_inverse=True)
+    sums = np.zeros((int(row.max()) + 1, table.shape[1]))
+    np.add.at(sums, row, table)
+    return sums
+
+
 def resample_sums(table: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """[R, columns] sums of a per-sample table over bootstrap draws of its rows."""
-    n_samples = len(table)
-    even = np.full(n_samples, 1.0 / n_samples)
-    sums = [rng.multinomial(n_samples, even).astype(float) @ table for _ in range(n_resamples)]
+    """[R, columns] sums of a table over bootstrap draws of its rows: samples, or groups of them."""
+    n_rows = len(table)
+    even = np.full(n_rows, 1.0 / n_rows)
+    sums = [rng.multinomial(n_rows, even).astype(float) @ table for _ in range(n_resamples)]
     return np.stack(sums)
 
 
-def wilson(successes: float, n: int) -> Score:
-    """A share with Wilson's 95 % interval."""
+def design_effect(successes: np.ndarray, counted: np.ndarray) -> float:
+    """Variance of a share over groups [G], as a multiple of what as many independent samples have.
+
+    From the spread of the groups (ratio estimator; Kish 1965); 1 at least. Where all samples agree
+    there is no spread to tell, and each group counts once. NaN of a single group.
+    """
+    n = float(counted.sum())
+    n_groups = int(np.count_nonzero(counted))
+    if n_groups == n:
+        return 1.0
+    if n_groups < 2:
+        return math.nan
+    share = float(successes.sum()) / n
+    if share in (0.0, 1.0):
+        return n / n_groups
+    spread = float(np.square(successes - share * counted).sum())
+    return max(1.0, n_groups / (n_groups - 1) * spread / (n * share * (1 - share)))
+
+
+def wilson(successes: float, n: int, effect: float = 1.0) -> Score:
+    """A share with Wilson's 95 % interval for ``n / effect`` samples (Korn & Graubard 1998)."""
     if n == 0:
         return Score(math.nan, math.nan, math.nan, 0)
     z = 1.959964
-    share = successes / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    share, alone = successes / n, n / effect
+    if math.isnan(effect):
+        return Score(share, math.nan, math.nan, n)
+    middle = (share + z * z / (2 * alone)) / (1 + z * z / alone)
+    spread = math.sqrt(share * (1 - share) / alone + z * z / (4 * alone * alone))
+    half = z / (1 + z * z / alone) * spread
     return Score(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
@@ -344,13 +388,14 @@ def by_pedal(
     predicted: Chains,
     pedals: Sequence[str],
     *,
+    groups: np.ndarray | None = None,
     rng: np.random.Generator,
 ) -> dict[str, PedalScore]:
-    """Detection of each pedal."""
+    """Detection of each pedal; ``groups`` as in `scores`."""
     there = np.array([[pedal in y for pedal in pedals] for y in truth], float)  # [n, V]
     said = np.array([[pedal in p for pedal in pedals] for p in predicted], float)
     hit = there * said
-    table = np.concatenate([hit, there - hit, said - hit], axis=1)
+    table = group_sums(np.concatenate([hit, there - hit, said - hit], axis=1), groups)
     drawn = _f1(*np.split(resample_sums(table, N_RESAMPLES, rng), 3, axis=1))  # [R, V]
     hits, n_there, n_said = hit.sum(0), there.sum(0), said.sum(0)
     f1 = _f1(hits, n_there - hits, n_said - hits)

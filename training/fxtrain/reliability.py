@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.metrics import interval
+from fxtrain.metrics import group_sums, interval, resample_sums
 
 N_BINS = 10
 N_RESAMPLES = 200
@@ -35,7 +35,7 @@ class Bin:
 class Reliability:
     """Calibration of one kind of probability over ``n`` things.
 
-    ece: with a 95 % interval (bootstrap over samples, NaN where all agree). ece_untuned: the same
+    ece: with a 95 % interval (bootstrap over groups, NaN where all agree). ece_untuned: the same
     answers' error before the confidences were tuned on validation, NaN where nothing was tuned.
     ece_chance: the mean error of confidences that keep their promise, over as many things: what
     an error is to be held against.
@@ -80,12 +80,13 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 def reliability(
     confidence: np.ndarray,
     right: np.ndarray,
-    sample: np.ndarray,
+    group: np.ndarray,
     untuned: np.ndarray | None = None,
     *,
     rng: np.random.Generator,
 ) -> Reliability:
-    """``sample`` [n]: the sample each of the n things belongs to, drawn together in the bootstrap.
+    """``group`` [n]: what each of the n things belongs to, a sample or several; things of one group
+    are drawn together in the bootstrap.
 
     ``untuned`` [n]: the confidences before tuning.
     """
@@ -93,17 +94,9 @@ def reliability(
     if not n:
         nan = math.nan
         return Reliability(0, nan, nan, nan, nan, nan, nan, nan, bins_of(confidence, right))
-    _, row = np.unique(sample, return_inverse=True)
-    n_rows = int(row.max()) + 1
-    gaps, counts = np.zeros((n_rows, N_BINS)), np.zeros(n_rows)
-    np.add.at(gaps, row, _gaps(confidence, right))
-    np.add.at(counts, row, 1.0)
-    even = np.full(n_rows, 1.0 / n_rows)
-    drawn = []
-    for _ in range(N_RESAMPLES):
-        weights = rng.multinomial(n_rows, even).astype(float)
-        drawn.append(_error(weights @ gaps, float(weights @ counts)))
-    low, high = interval(np.array(drawn))
+    table = np.column_stack([_gaps(confidence, right), np.ones(n)])
+    drawn = resample_sums(group_sums(table, group), N_RESAMPLES, rng)
+    low, high = interval(np.array([_error(sums[:-1], sums[-1]) for sums in drawn]))
     return Reliability(
         n=n,
         ece=calibration_error(confidence, right),

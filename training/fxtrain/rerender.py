@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from fxtrain.contract import (
     Nearness,
     RemadeClip,
 )
-from fxtrain.metrics import N_RESAMPLES, Score, interval, resample_sums
+from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, numbered, resample_sums
 from fxtrain.sounds import Sounds
 
 CONDITIONS = {
@@ -94,11 +94,13 @@ def rerender(
     sounds.read([*drawn, *others.ravel().tolist()])
     found: list[dict[tuple[str, str], Nearness]] = []
     lengths: list[int] = []
+    names: list[str] = []
     for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
         measured = _one_clip(position, predicted[position], sounds, near, rng)
         if measured is not None:
             found.append(measured)
             lengths.append(len(truth[position]))
+            names.append(sounds.record(position)["group"])
         if number % max(1, len(drawn) // 5) == 0:
             say(f"put {number} of {len(drawn)} predicted chains on dry guitar")
     if not found:
@@ -106,39 +108,41 @@ def rerender(
             f"none of {len(drawn)} clips can be measured: each has to be louder than "
             f"{QUIET_LUFS:g} LUFS, on its dry guitar and on another group's; give a larger split"
         )
-    ordered = [n > 1 for n in lengths]
-    groups = [(False, found)]
-    if any(ordered) and not all(ordered):
-        groups.append((True, [one for one, long in zip(found, ordered, strict=True) if long]))
-    elif all(ordered):
-        groups = [(True, found)]
+    ordered = np.array(lengths) > 1
+    parts = [(False, np.arange(len(found)))]
+    if ordered.all():
+        parts = [(True, parts[0][1])]
+    elif ordered.any():
+        parts.append((True, np.flatnonzero(ordered)))
+    groups = numbered(names)
     return Rerendered(
         n=len(found),
-        n_ordered=sum(ordered),
+        n_ordered=int(ordered.sum()),
         skipped=len(drawn) - len(found),
-        rows=tuple(_rows(groups, seed)),
+        rows=tuple(
+            row
+            for has_order, part in parts
+            for row in _rows([found[i] for i in part], groups[part], has_order, seed)
+        ),
     )
 
 
 def _rows(
-    groups: Sequence[tuple[bool, list[dict[tuple[str, str], Nearness]]]], seed: int
-) -> list[Row]:
-    rows = []
-    for ordered, clips in groups:
-        for dry, condition in itertools.product(DRIES, CONDITIONS):
-            if condition == "worst_order" and not ordered:
-                continue
-            values = [dataclasses.asdict(clip[dry, condition]) for clip in clips]
-            means = {name: _mean([value[name] for value in values], seed) for name in MEASURES}
-            rows.append(Row(condition, dry, ordered, len(clips), means))
-    return rows
+    clips: Sequence[dict[tuple[str, str], Nearness]], groups: np.ndarray, ordered: bool, seed: int
+) -> Iterator[Row]:
+    for dry, condition in itertools.product(DRIES, CONDITIONS):
+        if condition == "worst_order" and not ordered:
+            continue
+        values = [dataclasses.asdict(clip[dry, condition]) for clip in clips]
+        means = {name: _mean([value[name] for value in values], groups, seed) for name in MEASURES}
+        yield Row(condition, dry, ordered, len(clips), means)
 
 
-def _mean(values: Sequence[float], seed: int) -> Score:
-    """The mean with its 95 % interval: a bootstrap over clips, the same draws for every row."""
-    column, rng = np.array(values)[:, None], np.random.default_rng(seed)
-    low, high = interval(resample_sums(column, N_RESAMPLES, rng)[:, 0] / len(values))
-    return Score(float(column.mean()), low, high, len(values))
+def _mean(values: Sequence[float], groups: np.ndarray, seed: int) -> Score:
+    """The mean with its 95 % interval: a bootstrap over groups, the same draws for every row."""
+    table = group_sums(np.column_stack([values, np.ones(len(values))]), groups)
+    totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
+    return Score(float(np.mean(values)), *interval(totals / counts), len(values))
 
 
 def _one_clip(

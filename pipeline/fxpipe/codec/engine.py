@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fxpipe.codec import Codec, How
 from fxpipe.codec.cpu import CpuCodec, check_audio, codec_info, finite
 from fxpipe.codec.dac import load_encoder, read_checkpoint
-from fxpipe.codec.gpu import GpuForward
+from fxpipe.codec.gpu import CHANNELS_LAST, COMPILED, DAC_LAYERS, GpuForward, channels_last
 from fxpipe.errors import CodecError
 from fxtrain.contract import CodecInfo
 
@@ -68,9 +68,11 @@ class DacCodec:
         if self.gpu is not None:
             batches = " and ".join(map(str, sorted(self.gpu.batches_used)))
             return f"{self.info.precision}, {self.gpu.layers}, batch {batches}, on {self.gpu.name}"
-        fused = ", compiled" if self._how.fused else ""
+        layers = DAC_LAYERS
+        if self.info.precision == "bf16":
+            layers = COMPILED if self._how.fused else CHANNELS_LAST
         capability = torch.backends.cpu.get_cpu_capability()
-        return f"{self.info.precision}, dac's layers{fused}, on a CPU with {capability}"
+        return f"{self.info.precision}, {layers}, on a CPU with {capability}"
 
     def usage(self) -> dict[str, list[int]]:
         """On a GPU: the batches that were run, and the most memory held, in bytes."""
@@ -99,17 +101,21 @@ class DacCodec:
 
 
 def cpu_forward(encoder: nn.Module, quantizer: nn.Module, precision: str, how: How) -> Forward:
-    """dac's own layers, in fp32; bf16: the encoder under autocast, compiled where asked.
+    """dac's own layers, in fp32; bf16: channels last under autocast, compiled where asked.
 
     Whatever the encoder, the quantiser is dac's own, in fp32.
     """
     latents_of: Callable[[Tensor], Tensor]
     if precision == "bf16":
-        whole = torch.compile(encoder, dynamic=False) if how.fused else encoder
+
+        def through(wave: Tensor) -> Tensor:
+            return channels_last(encoder, wave[None, None, None])[0, :, 0]
+
+        whole = torch.compile(through, dynamic=False) if how.fused else through
 
         def latents_of(wave: Tensor) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
-                return whole(wave[None, None])[0].float()  # type: ignore[no-any-return]
+                return whole(wave).float()
     else:
 
         def latents_of(wave: Tensor) -> Tensor:

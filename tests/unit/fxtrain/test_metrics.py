@@ -27,9 +27,12 @@ from fxtrain.metrics import (
     ceilings,
     classes_of,
     constant_chain,
+    design_effect,
     fixed_order,
+    group_sums,
     interval,
     levenshtein,
+    numbered,
     pairwise_counts,
     scores,
     spearman,
@@ -146,6 +149,61 @@ def test_wilson_by_published_formula() -> None:
     half = wilson(50, 100)
     assert (half.low, half.high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert math.isnan(wilson(0, 0).value)
+
+
+def test_clips_of_one_recording_are_one_witness() -> None:
+    """Every clip three times over, as clips of one group: no interval gets narrower by that."""
+    truth, said = TRUTH * 10, SAID * 10
+    groups = numbered(f"note {i}" for i in range(len(truth)))
+
+    def run(times: int, groups: np.ndarray | None) -> dict[str, tuple[float, float]]:
+        found = scores(
+            truth * times, said * times, families=FAMILIES,
+            classes=classes_of(truth * times, COMMUTES), groups=groups,
+            rng=np.random.default_rng(3),
+        )  # fmt: skip
+        return {name: (score.low, score.high) for name, score in found.items()}
+
+    once, thrice, unaware = run(1, None), run(3, np.tile(groups, 3)), run(3, None)
+    np.testing.assert_equal(once, run(1, groups))
+    shares = {name for name in once if name.startswith(("exact", "set", "order"))}
+    for name in set(once) - shares - {"exact_mean", "exact_class_mean"}:
+        assert thrice[name] == pytest.approx(once[name], nan_ok=True)
+        assert not unaware[name][1] - unaware[name][0] > thrice[name][1] - thrice[name][0]
+    for name in ("exact", "exact_class", "set"):
+        assert thrice[name] == pytest.approx(once[name], abs=0.01)
+        assert unaware[name][1] - unaware[name][0] < 0.7 * (thrice[name][1] - thrice[name][0])
+    pedals = [
+        by_pedal(t, s, PEDALS, groups=g, rng=np.random.default_rng(0))["drive"]
+        for t, s, g in [(truth, said, None), (truth * 3, said * 3, np.tile(groups, 3))]
+    ]
+    assert (pedals[0].f1_low, pedals[0].f1_high) == (pedals[1].f1_low, pedals[1].f1_high)
+
+
+def test_a_share_of_clips_that_go_together_lies_in_its_interval_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 10)
+    covered = {"groups": 0, "clips": 0}
+    for _ in range(300):
+        right = (rng.random(400) < np.repeat(rng.beta(1.2, 2.8, 40), 10)).astype(float)
+        table = group_sums(np.stack([right, np.ones(400)], axis=1), groups)
+        for name, effect in (("groups", design_effect(*table.T)), ("clips", 1.0)):
+            found = wilson(right.sum(), 400, effect)
+            covered[name] += found.low <= 0.3 <= found.high
+    assert covered["groups"] / 300 > 0.92
+    assert covered["clips"] / 300 < 0.8
+
+
+def test_what_groups_cannot_tell() -> None:
+    ones = np.full(5, 4.0)
+    assert design_effect(ones, ones) == 4.0  # all are right: each group counts once
+    assert math.isnan(design_effect(np.array([3.0]), np.array([8.0])))
+    alone = wilson(3, 8, math.nan)
+    assert (alone.value, alone.n, math.isnan(alone.low + alone.high)) == (3 / 8, 8, True)
+    apart = np.array([0.0, 1.0, 1.0])
+    assert design_effect(apart, np.ones(3)) == 1.0
+    assert design_effect(np.array([1.0, 1.0]), np.array([2.0, 2.0])) == 1.0  # never below one
+    np.testing.assert_equal(numbered("abca"), [0, 1, 2, 0])
 
 
 def test_interval_ignores_draws_that_do_not_count() -> None:

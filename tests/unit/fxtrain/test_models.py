@@ -16,6 +16,7 @@ from fxtrain.models import Translator, build_model, resolve_model
 from fxtrain.models.decoder import BODIES
 from fxtrain.models.encoder import CONTEXTS
 from fxtrain.models.layers import hidden_spans, random_timbre, sinusoids
+from fxtrain.models.picture import FrameNorm
 from fxtrain.objective import (
     IGNORED,
     alphabetical,
@@ -170,6 +171,19 @@ def test_a_picture_has_the_steps_of_the_codes_beside_it(subsample: int) -> None:
     with pytest.raises(UsageError, match="at most 8"):
         ModelConfig(subsample=16)
     assert ModelConfig(subsample=16, mel_channels=0).subsample == 16
+
+
+def test_the_norm_of_a_picture_is_layer_norm_of_each_frame() -> None:
+    norm = FrameNorm(3)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    picture = 5 + 3 * torch.randn(2, 3, 4, 7)  # [B, C, H, T]
+    frames = picture.permute(0, 3, 1, 2)
+    expected = torch.nn.functional.layer_norm(frames, (3, 4)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(norm(picture), expected * norm.weight + norm.bias)
+    halved = norm(picture.bfloat16())
+    assert halved.dtype == torch.bfloat16
+    torch.testing.assert_close(halved.float(), norm(picture), atol=0.05, rtol=0.02)
 
 
 def test_varying_the_sound_is_for_training_only() -> None:

@@ -20,7 +20,7 @@ from fxtrain.data import open_shards
 from fxtrain.data.stream import Batch
 from fxtrain.device import resolve_device
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
-from fxtrain.trainer import lightning_precision, machine_bytes, prepare
+from fxtrain.trainer import attention, lightning_precision, machine_bytes, prepare
 
 
 def test_settings_files(tmp_path: Path) -> None:
@@ -75,6 +75,15 @@ def test_precision_words() -> None:
     assert lightning_precision("bf16", torch.device("cpu")) == "bf16-mixed"
     with pytest.raises(UsageError, match="needs a GPU"):
         lightning_precision("16", torch.device("cpu"))
+
+
+def test_attention_is_not_fused_on_a_cpu() -> None:
+    fused = torch.backends.cuda.flash_sdp_enabled
+    before = fused()
+    with attention(torch.device("cpu")):
+        assert not fused()
+    with attention(torch.device("cuda")):
+        assert fused() == before
 
 
 def test_device_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from markupsafe import escape
@@ -173,6 +174,21 @@ def test_nothing_stands_beside_a_score_that_no_clip_counts_for(
         assert [score[key] for key in ("value", "null", "constant", "ceiling")] == [None] * 4
         assert [row[3:6] for row in shown if row[0] == name] == [[number(math.nan)] * 3]
     assert rows["exact"][-1] == number(found.ceiling["exact"])
+
+
+def test_intervals_know_which_clips_play_the_same_recordings(
+    run: Run, dataset: ShardDataset, answers: Answers
+) -> None:
+    assert answers.groups is not None
+    n, n_groups = len(answers.truth), len(set(answers.groups.tolist()))
+    assert n_groups == len({record["group"] for record in dataset.load("test").records}) > 1
+    found = judge(run, dataset, dataclasses.replace(answers, groups=np.arange(n) % 2))
+    assert next(table(found)).endswith(f" on {n} samples (2 groups) of split 'test'")
+    alone = dataclasses.replace(answers, groups=np.zeros(n, int))
+    one = judge(run, dataset, alone)
+    assert all(math.isnan(score.low + score.high) for score in one.scores.values())
+    shown = page(run, dataset, alone, one, sounds_of(dataset))
+    assert f"{n} clips of 1 groups of recordings of split" in shown
 
 
 def test_nothing_stands_beside_an_f1_where_no_pedal_is(

@@ -120,8 +120,13 @@ class ShardDataset:
         specs = [shard.index.recipe.get("spec") for shard in shards]
         if not any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs):
             return None
-        blocks = (block for shard in shards for block in shard.blocks())  # never all at once
-        return tuple(record for block in blocks for record in block.records)
+        return tuple(self.records(split))
+
+    def records(self, split: str) -> Iterator[Record]:
+        """Sample by sample; never more than a block of them in memory."""
+        for shard in self.shards_of(split):
+            for block in shard.blocks():
+                yield from block.records
 
     def load_arrays(
         self, split: str, *, verify: bool = True, fields: tuple[str, ...] | None = None

@@ -79,6 +79,12 @@ class FrameNorm(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """[B, C, H, T]"""
-        spread, mean = torch.var_mean(picture, dim=(1, 2), keepdim=True, correction=0)
-        scale = (torch.rsqrt(spread + 1e-5) * self.weight).to(picture.dtype)
-        return (picture - mean) * scale + self.bias.to(picture.dtype)
+        if picture.is_cuda:
+            spread, mean = torch.var_mean(picture, dim=(1, 2), keepdim=True, correction=0)
+            scale = (torch.rsqrt(spread + 1e-5) * self.weight).to(picture.dtype)
+            return (picture - mean) * scale + self.bias.to(picture.dtype)
+        wide = picture.float()  # a CPU takes twice as long for var_mean as for two means
+        centred = wide - wide.mean((1, 2), keepdim=True)
+        spread = centred.square().mean((1, 2), keepdim=True)
+        scale = torch.rsqrt(spread + 1e-5) * self.weight
+        return (centred * scale + self.bias).to(picture.dtype)

@@ -18,7 +18,7 @@ from fxtrain.checkpoint import Run
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow
 from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import Answers, Evaluation, evaluation_dict, judge_answers, table
-from fxtrain.metrics import HEADLINES, classes_of
+from fxtrain.metrics import HEADLINES, classes_of, numbered
 from fxtrain.predict import translate
 from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest
 from fxtrain.zeroshot.returns import Clip, Return, check_return
@@ -173,6 +173,7 @@ def _answers(run: Run, judged: Sequence[Judged], implementation: str) -> Answers
         untuned=[one.untuned for one in ours],
         classes=classes_of(truth, run.card.commuting_pairs),
         directs=[one.own for one in ours],
+        groups=numbered(one.back.row.dry_file or one.back.row.file for one in ours),
     )
 
 

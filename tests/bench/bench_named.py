@@ -34,6 +34,7 @@ SHOWN = {
     "levenshtein": "Levenshtein",
 }
 
+
 def shards(out: Path, part: Part, audio: Path | None) -> Path:
     renders, made = out / f"{part.name}-renders", out / part.name
     if not (made / "index.json").is_file():

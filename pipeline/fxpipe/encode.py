@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fxpipe.codec import Codec, How, load_codec
+from fxpipe.encode_tally import Tally, changed_from, is_told, measured
 from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
 from fxpipe.renders import RendersIndex, read_renders_index
-from fxpipe.resume import RELEASE, made_with, what_is_left
+from fxpipe.resume import made_with, what_is_left
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
@@ -50,6 +51,7 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     check_layout,
+    from_dict,
     identity_of,
     layout_of,
     open_folder,
@@ -149,20 +151,14 @@ def encode_shard(job: Job) -> Receipt:
     folder = open_folder(job["uri"])
     writer = open_writer(spec.backend, job["shard_size"])
     shard = writer.write(folder, job["split"], job["number"], job["first"], block)
-    tally: dict[str, Any] = {"encoder": codec.arithmetic, **codec.usage()}
-    tally[RELEASE] = made_with("torch")
+    changed = None
     if compared:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
-        tally["changed"] = _changed(plain, np.stack(compared), block.codes[: len(compared)])
-    receipt = Receipt(job["identity"], shard, tally)
+        changed = changed_from(plain, np.stack(compared), block.codes[: len(compared)])
+    tally = Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
+    receipt = Receipt(job["identity"], shard, to_dict(tally))
     write_receipt(folder, receipt)
     return receipt
-
-
-def _changed(plain: Codec, waves: np.ndarray, codes: np.ndarray) -> dict[str, Any]:
-    """Share of codes per codebook that IEEE fp32 through dac's own layers gives otherwise."""
-    share = (plain.encode(waves) != codes).mean(axis=(0, 2))
-    return {"clips": len(waves), "share": [round(float(s), 6) for s in share]}
 
 
 @functools.lru_cache(maxsize=1)
@@ -269,7 +265,7 @@ def encode_all(
     weights = info.weights_sha256
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, weights)
     found = read_receipts(folder, identity, verify=repair)
-    done, missing = what_is_left(folder, jobs, found, made_with("torch"))
+    done, missing = what_is_left(folder, jobs, found, made_with("torch"), is_told)
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
     common += _prepare(folder, renders, info, spec, size)
     for receipt in done.values():
@@ -279,13 +275,10 @@ def encode_all(
         on_shard(receipt.shard)
     receipts = [done[job["name"]] for job in jobs]
     recipe["recordings"] = to_dict(renders.recordings)  # as the source's digest has them already
-    changed = [r.tally["changed"] for r in receipts if "changed" in r.tally]
-    if changed:  # measured, not chosen: not part of the identity
-        recipe["changed"] = changed[0]
-    vram = [n for r in receipts for n in r.tally.get("peak_vram", ())]
-    if any(vram):
-        recipe["peak_vram_gb"] = round(max(vram) / 1e9, 3)
-    index = _index_of(renders, info, spec, identity, recipe, receipts, tuple(common))
+    tallies = [from_dict(Tally, r.tally, r.shard.name) for r in receipts]
+    recipe |= measured(tallies)  # not chosen: not part of the identity
+    encoders = sorted({tally.encoder for tally in tallies})
+    index = _index_of(renders, info, spec, identity, recipe, receipts, encoders, tuple(common))
     write_finished(folder, index)
     return index
 
@@ -411,9 +404,9 @@ def _index_of(
     identity: str,
     recipe: dict[str, Any],
     receipts: Sequence[Receipt],
+    encoders: Sequence[str],
     files: tuple[FileEntry, ...],
 ) -> DatasetIndex:
-    encoders = sorted({str(receipt.tally.get("encoder", "unknown")) for receipt in receipts})
     return DatasetIndex(
         identity=identity,
         backend=spec.backend,

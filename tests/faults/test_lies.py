@@ -172,6 +172,8 @@ def test_counts_of_no_split_are_shown(tmp_path, whole, fx: Fx):
         ("renders", "tally", {"counts": {"n_samples": 4, "by_length": {}, "by_pedal": {}}}),
         ("renders", "shard", {"files": []}),
         ("shards", "shard", {"files": []}),
+        ("shards", "tally", {"peak_vram": ["much"]}),
+        ("shards", "tally", {"changed": {"clips": 4, "share": 0.1}}),
     ],
 )
 def test_a_receipt_of_something_else_costs_its_shard(tmp_path, whole, fx: Fx, name, part, change):

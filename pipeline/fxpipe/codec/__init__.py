@@ -61,7 +61,7 @@ class Codec(Protocol):
         """How and on what it encodes, for the record."""
         ...
 
-    def usage(self) -> dict[str, list[int]]:
+    def usage(self) -> dict[str, tuple[int, ...]]:
         """What a GPU was used for; nothing on a CPU."""
         ...
 

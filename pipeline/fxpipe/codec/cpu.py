@@ -88,7 +88,7 @@ class CpuCodec:
         """How and where it is done, for the record: what may change a code's last digit."""
         return f"{self.info.precision}, tiled, on a CPU with {_blas()}"
 
-    def usage(self) -> dict[str, list[int]]:
+    def usage(self) -> dict[str, tuple[int, ...]]:
         return {}
 
     def n_frames(self, n_samples: int) -> int:

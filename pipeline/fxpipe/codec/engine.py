@@ -74,11 +74,14 @@ class DacCodec:
         capability = torch.backends.cpu.get_cpu_capability()
         return f"{self.info.precision}, {layers}, on a CPU with {capability}"
 
-    def usage(self) -> dict[str, list[int]]:
+    def usage(self) -> dict[str, tuple[int, ...]]:
         """On a GPU: the batches that were run, and the most memory held, in bytes."""
         if self.gpu is None:
             return {}
-        return {"batches": sorted(self.gpu.batches_used), "peak_vram": [self.gpu.peak_bytes]}
+        return {
+            "batches": tuple(sorted(self.gpu.batches_used)),
+            "peak_vram": (self.gpu.peak_bytes,),
+        }
 
     def n_frames(self, n_samples: int) -> int:
         return self.info.n_frames(n_samples)

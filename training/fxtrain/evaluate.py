@@ -132,8 +132,14 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    groups = numbered(record["group"] for record in dataset.records(split))
-    return Answers(split, truth, heard, untuned, classes, directs, groups)
+    return Answers(split, truth, heard, untuned, classes, directs, groups_of(dataset, split))
+
+
+def groups_of(dataset: ShardDataset, split: str) -> np.ndarray:
+    """int [n]: samples that play recordings of one group have the same number; one whose record
+    names no group has its own."""
+    records = enumerate(dataset.records(split))
+    return numbered(record.get("group", position) for position, record in records)
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:

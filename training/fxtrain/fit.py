@@ -27,6 +27,7 @@ from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
 from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
+from fxtrain.evaluate import groups_of
 from fxtrain.finding import RUNS
 from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator
@@ -215,6 +216,7 @@ def finish(
         *(chains, said),
         families=vocabulary.families,
         classes=classes,
+        groups=groups_of(dataset, "valid"),
         rng=np.random.default_rng(0),
     )
     textbook = fixed_order(chains, vocabulary.names)

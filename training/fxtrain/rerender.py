@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,13 +94,13 @@ def rerender(
     sounds.read([*drawn, *others.ravel().tolist()])
     found: list[dict[tuple[str, str], Nearness]] = []
     lengths: list[int] = []
-    names: list[str] = []
+    names: list[Hashable] = []
     for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
         measured = _one_clip(position, predicted[position], sounds, near, rng)
         if measured is not None:
             found.append(measured)
             lengths.append(len(truth[position]))
-            names.append(sounds.record(position)["group"])
+            names.append(sounds.record(position).get("group", position))
         if number % max(1, len(drawn) // 5) == 0:
             say(f"put {number} of {len(drawn)} predicted chains on dry guitar")
     if not found:

@@ -23,7 +23,16 @@ from fxtrain.confusions import confusion
 from fxtrain.contract import MissingExtraError, OrderClass
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, evaluation_dict, judge, table
+from fxtrain.evaluate import (
+    Answers,
+    Evaluation,
+    answer,
+    by_ear,
+    evaluation_dict,
+    groups_of,
+    judge,
+    table,
+)
 from fxtrain.metrics import HEADLINES, Score
 from fxtrain.models import resolve_model
 from fxtrain.report import page
@@ -189,6 +198,12 @@ def test_intervals_know_which_clips_play_the_same_recordings(
     assert all(math.isnan(score.low + score.high) for score in one.scores.values())
     shown = page(run, dataset, alone, one, sounds_of(dataset))
     assert f"{n} clips of 1 groups of recordings of split" in shown
+
+
+def test_a_clip_whose_record_names_no_group_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [{"group": "a"}, {}, {"group": "a"}, {"group": "b"}]
+    monkeypatch.setattr(ShardDataset, "records", lambda self, split: iter(records))
+    assert groups_of(ShardDataset.__new__(ShardDataset), "test").tolist() == [0, 1, 0, 2]
 
 
 def test_nothing_stands_beside_an_f1_where_no_pedal_is(

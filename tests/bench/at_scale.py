@@ -44,6 +44,7 @@ from scale_plan import (
     curve,
     go_on,
     runs,
+    settings_of,
     variants,
 )
 from scale_plan import parts as all_parts
@@ -195,19 +196,13 @@ def fit(work: Work, run: Run) -> None:
     needed = run.parts or work.more()
     for name in needed:
         work.event(f"shards/{name}").wait()
-    train, model = run.train, run.model
+    start_from = str(work.out / "runs" / run.after) if run.after else None
     if run.after:
         work.event(f"runs/{run.after}").wait()
-        train, model = train | {"start_from": str(work.out / "runs" / run.after)}, {}
     folder = work.out / "runs" / run.name
     if (work.closing.is_set() and run.parts) or (folder / "model.json").is_file():
         return
-    tables = {"model": model, "train": train}
-    text = "".join(
-        f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-        for table, values in tables.items()
-    )
-    settings = work.settings(run.name, text)
+    settings = work.settings(run.name, settings_of(run, start_from))
     shards = " ".join(str(work.out / "shards" / name) for name in needed)
     work.call(
         "fxtrain",

@@ -11,12 +11,11 @@ test; without it the built-in guitar plays alone. What is in OUT already is used
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from at_scale import fixed_knobs
 from bench_unseen import sh
-from scale_plan import Part, Run, named_parts, named_runs
+from scale_plan import Part, Run, named_parts, named_runs, settings_of
 
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
@@ -54,14 +53,10 @@ def shards(out: Path, part: Part, audio: Path | None) -> Path:
 def fit(out: Path, run: Run, taught: list[Path], options: argparse.Namespace) -> Path:
     folder = out / f"{run.name}-run"
     if not (folder / "metrics.json").is_file():
-        train = run.train | {"start_from": "shipped"}
-        if options.epochs is not None:
-            train["max_epochs"] = options.epochs
-        if options.batch_size is not None:
-            train["batch_size"] = options.batch_size
+        asked = {"max_epochs": options.epochs, "batch_size": options.batch_size}
+        more = {key: value for key, value in asked.items() if value is not None}
         settings = out / f"{run.name}-fit.toml"
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in train.items()]
-        settings.write_text("[train]\n" + "".join(lines))
+        settings.write_text(settings_of(run, "shipped", **more))
         sh(
             f"fxtrain fit {' '.join(map(str, taught))} --config {settings} --output {folder} "
             f"--device {options.device} --precision {options.precision} --overwrite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,18 @@ class Run:
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     after: str | None = None
+
+
+def settings_of(run: Run, start_from: str | None, **more: Any) -> str:
+    """TOML for `fxtrain fit`. A run that starts from another takes the model's settings from it."""
+    train = run.train | more
+    tables = {"model": run.model, "train": train}
+    if start_from is not None:
+        tables = {"train": train | {"start_from": start_from}}
+    return "".join(
+        f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        for table, values in tables.items()
+    )
 
 
 def curve(last: int, sources: Iterable[str] = ("synth", "notes")) -> tuple[str, ...]:

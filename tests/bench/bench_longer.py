@@ -21,7 +21,7 @@ from fxpipe.codec import load_codec
 from fxpipe.ears import features
 from fxpipe.renders import iter_clips, read_renders_index
 from fxtrain.checkpoint import Run, load_run
-from fxtrain.contract import Features, open_folder
+from fxtrain.contract import Features, Names, Record, open_folder
 from fxtrain.decode import Candidate, Direct, window_weight
 from fxtrain.evaluate import Answers, confidences, judge_answers
 from fxtrain.finding import SHIPPED, model_folder
@@ -52,13 +52,13 @@ def render(out: Path, n_clips: int, seed: int) -> Path:
     return renders
 
 
-def hear(run: Run, out: Path, renders: Path) -> tuple[list[tuple[str, ...]], list[Features]]:
-    """True pedals and what is heard of every clip, window by window."""
+def hear(run: Run, out: Path, renders: Path) -> tuple[list[Record], list[Features]]:
+    """Records and what is heard of every test clip, window by window; windows overlap by half."""
     hearing, folder = run.card.hearing, open_folder(renders)
     codec, index = load_codec(hearing.codec.name), read_renders_index(folder)
     rate, n = index.spec.sample_rate_hz, hearing.n_audio_samples
-    truth, heard = [], []
-    total = sum(shard.n_samples for shard in index.shards)
+    records, heard = [], []
+    total = index.counts["test"].n_samples
     for number, (wave, record) in enumerate(iter_clips(folder, index, "test", 0, total)):
         kept = out / f"{number}.npz"
         if not kept.is_file():
@@ -68,8 +68,12 @@ def hear(run: Run, out: Path, renders: Path) -> tuple[list[tuple[str, ...]], lis
             np.savez(kept, codes=found.codes, mel=found.mel)
         windows = np.load(kept)
         heard.append(Features(windows["codes"], windows["mel"], (0.0,) * len(windows["codes"])))
-        truth.append(tuple(pedal["name"] for pedal in record["chain"]))
-    return truth, heard
+        records.append(record)
+    return records, heard
+
+
+def true_pedals(record: Record) -> Names:
+    return tuple(pedal["name"] for pedal in record["chain"])
 
 
 def main() -> None:
@@ -81,7 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     run = load_run(model_folder(options.run) if options.run else SHIPPED)
-    truth, heard = hear(run, options.out, render(options.out, options.clips, options.seed))
+    records, heard = hear(run, options.out, render(options.out, options.clips, options.seed))
+    truth = list(map(true_pedals, records))
     classes = classes_of(truth, run.card.commuting_pairs)
     decode = run.card.decode
     print(f"| heard | {' | '.join(SHOWN)} | ece_chain, windows added up |")

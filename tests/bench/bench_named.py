@@ -1,26 +1,32 @@
 """A benchmark with a name: its chains, a translator taught on them, and its scores by length.
 
     python tests/bench/bench_named.py okita3 OUT [--audio NOTES] [--epochs 12] [--precision bf16]
+    python tests/bench/bench_named.py okita3-short OUT [--chains 24000]
 
 ``okita3``, ``take4``, ``seed5``, ``rossi5`` or ``presence``: pool, lengths, level policy and chains
-are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. The translator starts
-from the model in the package. ``--audio``: a folder of dry notes, half of the lessons and a second
-test; without it the built-in guitar plays alone. What is in OUT already is used again.
+are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. ``okita3-short``: the
+same test clips of ten seconds, heard in windows of two by a translator that was taught on clips of
+two. The translator starts from the model in the package. ``--audio``: a folder of dry notes, half
+of the lessons and a second test; without it the built-in guitar plays alone. What is in OUT already
+is used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from at_scale import fixed_knobs
+from bench_longer import WINDOWS, hear, true_pedals
 from bench_unseen import sh
-from scale_plan import Part, Run, named_parts, named_runs, settings_of
+from scale_plan import Part, Run, named_parts, named_runs, settings_of, short_okita3
 
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import Evaluation, evaluate
-from fxtrain.metrics import Score
+from fxtrain.evaluate import Answers, Evaluation, evaluate, judge_answers
+from fxtrain.metrics import Score, classes_of, numbered
+from fxtrain.predict import translate
 
 SHOWN = {
     "exact": "exact",
@@ -34,19 +40,22 @@ SHOWN = {
 }
 
 
-def shards(out: Path, part: Part, audio: Path | None) -> Path:
-    renders, made = out / f"{part.name}-renders", out / part.name
-    if not (made / "index.json").is_file():
-        for name, text in (
-            ("okita3", "[render]\npedal_rms = 0.1\n"),
-            ("presence", fixed_knobs()),
-        ):
-            (out / f"{name}.toml").write_text(text)
-        flags = part.flags.format(
-            audio=audio, okita3=out / "okita3.toml", presence=out / "presence.toml"
-        )
+def rendered(out: Path, part: Part, audio: Path | None) -> Path:
+    renders = out / f"{part.name}-renders"
+    if not (renders / "index.json").is_file():
+        settings = {"okita3": "[render]\npedal_rms = 0.1\n", "presence": fixed_knobs()}
+        paths = {name: out / f"{name}.toml" for name in settings}
+        for name, text in settings.items():
+            paths[name].write_text(text)
+        flags = part.flags.format(audio=audio, **paths)
         sh(f"fxpipe render -o {renders} --n-chains {part.n_chains} {flags}")
-        sh(f"fxpipe encode {renders} -o {made} --codec embedded --with-mel")
+    return renders
+
+
+def encoded(out: Path, part: Part, audio: Path | None) -> Path:
+    made = out / part.name
+    if not (made / "index.json").is_file():
+        sh(f"fxpipe encode {rendered(out, part, audio)} -o {made} --codec embedded --with-mel")
     return made
 
 
@@ -62,6 +71,26 @@ def fit(out: Path, run: Run, taught: list[Path], options: argparse.Namespace) ->
             f"--device {options.device} --precision {options.precision} --overwrite"
         )
     return folder
+
+
+def by_windows(run_path: Path, renders: Path, kept: Path) -> Evaluation:
+    """The test clips of ``renders``, ten seconds each, as `fxtrain predict` hears them."""
+    run = load_run(run_path)
+    kept.mkdir(exist_ok=True)
+    records, heard = hear(run, kept, renders)
+    rows = WINDOWS["10 s"]
+    starts_s = tuple(map(float, rows))
+    found = [
+        translate(
+            run, dataclasses.replace(c, codes=c.codes[rows], mel=c.mel[rows], starts_s=starts_s)
+        )
+        for c in heard
+    ]
+    truth = list(map(true_pedals, records))
+    classes = classes_of(truth, run.card.commuting_pairs, records)
+    groups = numbered(record["group"] for record in records)
+    tuned, untuned, heads = map(list, zip(*found, strict=True))
+    return judge_answers(run, "", Answers("test", truth, tuned, untuned, classes, heads, groups))
 
 
 def cell(score: Score) -> str:
@@ -83,28 +112,33 @@ def show(test: str, found: Evaluation) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {run.name: run for run in named_runs({})}
-    parser.add_argument("pool", choices=known)
+    parser.add_argument("pool", choices=[*known, "okita3-short"])
     parser.add_argument("out", type=Path)
     parser.add_argument("--audio", type=Path)
+    parser.add_argument("--chains", type=int, default=24_000, help="of okita3-short")
     parser.add_argument("--epochs", type=int, help="[as at_scale.py]")
     parser.add_argument("--batch-size", type=int, help="[as at_scale.py]")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    run, parts = known[options.pool], {part.name: part for part in named_parts()}
-    options.out.mkdir(parents=True, exist_ok=True)
+    out, audio = options.out, options.audio
+    out.mkdir(parents=True, exist_ok=True)
+    short, its_parts = short_okita3(options.chains)
+    run = known.get(options.pool, short)
+    parts = {part.name: part for part in [*named_parts(), *its_parts]}
 
-    def made(name: str) -> Path:
-        return shards(options.out, parts[name], options.audio)
+    def there(names: list[str]) -> list[Part]:
+        found = [parts[name] for name in names]
+        return [part for part in found if audio is not None or "{audio}" not in part.flags]
 
-    def is_there(name: str) -> bool:
-        return options.audio is not None or "{audio}" not in parts[name].flags
-
-    tests = {name: made(name) for _, name, _ in run.tests if is_there(name)}
-    taught = [made(name) for name in run.parts if is_there(name)]
-    model = load_run(fit(options.out, run, taught, options))
-    for name, path in tests.items():
-        show(name, evaluate(model, open_shards(path)))
+    taught = [encoded(out, part, audio) for part in there(list(run.parts))]
+    folder = fit(out, run, taught, options)
+    for part in there([name for _, name, _ in run.tests]):
+        if run is short:
+            renders = rendered(out, part, audio)
+            show(part.name, by_windows(folder, renders, out / f"{part.name}-windows"))
+        else:
+            show(part.name, evaluate(load_run(folder), open_shards(encoded(out, part, audio))))
 
 
 if __name__ == "__main__":

@@ -151,6 +151,18 @@ def variants() -> list[Run]:
     return [Run(name, curve(1), TESTS, model, train) for name, model in VARIANTS.items()]
 
 
+def short_okita3(n_chains: int) -> tuple[Run, list[Part]]:
+    """``okita3`` taught on clips of two seconds, which cost a fifth; ten are heard in windows."""
+    flags = f"--pool okita3 --lengths {UNIFORM['okita3']} --config {{okita3}}"
+    made = [
+        Part("okita3-short-synth", n_chains // 2, f"{SYNTH} {flags} --seed 302"),
+        Part("okita3-short-notes", n_chains // 2, f"{NOTES} {flags} --phrases 1 --seed 303"),
+    ]
+    tests = tuple((source, f"okita3-{source}", "test") for source in ("synth", "notes"))
+    train = go_on(8, batch_size=256, average_decay=0.99)
+    return Run("okita3-short", tuple(part.name for part in made), tests, train=train), made
+
+
 def runs(best: dict[str, Any]) -> list[Run]:
     """In the order in which they are trained, built as ``best`` is."""
     hundred, some = curve(3), fit_settings(EPOCHS[3])

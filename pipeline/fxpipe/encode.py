@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fxpipe.codec import Codec, How, load_codec
-from fxpipe.encode_tally import Tally, changed_from, is_told, measured
+from fxpipe.encode_tally import Tally, changed_from, is_told, measured, said
 from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
@@ -156,7 +156,7 @@ def encode_shard(job: Job) -> Receipt:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
         changed = changed_from(plain, np.stack(compared), block.codes[: len(compared)])
     tally = Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
-    receipt = Receipt(job["identity"], shard, to_dict(tally))
+    receipt = Receipt(job["identity"], shard, said(tally))
     write_receipt(folder, receipt)
     return receipt
 

@@ -42,6 +42,11 @@ def changed_from(plain: Codec, waves: np.ndarray, codes: np.ndarray) -> Changed:
     return Changed(len(waves), tuple(round(float(s), 6) for s in share))
 
 
+def said(tally: Tally) -> dict[str, Any]:
+    """As a receipt holds it, without what there is none of: older versions know no null there."""
+    return {key: value for key, value in to_dict(tally).items() if value}
+
+
 def is_told(receipt: Receipt, job: Job) -> bool:
     """A receipt that says something else, or of other clips, costs its shard."""
     try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from pathlib import Path
 
 from at_scale import fixed_knobs
@@ -94,7 +95,9 @@ def by_windows(run_path: Path, renders: Path, kept: Path) -> Evaluation:
 
 
 def cell(score: Score) -> str:
-    return f"{score.value:.3f} ({score.low:.3f}–{score.high:.3f})"
+    found = (score.value, score.low, score.high)
+    value, low, high = ("–" if math.isnan(x) else f"{x:.3f}" for x in found)
+    return f"{value} ({low}–{high})"
 
 
 def show(test: str, found: Evaluation) -> None:

@@ -16,19 +16,34 @@ from fxtrain.config import load_config
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 
 from at_scale import fixed_knobs
-from scale_plan import VARIANTS, named_parts, named_runs, parts, runs, settings_of, variants
+from scale_plan import (
+    VARIANTS,
+    named_parts,
+    named_runs,
+    parts,
+    runs,
+    settings_of,
+    short_okita3,
+    variants,
+)
 
 BEST = VARIANTS["picture-masked"]
 
 
-@pytest.mark.parametrize("run", [*variants(), *runs(BEST)], ids=lambda run: run.name)
+SHORT, SHORT_PARTS = short_okita3(24_000)
+RUNS = [*variants(), *runs(BEST), SHORT]
+PARTS = [*parts()[:11], *named_parts(), *SHORT_PARTS, *parts()[-2:]]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_fit_takes_the_settings_of_every_run(tmp_path: Path, run) -> None:
     path = tmp_path / "fit.toml"
-    path.write_text(settings_of(run, "runs/before" if run.after else None))
+    start_from = "runs/before" if run.after or run is SHORT else None
+    path.write_text(settings_of(run, start_from))
     config = load_config(path, {})
     assert config.train.max_epochs == run.train["max_epochs"]
-    assert config.train.start_from == ("runs/before" if run.after else None)
-    assert run.after or config.model.d_model == run.model["d_model"]
+    assert config.train.start_from == start_from
+    assert start_from or config.model.d_model == run.model["d_model"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +55,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("part", [*parts()[:11], *named_parts()], ids=lambda part: part.name)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_render_takes_the_flags_of_every_part(tmp_path: Path, notes: Path, part) -> None:
     (tmp_path / "okita3").write_text("[render]\npedal_rms = 0.1\n")
     (tmp_path / "presence").write_text(fixed_knobs())
@@ -53,6 +68,6 @@ def test_render_takes_the_flags_of_every_part(tmp_path: Path, notes: Path, part)
 
 
 def test_every_named_run_has_its_chains() -> None:
-    made = {part.name for part in named_parts()}
-    for run in named_runs(BEST):
+    made = {part.name for part in [*named_parts(), *SHORT_PARTS]}
+    for run in [*named_runs(BEST), SHORT]:
         assert {*run.parts, *(part for _, part, _ in run.tests)} <= made

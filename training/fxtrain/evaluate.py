@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
-from fxtrain.contract import LocalFolder, Names, OrderClass
+from fxtrain.contract import LocalFolder, Names, OrderClass, Record
 from fxtrain.data import ShardDataset
+from fxtrain.data.dataset import Shard
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
     Candidate,
@@ -131,15 +132,30 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         [candidates(h, card.vocabulary, commutes, settings) for h in found]
         for settings in (card.decode, as_scored(card.decode))
     )
-    classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    return Answers(split, truth, heard, untuned, classes, directs, groups_of(dataset, split))
+    names_of_groups: list[Hashable] = []
+    orders: list[Record] = []
+    for shard in dataset.shards_of(split):
+        for record in shard.records():
+            names_of_groups.append(group_of(record, shard, len(orders)))
+            orders.append({"alike": record.get("alike")})
+    classes = classes_of(truth, commutes, orders)
+    return Answers(split, truth, heard, untuned, classes, directs, numbered(names_of_groups))
 
 
 def groups_of(dataset: ShardDataset, split: str) -> np.ndarray:
-    """int [n]: samples that play recordings of one group have the same number; one whose record
-    names no group has its own."""
-    records = enumerate(dataset.records(split))
-    return numbered(record.get("group", position) for position, record in records)
+    """int [n]: samples that play recordings of one group have the same number."""
+    shards = dataset.shards_of(split)
+    records = ((record, shard) for shard in shards for record in shard.records())
+    return numbered(group_of(*found, i) for i, found in enumerate(records))
+
+
+def group_of(record: Record, shard: Shard, position: int) -> Hashable:
+    """What tells a sample's group from others. What is played anew for each clip is its data set's
+    own, a recording the same in all of them; a record that names no group is one by itself."""
+    if "group" not in record:
+        return position
+    played = "performance" in record.get("clip", ())
+    return record["group"], record.get("source"), shard.index.identity if played else None
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
@@ -294,7 +310,9 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 def table(evaluation: Evaluation) -> Iterator[str]:
     """Lines for people: all scores, then by length, by pedal and by pair."""
-    groups = f" ({evaluation.n_groups} groups)" if evaluation.n_groups < evaluation.n else ""
+    plural = "" if evaluation.n_groups == 1 else "s"
+    few = evaluation.n_groups < evaluation.n
+    groups = f" ({evaluation.n_groups} group{plural})" if few else ""
     yield f"{evaluation.run} on {evaluation.n} samples{groups} of split {evaluation.split!r}"
     yield ""
     columns = f"{'n':>6} {'null':>6} {'const':>6} {'ceiling':>7}"

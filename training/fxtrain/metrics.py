@@ -32,6 +32,9 @@ Chains = Sequence[Names]
 Classes = Sequence[OrderClass]
 Columns = dict[str, np.ndarray]
 N_RESAMPLES = 1000
+Z = 1.959964
+"""The normal quantile at 97.5 %, and Student's t there by degrees of freedom, from 1 on."""
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 HEADLINES = (
     "exact",
     "exact_class",
@@ -56,8 +59,8 @@ class Score:
 
     Shares of samples have Wilson's interval (Wilson 1927), honest at 0 and 1; the rest a bootstrap
     (Efron 1979). Both take samples of one group for as much as they say about other groups: the
-    bootstrap draws whole groups, Wilson's is told fewer samples (`design_effect`). NaN of a single
-    group.
+    bootstrap draws whole groups, Wilson's is told fewer samples (`design_effect`), and both are
+    wider where groups are few. NaN of a single group.
     """
 
     value: float
@@ -123,7 +126,7 @@ def scores(
         effect = design_effect(each[part], each[counted])
         values[name] = wilson(float(whole[part][0]), int(whole[counted][0]), effect)
     for name, (formula, counted) in others.items():
-        low, high = interval(formula(drawn))
+        low, high = interval(formula(drawn), len(table))
         values[name] = Score(float(formula(whole)[0]), low, high, int(whole[counted][0]))
     return {name: values[name] for name in (*HEADLINES, *values)}
 
@@ -277,11 +280,19 @@ def resample_sums(table: np.ndarray, n_resamples: int, rng: np.random.Generator)
     return np.stack(sums)
 
 
-def design_effect(successes: np.ndarray, counted: np.ndarray) -> float:
-    """Variance of a share over groups [G], as a multiple of what as many independent samples have.
+def t_quantile(df: int) -> float:
+    """Student's t at 97.5 %: from a table, then by expansion (Cornish & Fisher; 1e-4 off)."""
+    if df <= len(T_975):
+        return T_975[df - 1]
+    return Z + (Z**3 + Z) / (4 * df) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * df**2)
 
-    From the spread of the groups (ratio estimator; Kish 1965); 1 at least. Where all samples agree
-    there is no spread to tell, and each group counts once. NaN of a single group.
+
+def design_effect(successes: np.ndarray, counted: np.ndarray) -> float:
+    """Squared width of a share's interval over groups [G], as a multiple of that of as many
+    independent samples: the ratio of their variances (Kish 1965), 1 at least, and of Student's t to
+    the normal quantile, for the groups' spread is an estimate itself (Korn & Graubard 1998).
+
+    Where all samples agree there is no spread, and each group counts once. NaN of a single group.
     """
     n = float(counted.sum())
     n_groups = int(np.count_nonzero(counted))
@@ -290,18 +301,18 @@ def design_effect(successes: np.ndarray, counted: np.ndarray) -> float:
     if n_groups < 2:
         return math.nan
     share = float(successes.sum()) / n
+    few = (t_quantile(n_groups - 1) / Z) ** 2
     if share in (0.0, 1.0):
-        return n / n_groups
+        return few * n / n_groups
     spread = float(np.square(successes - share * counted).sum())
-    return max(1.0, n_groups / (n_groups - 1) * spread / (n * share * (1 - share)))
+    return few * max(1.0, n_groups / (n_groups - 1) * spread / (n * share * (1 - share)))
 
 
 def wilson(successes: float, n: int, effect: float = 1.0) -> Score:
-    """A share with Wilson's 95 % interval for ``n / effect`` samples (Korn & Graubard 1998)."""
+    """A share with Wilson's 95 % interval for ``n / effect`` samples."""
     if n == 0:
         return Score(math.nan, math.nan, math.nan, 0)
-    z = 1.959964
-    share, alone = successes / n, n / effect
+    share, alone, z = successes / n, n / effect, Z
     if math.isnan(effect):
         return Score(share, math.nan, math.nan, n)
     middle = (share + z * z / (2 * alone)) / (1 + z * z / alone)
@@ -310,14 +321,20 @@ def wilson(successes: float, n: int, effect: float = 1.0) -> Score:
     return Score(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
-def interval(resampled: np.ndarray) -> tuple[float, float]:
-    """Central 95 % of the draws; NaN where none counts, or where all are the same: samples that
-    do not differ say nothing about how far others would."""
+def interval(resampled: np.ndarray, n_rows: int) -> tuple[float, float]:
+    """Central 95 % of draws of ``n_rows`` rows, and more of them where these are few, for draws of
+    few rows spread too little (expanded percentiles, Hesterberg 2015).
+
+    NaN where no draw counts, or where all are the same: rows that do not differ say nothing about
+    how far others would.
+    """
     known = resampled[~np.isnan(resampled)]
-    if not known.size:
+    if not known.size or n_rows < 2:
         return math.nan, math.nan
-    low, high = np.percentile(known, [2.5, 97.5])
-    return (float(low), float(high)) if low < high else (math.nan, math.nan)
+    reach = math.sqrt(n_rows / (n_rows - 1)) * t_quantile(n_rows - 1)
+    tail = 50 * math.erfc(reach / math.sqrt(2))  # per cent
+    low, high = map(float, np.percentile(known, [tail, 100 - tail]))
+    return (low, high) if high - low > 1e-12 * max(1.0, abs(high)) else (math.nan, math.nan)
 
 
 def levenshtein(y: Sequence[str], p: Sequence[str]) -> int:
@@ -404,7 +421,7 @@ def by_pedal(
     return {
         pedal: PedalScore(
             *(float(f1[v]), float(precision[v]), float(recall[v]), int(n_there[v])),
-            *interval(drawn[:, v]),
+            *interval(drawn[:, v], len(table)),
             float(always[v]),
         )
         for v, pedal in enumerate(pedals)

@@ -95,8 +95,9 @@ def reliability(
         nan = math.nan
         return Reliability(0, nan, nan, nan, nan, nan, nan, nan, bins_of(confidence, right))
     table = np.column_stack([_gaps(confidence, right), np.ones(n)])
-    drawn = resample_sums(group_sums(table, group), N_RESAMPLES, rng)
-    low, high = interval(np.array([_error(sums[:-1], sums[-1]) for sums in drawn]))
+    table = group_sums(table, group)
+    drawn = resample_sums(table, N_RESAMPLES, rng)
+    low, high = interval(np.array([_error(sums[:-1], sums[-1]) for sums in drawn]), len(table))
     return Reliability(
         n=n,
         ece=calibration_error(confidence, right),

@@ -142,7 +142,7 @@ def _mean(values: Sequence[float], groups: np.ndarray, seed: int) -> Score:
     """The mean with its 95 % interval: a bootstrap over groups, the same draws for every row."""
     table = group_sums(np.column_stack([values, np.ones(len(values))]), groups)
     totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
-    return Score(float(np.mean(values)), *interval(totals / counts), len(values))
+    return Score(float(np.mean(values)), *interval(totals / counts, len(table)), len(values))
 
 
 def _one_clip(

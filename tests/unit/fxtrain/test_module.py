@@ -77,13 +77,14 @@ def test_precision_words() -> None:
         lightning_precision("16", torch.device("cpu"))
 
 
-def test_attention_is_not_fused_on_a_cpu() -> None:
+def test_attention_is_not_fused_in_bf16_on_a_cpu() -> None:
     fused = torch.backends.cuda.flash_sdp_enabled
     before = fused()
-    with attention(torch.device("cpu")):
+    with attention("bf16", torch.device("cpu")):
         assert not fused()
-    with attention(torch.device("cuda")):
-        assert fused() == before
+    for precision, place in (("32", "cpu"), ("bf16", "cuda")):
+        with attention(precision, torch.device(place)):
+            assert fused() == before
 
 
 def test_device_words(monkeypatch: pytest.MonkeyPatch) -> None:

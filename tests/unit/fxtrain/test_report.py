@@ -22,17 +22,10 @@ from fxtrain.config import ModelConfig
 from fxtrain.confusions import confusion
 from fxtrain.contract import MissingExtraError, OrderClass
 from fxtrain.data import ShardDataset, open_shards
+from fxtrain.data.dataset import Shard
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import (
-    Answers,
-    Evaluation,
-    answer,
-    by_ear,
-    evaluation_dict,
-    groups_of,
-    judge,
-    table,
-)
+from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, groups_of, judge, table
+from fxtrain.evaluate import evaluation_dict as as_dict
 from fxtrain.metrics import HEADLINES, Score
 from fxtrain.models import resolve_model
 from fxtrain.report import page
@@ -179,7 +172,7 @@ def test_nothing_stands_beside_a_score_that_no_clip_counts_for(
     shown = Read(page(run, dataset, silent, found, sounds_of(dataset))).tables["All scores"]
     for name in ("order_given_set", "order_class_given_set", "pairwise"):
         assert rows[name] == ["-", "-", "0", "-", "-", "-"]
-        score = evaluation_dict(found)["scores"][name]
+        score = as_dict(found)["scores"][name]
         assert [score[key] for key in ("value", "null", "constant", "ceiling")] == [None] * 4
         assert [row[3:6] for row in shown if row[0] == name] == [[number(math.nan)] * 3]
     assert rows["exact"][-1] == number(found.ceiling["exact"])
@@ -197,13 +190,19 @@ def test_intervals_know_which_clips_play_the_same_recordings(
     one = judge(run, dataset, alone)
     assert all(math.isnan(score.low + score.high) for score in one.scores.values())
     shown = page(run, dataset, alone, one, sounds_of(dataset))
-    assert f"{n} clips of 1 groups of recordings of split" in shown
+    assert f"{n} clips of 1 group of recordings of split" in shown
 
 
-def test_a_clip_whose_record_names_no_group_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [{"group": "a"}, {}, {"group": "a"}, {"group": "b"}]
-    monkeypatch.setattr(ShardDataset, "records", lambda self, split: iter(records))
-    assert groups_of(ShardDataset.__new__(ShardDataset), "test").tolist() == [0, 1, 0, 2]
+def test_a_recording_is_one_group_in_all_data_sets_and_a_performance_in_its_own(
+    dataset: ShardDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = {"group": "test-0", "clip": {"performance": {}}}
+    records = [{"group": "a"}, {}, {"group": "a"}, {"group": "b"}, played]
+    monkeypatch.setattr(Shard, "records", lambda self: iter(records))
+    one = dataset.shards[0]
+    other = dataclasses.replace(one, index=dataclasses.replace(one.index, identity="other"))
+    monkeypatch.setattr(ShardDataset, "shards_of", lambda self, split: (one, other))
+    assert groups_of(dataset, "test").tolist() == [0, 1, 0, 2, 3, 0, 4, 0, 2, 5]
 
 
 def test_nothing_stands_beside_an_f1_where_no_pedal_is(
@@ -211,7 +210,7 @@ def test_nothing_stands_beside_an_f1_where_no_pedal_is(
 ) -> None:
     n, nothing = len(answers.truth), (Candidate((), 1.0, ((),)),)
     dry = Answers("test", [()] * n, [nothing] * n, [nothing] * n, [OrderClass(())] * n)
-    found = evaluation_dict(judge(run, dataset, dry))["scores"]
+    found = as_dict(judge(run, dataset, dry))["scores"]
     for name in ("f1_micro", "f1_macro", "f1_family"):
         shown = [found[name][key] for key in ("value", "null", "constant", "ceiling")]
         assert shown == [None] * 4
@@ -296,7 +295,7 @@ def test_confidence_and_nearness_are_on_it(read: Read, evaluation: Evaluation) -
     assert table[1][1] == f"{number(score.value, 2)}{number(score.low, 2)} to " + number(
         score.high, 2
     )
-    rows = evaluation_dict(evaluation)["rerender"]["rows"]
+    rows = as_dict(evaluation)["rerender"]["rows"]
     assert rows[0]["scores"]["si_sdr_db"]["value"] is not None
 
 

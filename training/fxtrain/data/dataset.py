@@ -60,6 +60,11 @@ class Shard:
             validate_block(block, self.index, place(self.folder, self.entry))
             yield block
 
+    def records(self) -> Iterator[Record]:
+        """Of every sample, in order; never more than a block of them in memory."""
+        for block in self.blocks():
+            yield from block.records
+
     def arrays(
         self,
         *,
@@ -120,13 +125,7 @@ class ShardDataset:
         specs = [shard.index.recipe.get("spec") for shard in shards]
         if not any(isinstance(spec, dict) and spec.get("classes", False) for spec in specs):
             return None
-        return tuple(self.records(split))
-
-    def records(self, split: str) -> Iterator[Record]:
-        """Sample by sample; never more than a block of them in memory."""
-        for shard in self.shards_of(split):
-            for block in shard.blocks():
-                yield from block.records
+        return tuple(record for shard in shards for record in shard.records())
 
     def load_arrays(
         self, split: str, *, verify: bool = True, fields: tuple[str, ...] | None = None

@@ -173,7 +173,7 @@ def _answers(run: Run, judged: Sequence[Judged], implementation: str) -> Answers
         untuned=[one.untuned for one in ours],
         classes=classes_of(truth, run.card.commuting_pairs),
         directs=[one.own for one in ours],
-        groups=numbered(one.back.row.dry_file or one.back.row.file for one in ours),
+        groups=numbered(one.back.row.file for one in ours),
     )
 
 

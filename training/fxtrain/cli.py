@@ -288,11 +288,12 @@ def evaluate(
     if run is None or not shards:
         raise UsageError("give RUN and SHARDS, or --manifest renders.csv")
 
-    from fxtrain.calm import share_the_cores
+    from fxtrain.calm import keep_freed_memory, share_the_cores
     from fxtrain.data import open_shards
     from fxtrain.finding import SHIPPED, model_folder
 
     share_the_cores()
+    keep_freed_memory()
     folder = model_folder(run)
     dataset = open_shards(shards)
 

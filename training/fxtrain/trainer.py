@@ -32,6 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fxtrain import ranks
 from fxtrain.callbacks import Flag, KeepBest, StayEnded, StopOnSignal, StopRequestedError
+from fxtrain.calm import keep_freed_memory
 from fxtrain.checkpoint import ModelCard, card_of, least_bytes, new_model
 from fxtrain.config import Config, TrainConfig
 from fxtrain.contract import ContractError, FxError, UsageError, read_codebooks, shorten
@@ -128,6 +129,8 @@ def train(
 ) -> StepTimes:
     """The epochs of one process, alone or one of several (then in a process of its own)."""
     config = task.config.train
+    if task.device.type == "cpu":
+        keep_freed_memory()
     module = module_type(model, card, config, task.dataset)
     callbacks: list[Callback] = [KeepBest(task.run, say), StopOnSignal(asked), StayEnded(say)]
     with quiet_lightning():

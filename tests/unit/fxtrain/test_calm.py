@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 
@@ -68,6 +69,31 @@ def test_threads_of_a_training_sleep_where_others_use_the_cores(tmp_path, used, 
     words = [sys.executable, "-c", LATE, str(stat), str(used)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
     assert done.stdout.strip() == policy
+
+
+STEPS = """
+import resource, sys
+from fxtrain.calm import keep_freed_memory
+keep_freed_memory()
+for step in range(12):
+    if step == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    array = bytearray(40_000_000)
+    del array
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+@pytest.mark.parametrize("said", ["", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_memory_is_mapped_once_and_what_the_user_says_stands(said: str):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    value = "glibc.malloc.arena_max=8" if said == "GLIBC_TUNABLES" else "8"
+    env |= {said: value} if said else {}
+    words = [sys.executable, "-c", STEPS]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
+    faults_a_step = int(done.stdout)
+    assert faults_a_step > 1000 if said else faults_a_step < 100
 
 
 def test_ticks_are_read_as_proc_has_them(tmp_path, monkeypatch):

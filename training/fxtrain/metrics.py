@@ -33,8 +33,8 @@ Classes = Sequence[OrderClass]
 Columns = dict[str, np.ndarray]
 N_RESAMPLES = 1000
 Z = 1.959964
-"""The normal quantile at 97.5 %, and Student's t there by degrees of freedom, from 1 on."""
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""The normal quantile at 97.5 %, and Student's t there by degrees of freedom, from 1 on."""
 HEADLINES = (
     "exact",
     "exact_class",

@@ -106,8 +106,8 @@ def show(test: str, found: Evaluation) -> None:
     print("| score | model | *null* | *constant* | *ceiling* |\n| --- | --- | --- | --- | --- |")
     by_length = [name for name in found.null if "@" in name]
     for name in [*SHOWN, *by_length]:
-        beside = (found.null[name], found.constant[name], found.ceiling.get(name))
-        cells = ("–" if value is None else f"*{value:.3f}*" for value in beside)
+        beside = (found.null[name], found.constant[name], found.ceiling.get(name, math.nan))
+        cells = ("–" if math.isnan(value) else f"*{value:.3f}*" for value in beside)
         n = f", {found.scores[name].n} clips" if "@" in name else ""
         print(f"| {SHOWN.get(name, name)}{n} | {cell(found.scores[name])} | {' | '.join(cells)} |")
 

@@ -93,7 +93,7 @@ def test_memory_is_mapped_once_and_what_the_user_says_stands(said: str):
     words = [sys.executable, "-c", STEPS]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
     faults_a_step = int(done.stdout)
-    assert faults_a_step > 1000 if said else faults_a_step < 100
+    assert faults_a_step > 10 if said else faults_a_step < 10  # 20 where pages are of 2 MB
 
 
 def test_ticks_are_read_as_proc_has_them(tmp_path, monkeypatch):

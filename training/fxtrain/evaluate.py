@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
-from fxtrain.contract import LocalFolder, Names, OrderClass, Record
+from fxtrain.contract import LocalFolder, Names, OrderClass
 from fxtrain.data import ShardDataset
-from fxtrain.data.dataset import Shard
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
     Candidate,
@@ -132,30 +131,23 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         [candidates(h, card.vocabulary, commutes, settings) for h in found]
         for settings in (card.decode, as_scored(card.decode))
     )
-    names_of_groups: list[Hashable] = []
-    orders: list[Record] = []
-    for shard in dataset.shards_of(split):
-        for record in shard.records():
-            names_of_groups.append(group_of(record, shard, len(orders)))
-            orders.append({"alike": record.get("alike")})
-    classes = classes_of(truth, commutes, orders)
-    return Answers(split, truth, heard, untuned, classes, directs, numbered(names_of_groups))
+    classes = classes_of(truth, commutes, dataset.listed_orders(split))
+    return Answers(split, truth, heard, untuned, classes, directs, groups_of(dataset, split))
 
 
 def groups_of(dataset: ShardDataset, split: str) -> np.ndarray:
-    """int [n]: samples that play recordings of one group have the same number."""
-    shards = dataset.shards_of(split)
-    records = ((record, shard) for shard in shards for record in shard.records())
-    return numbered(group_of(*found, i) for i, found in enumerate(records))
+    """int [n]: samples that play recordings of one group have the same number.
 
-
-def group_of(record: Record, shard: Shard, position: int) -> Hashable:
-    """What tells a sample's group from others. What is played anew for each clip is its data set's
-    own, a recording the same in all of them; a record that names no group is one by itself."""
-    if "group" not in record:
-        return position
-    played = "performance" in record.get("clip", ())
-    return record["group"], record.get("source"), shard.index.identity if played else None
+    What is played anew for each clip is its data set's own, a recording the same in all of them; a
+    record that names no group is one by itself.
+    """
+    groups: list[Hashable] = []
+    for shard in dataset.shards_of(split):
+        for record in shard.records():
+            played = "performance" in record.get("clip", ())
+            owner = shard.index.identity if played else record.get("source")
+            groups.append((record["group"], owner) if "group" in record else len(groups))
+    return numbered(groups)
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
@@ -229,7 +221,12 @@ def by_ear(
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = rerender(answers.truth, answers.predicted, sounds, n_clips, seed=seed, say=say)
+        found = rerender(
+            *(answers.truth, answers.predicted, sounds, n_clips),
+            groups=answers.groups,
+            seed=seed,
+            say=say,
+        )
     finally:
         torch.set_num_threads(before)
     return dataclasses.replace(evaluation, rerender=found)

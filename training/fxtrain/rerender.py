@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from fxtrain.contract import (
     Nearness,
     RemadeClip,
 )
-from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, numbered, resample_sums
+from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, resample_sums
 from fxtrain.sounds import Sounds
 
 CONDITIONS = {
@@ -84,23 +84,25 @@ def rerender(
     sounds: Sounds,
     n_clips: int,
     *,
+    groups: np.ndarray | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Rerendered:
-    """Measure ``n_clips`` clips of the split, drawn by ``seed``; all where there are fewer."""
+    """Measure ``n_clips`` clips of the split, drawn by ``seed``; all where there are fewer.
+
+    ``groups`` int [n]: clips of the same recordings; None where all are independent.
+    """
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(truth))[:n_clips].tolist()
     others = rng.integers(0, len(truth), (len(drawn), 2 * N_TRIES))
     sounds.read([*drawn, *others.ravel().tolist()])
     found: list[dict[tuple[str, str], Nearness]] = []
-    lengths: list[int] = []
-    names: list[Hashable] = []
+    measured_at: list[int] = []
     for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
         measured = _one_clip(position, predicted[position], sounds, near, rng)
         if measured is not None:
             found.append(measured)
-            lengths.append(len(truth[position]))
-            names.append(sounds.record(position).get("group", position))
+            measured_at.append(position)
         if number % max(1, len(drawn) // 5) == 0:
             say(f"put {number} of {len(drawn)} predicted chains on dry guitar")
     if not found:
@@ -108,13 +110,13 @@ def rerender(
             f"none of {len(drawn)} clips can be measured: each has to be louder than "
             f"{QUIET_LUFS:g} LUFS, on its dry guitar and on another group's; give a larger split"
         )
-    ordered = np.array(lengths) > 1
+    ordered = np.array([len(truth[position]) > 1 for position in measured_at])
     parts = [(False, np.arange(len(found)))]
     if ordered.all():
         parts = [(True, parts[0][1])]
     elif ordered.any():
         parts.append((True, np.flatnonzero(ordered)))
-    groups = numbered(names)
+    heard = np.array(measured_at) if groups is None else groups[measured_at]
     return Rerendered(
         n=len(found),
         n_ordered=int(ordered.sum()),
@@ -122,7 +124,7 @@ def rerender(
         rows=tuple(
             row
             for has_order, part in parts
-            for row in _rows([found[i] for i in part], groups[part], has_order, seed)
+            for row in _rows([found[i] for i in part], heard[part], has_order, seed)
         ),
     )
 

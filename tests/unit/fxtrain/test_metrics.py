@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from fxtrain.confusions import confusion, confusion_by_position, pair_orders
 from fxtrain.contract import (
@@ -233,9 +234,9 @@ def test_an_interval_of_few_reaches_further() -> None:
     assert widths[-1] == pytest.approx(0.95, abs=1e-3)
 
 
-@pytest.mark.parametrize(("df", "expected"), [(1, 12.706), (7, 2.365), (20, 2.086), (60, 2.000)])
-def test_students_t_as_tables_have_it(df: int, expected: float) -> None:
-    assert t_quantile(df) == pytest.approx(expected, abs=1e-3)
+def test_students_t_is_scipys() -> None:
+    df = range(1, 400)
+    assert [t_quantile(n) for n in df] == pytest.approx(stdtrit(df, 0.975).tolist(), abs=6e-4)
 
 
 def test_levenshtein_on_known_words() -> None:

@@ -1,12 +1,13 @@
 """A benchmark with a name: its chains, a translator taught on them, and its scores by length.
 
     python tests/bench/bench_named.py okita3 OUT [--audio NOTES] [--epochs 12] [--precision bf16]
-    python tests/bench/bench_named.py okita3-short OUT [--chains 24000]
+    python tests/bench/bench_named.py okita3-short OUT [--chains 24000] [--rounds 2]
 
 ``okita3``, ``take4``, ``seed5``, ``rossi5`` or ``presence``: pool, lengths, level policy and chains
 are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. ``okita3-short``: the
 same test clips of ten seconds, heard in windows of two by a translator that was taught on clips of
-two. The translator starts from the model in the package. ``--audio``: a folder of dry notes, half
+two; every further round teaches it as many chains more. The translator starts from the model in
+the package. ``--audio``: a folder of dry notes, half
 of the lessons and a second test; without it the built-in guitar plays alone. What is in OUT already
 is used again.
 """
@@ -60,13 +61,15 @@ def encoded(out: Path, part: Part, audio: Path | None) -> Path:
     return made
 
 
-def fit(out: Path, run: Run, taught: list[Path], options: argparse.Namespace) -> Path:
+def fit(
+    out: Path, run: Run, start_from: str, taught: list[Path], options: argparse.Namespace
+) -> Path:
     folder = out / f"{run.name}-run"
     if not (folder / "metrics.json").is_file():
         asked = {"max_epochs": options.epochs, "batch_size": options.batch_size}
         more = {key: value for key, value in asked.items() if value is not None}
         settings = out / f"{run.name}-fit.toml"
-        settings.write_text(settings_of(run, "shipped", **more))
+        settings.write_text(settings_of(run, start_from, **more))
         sh(
             f"fxtrain fit {' '.join(map(str, taught))} --config {settings} --output {folder} "
             f"--device {options.device} --precision {options.precision} --overwrite"
@@ -119,6 +122,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--audio", type=Path)
     parser.add_argument("--chains", type=int, default=24_000, help="of okita3-short")
+    parser.add_argument("--rounds", type=int, default=1, help="of okita3-short")
     parser.add_argument("--epochs", type=int, help="[as at_scale.py]")
     parser.add_argument("--batch-size", type=int, help="[as at_scale.py]")
     parser.add_argument("--device", default="auto")
@@ -126,22 +130,25 @@ def main() -> None:
     options = parser.parse_args()
     out, audio = options.out, options.audio
     out.mkdir(parents=True, exist_ok=True)
-    short, its_parts = short_okita3(options.chains)
-    run = known.get(options.pool, short)
+    rounds, its_parts = short_okita3(options.chains, options.rounds)
+    chosen = [known[options.pool]] if options.pool in known else rounds
     parts = {part.name: part for part in [*named_parts(), *its_parts]}
 
     def there(names: list[str]) -> list[Part]:
         found = [parts[name] for name in names]
         return [part for part in found if audio is not None or "{audio}" not in part.flags]
 
-    taught = [encoded(out, part, audio) for part in there(list(run.parts))]
-    folder = fit(out, run, taught, options)
+    folder = Path("shipped")
+    for run in chosen:
+        taught = [encoded(out, part, audio) for part in there(list(run.parts))]
+        folder = fit(out, run, str(folder), taught, options)
     for part in there([name for _, name, _ in run.tests]):
-        if run is short:
+        if chosen is rounds:
             renders = rendered(out, part, audio)
-            show(part.name, by_windows(folder, renders, out / f"{part.name}-windows"))
+            heard = by_windows(folder, renders, out / f"{part.name}-windows")
         else:
-            show(part.name, evaluate(load_run(folder), open_shards(encoded(out, part, audio))))
+            heard = evaluate(load_run(folder), open_shards(encoded(out, part, audio)))
+        show(part.name, heard)
 
 
 if __name__ == "__main__":

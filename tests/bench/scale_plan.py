@@ -151,16 +151,25 @@ def variants() -> list[Run]:
     return [Run(name, curve(1), TESTS, model, train) for name, model in VARIANTS.items()]
 
 
-def short_okita3(n_chains: int) -> tuple[Run, list[Part]]:
-    """``okita3`` taught on clips of two seconds, which cost a fifth; ten are heard in windows."""
+def short_okita3(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part]]:
+    """``okita3`` taught on clips of two seconds, which cost a fifth; ten are heard in windows.
+
+    Every round makes ``n_chains`` more and starts from the run of the round before it.
+    """
     flags = f"--pool okita3 --lengths {UNIFORM['okita3']} --config {{okita3}}"
-    made = [
-        Part("okita3-short-synth", n_chains // 2, f"{SYNTH} {flags} --seed 302"),
-        Part("okita3-short-notes", n_chains // 2, f"{NOTES} {flags} --phrases 1 --seed 303"),
-    ]
     tests = tuple((source, f"okita3-{source}", "test") for source in ("synth", "notes"))
     train = go_on(8, batch_size=256, average_decay=0.99)
-    return Run("okita3-short", tuple(part.name for part in made), tests, train=train), made
+    found: list[Run] = []
+    made: list[Part] = []
+    for i in range(n_rounds):
+        name = "okita3-short" + (f"-{i + 1}" if i else "")
+        seed = 302 + 2 * i
+        made += [
+            Part(f"{name}-synth", n_chains // 2, f"{SYNTH} {flags} --seed {seed}"),
+            Part(f"{name}-notes", n_chains // 2, f"{NOTES} {flags} --phrases 1 --seed {seed + 1}"),
+        ]
+        found.append(Run(name, tuple(part.name for part in made), tests, train=train))
+    return found, made
 
 
 def runs(best: dict[str, Any]) -> list[Run]:

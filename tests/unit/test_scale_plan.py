@@ -30,15 +30,15 @@ from scale_plan import (
 BEST = VARIANTS["picture-masked"]
 
 
-SHORT, SHORT_PARTS = short_okita3(24_000)
-RUNS = [*variants(), *runs(BEST), SHORT]
+SHORT, SHORT_PARTS = short_okita3(24_000, 2)
+RUNS = [*variants(), *runs(BEST), *SHORT]
 PARTS = [*parts()[:11], *named_parts(), *SHORT_PARTS, *parts()[-2:]]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_fit_takes_the_settings_of_every_run(tmp_path: Path, run) -> None:
     path = tmp_path / "fit.toml"
-    start_from = "runs/before" if run.after or run is SHORT else None
+    start_from = "runs/before" if run.after or run in SHORT else None
     path.write_text(settings_of(run, start_from))
     config = load_config(path, {})
     assert config.train.max_epochs == run.train["max_epochs"]
@@ -69,5 +69,5 @@ def test_render_takes_the_flags_of_every_part(tmp_path: Path, notes: Path, part)
 
 def test_every_named_run_has_its_chains() -> None:
     made = {part.name for part in [*named_parts(), *SHORT_PARTS]}
-    for run in [*named_runs(BEST), SHORT]:
+    for run in [*named_runs(BEST), *SHORT]:
         assert {*run.parts, *(part for _, part, _ in run.tests)} <= made

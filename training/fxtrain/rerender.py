@@ -5,7 +5,8 @@ would first set the pedals and as every export has them, and with the true knobs
 really there. It stands beside the right chain with typical knobs (what not knowing the knobs
 costs), the right pedals and knobs in the order that sounds most wrong, a random chain and no
 effect. Each is played on the dry clip itself and on another of the split, for a chain may fit one
-clip by chance.
+clip by chance. And each pedal of the chain is taken out once: those that hardly move the sound are
+harder to name (`faint.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fxtrain.contract import (
     Nearness,
     RemadeClip,
 )
+from fxtrain.faint import Faint, faint, faint_lines
 from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, resample_sums
 from fxtrain.sounds import Sounds
 
@@ -70,12 +72,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Rerendered:
-    """``n`` clips, ``n_ordered`` of them with two or more pedals; ``skipped`` were too quiet."""
+    """``n`` clips, ``n_ordered`` of them with two or more pedals; ``skipped`` were too quiet.
+
+    ``faint``: how many pedals were named, by how far the sound moves without them."""
 
     n: int
     n_ordered: int
     skipped: int
     rows: tuple[Row, ...]
+    faint: tuple[Faint, ...]
+
+
+@dataclass(frozen=True)
+class Played:
+    """One clip: nearness by (dry, condition), and log-mel dB without each pedal of its chain."""
+
+    near: dict[tuple[str, str], Nearness]
+    without_db: tuple[float, ...]
 
 
 def rerender(
@@ -96,7 +109,7 @@ def rerender(
     drawn = rng.permutation(len(truth))[:n_clips].tolist()
     others = rng.integers(0, len(truth), (len(drawn), 2 * N_TRIES))
     sounds.read([*drawn, *others.ravel().tolist()])
-    found: list[dict[tuple[str, str], Nearness]] = []
+    found: list[Played] = []
     measured_at: list[int] = []
     for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
         measured = _one_clip(position, predicted[position], sounds, near, rng)
@@ -124,7 +137,13 @@ def rerender(
         rows=tuple(
             row
             for has_order, part in parts
-            for row in _rows([found[i] for i in part], heard[part], has_order, seed)
+            for row in _rows([found[i].near for i in part], heard[part], has_order, seed)
+        ),
+        faint=faint(
+            [truth[position] for position in measured_at],
+            [predicted[position] for position in measured_at],
+            [clip.without_db for clip in found],
+            heard,
         ),
     )
 
@@ -153,7 +172,7 @@ def _one_clip(
     sounds: Sounds,
     others: Sequence[int],
     rng: np.random.Generator,
-) -> dict[tuple[str, str], Nearness] | None:
+) -> Played | None:
     """Every condition on both dry clips; None where the truth is too quiet on either.
 
     ``others``: positions of other clips, for a random chain and other dry guitar.
@@ -181,7 +200,7 @@ def _one_clip(
         "nothing": Chain(()),
     }
     orders = _other_orders(right, rng)
-    found = {}
+    near = {}
     for dry, heard in (("true", clip), ("other", other)):
         true = play(sounds.frontend, heard, right)
         rate = heard.sample_rate_hz
@@ -190,8 +209,17 @@ def _one_clip(
         far = [sounds.frontend.distance_db(true, wave, rate) for wave in played]
         waves["worst_order"] = played[int(np.argmax(far))]
         for name, wave in waves.items():
-            found[dry, name] = sounds.frontend.nearness(true, wave, rate)
-    return found
+            near[dry, name] = sounds.frontend.nearness(true, wave, rate)
+    return Played(near, _without_db(sounds.frontend, clip))
+
+
+def _without_db(frontend: Frontend, clip: RemadeClip) -> tuple[float, ...]:
+    """How far the clip's sound moves without each pedal of its chain, log-mel dB."""
+    pedals = clip.chain.pedals
+    true = play(frontend, clip, clip.chain)
+    rest = [Chain((*pedals[:i], *pedals[i + 1 :])) for i in range(len(pedals))]
+    waves = [play(frontend, clip, chain) for chain in rest]
+    return tuple(frontend.distance_db(true, wave, clip.sample_rate_hz) for wave in waves)
 
 
 def _remade(position: int, sounds: Sounds) -> RemadeClip:
@@ -257,7 +285,7 @@ def rerender_lines(found: Rerendered) -> list[str]:
     lines.append(
         "random: the chain of another clip, knobs included. true knobs: of pedals really there."
     )
-    return lines
+    return [*lines, *faint_lines(found.faint)]
 
 
 def _cell(score: Score) -> str:

@@ -26,6 +26,7 @@ from fxtrain.data.dataset import Shard
 from fxtrain.decode import Candidate
 from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, groups_of, judge, table
 from fxtrain.evaluate import evaluation_dict as as_dict
+from fxtrain.faint import span
 from fxtrain.metrics import HEADLINES, Score
 from fxtrain.models import resolve_model
 from fxtrain.report import page
@@ -295,6 +296,8 @@ def test_confidence_and_nearness_are_on_it(read: Read, evaluation: Evaluation) -
     assert table[1][1] == f"{number(score.value, 2)}{number(score.low, 2)} to " + number(
         score.high, 2
     )
+    steps = read.tables["Pedals by how far the sound moves without them"]
+    assert [row[0] for row in steps[1:]] == [span(row) for row in evaluation.rerender.faint]
     rows = as_dict(evaluation)["rerender"]["rows"]
     assert rows[0]["scores"]["si_sdr_db"]["value"] is not None
 

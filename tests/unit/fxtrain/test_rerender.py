@@ -26,6 +26,7 @@ from fxtrain.rerender import (
     N_ORDERS,
     Rerendered,
     _other_orders,
+    play,
     rerender,
     rerender_lines,
     with_knobs_of,
@@ -104,6 +105,26 @@ def test_the_worst_order_is_the_furthest_of_all(shards: Path) -> None:
     assert far["worst_order", "true", True] == pytest.approx(sum(worst) / len(worst), rel=1e-5)
 
 
+def test_every_pedal_is_taken_out_once(shards: Path) -> None:
+    truth, frontend = truth_of(shards), ToyFrontend()
+    found, _ = measure(shards, truth, frontend=frontend)
+    assert sum(row.found.n for row in found.faint) == sum(map(len, truth))
+    assert sum(row.sets.n for row in found.faint) == sum(1 for y in truth if y)
+    assert {row.found.value for row in found.faint} == {1.0}
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = frontend
+    far = []
+    for position in range(len(truth)):
+        clip = sounds.remake(position)
+        pedals = clip.chain.pedals
+        for pedal in pedals:
+            rest = Chain(tuple(other for other in pedals if other is not pedal))
+            far.append(frontend.distance_db(clip.wet, play(frontend, clip, rest), 1))
+    for row in found.faint:
+        high = row.high_db or math.inf
+        assert row.found.n == sum(row.low_db <= db < high for db in far)
+
+
 def test_clips_too_quiet_to_measure_are_left_out_and_counted(shards: Path) -> None:
     found, _ = measure(shards, truth_of(shards), frontend=ToyFrontend(silent=frozenset({1, 5})))
     assert (found.n, found.skipped) == (38, 2)
@@ -145,6 +166,7 @@ def test_lines_say_what_was_put_on_what(shards: Path) -> None:
     for words in (*CONDITIONS.values(), "another dry clip, 40 clips", "of two or more pedals"):
         assert words in text
     assert "0.00 (all alike)" in text
+    assert "when a pedal is taken out" in text
 
 
 def test_renders_beside_the_shards_are_tried_first(shards: Path) -> None:

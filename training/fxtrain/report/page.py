@@ -22,6 +22,7 @@ from fxtrain.confusions import confusion_by_position, pair_orders
 from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
 from fxtrain.data import ShardDataset
 from fxtrain.evaluate import Answers, Evaluation
+from fxtrain.faint import span
 from fxtrain.metrics import HEADLINES, Score
 from fxtrain.report import drawing
 from fxtrain.report.clips import cards, pick
@@ -172,7 +173,7 @@ def template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": drawing.number, "arrow": arrow, "percent": _sure}
-    environment.globals |= {"draw": drawing}
+    environment.globals |= {"draw": drawing, "span": span}
     return environment.from_string(str(asset("page.html")))
 
 

@@ -4,30 +4,47 @@
 
 Temperature and tail weight are chosen on the validation split of ``--on``, as ``fxtrain fit`` does
 at its end; each row is the expected calibration error on a test split, by what is foretold: before
-(what stands in RUN), the best temperature without a tail, and both. Prints the settings to keep.
+(what stands in RUN), the best temperature without a tail, both, and with length bias and weight of
+the head chosen anew as well, which alone changes answers: their scores stand at the end. Prints the
+settings to keep.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from fxtrain import tune
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.data import ShardDataset, open_shards
-from fxtrain.data.stream import make_loader
+from fxtrain.data.stream import Batch, make_loader
 from fxtrain.evaluate import Answers, answer, judge_answers
 from fxtrain.finding import model_folder
 from fxtrain.metrics import classes_of
 
 KINDS = ("chain", "presence", "family", "pair")
+SCORES = ("exact_class", "set", "f1_micro", "f1_macro", "pairwise", "levenshtein")
+
+
+def valid(run: Run, dataset: ShardDataset) -> Iterable[Batch]:
+    return make_loader(dataset, "valid", batch_size=64, seed=0, shuffle=False, device=run.device)
+
+
+def searched(run: Run, dataset: ShardDataset) -> Run:
+    """``run`` with all of its decoding tuned on the validation split."""
+    card, listed = run.card, dataset.listed_orders("valid")
+    settings = tune.tune(
+        *(run.model, valid(run, dataset), card.rules, card.decode),
+        *(card.vocabulary, card.commuting_pairs, listed),
+    )
+    return dataclasses.replace(run, card=dataclasses.replace(card, decode=settings))
 
 
 def tuned(run: Run, dataset: ShardDataset) -> Run:
     """``run`` with its confidence tuned on the validation split; nothing else is changed."""
-    card = run.card
-    loader = make_loader(dataset, "valid", batch_size=64, seed=0, shuffle=False, device=run.device)
+    card, loader = run.card, valid(run, dataset)
     found, ids = tune.decode_batches(run.model, loader, card.rules, card.decode)
     chains = [tune.names_of(chain, card.vocabulary) for chain in ids]
     classes = classes_of(chains, card.commuting_pairs, dataset.listed_orders("valid"))
@@ -37,9 +54,11 @@ def tuned(run: Run, dataset: ShardDataset) -> Run:
     return dataclasses.replace(run, card=dataclasses.replace(card, decode=settings))
 
 
-def errors(run: Run, answers: Answers) -> list[str]:
-    found = judge_answers(run, "", answers).reliability
-    return [f"{found[k].ece:.3f} ({found[k].low:.3f}–{found[k].high:.3f})" for k in KINDS]
+def cells(run: Run, answers: Answers) -> list[str]:
+    found = judge_answers(run, "", answers)
+    errors = [(r.ece, r.low, r.high) for r in map(found.reliability.get, KINDS) if r]
+    scores = [(s.value, s.low, s.high) for s in map(found.scores.get, SCORES) if s]
+    return [f"{value:.3f} ({low:.3f}–{high:.3f})" for value, low, high in (*errors, *scores)]
 
 
 def main() -> None:
@@ -54,15 +73,16 @@ def main() -> None:
     runs = {"before": before, "temperature alone": tuned(before, dataset)}
     tune.TAIL_WEIGHTS = weights
     runs["temperature and tail"] = tuned(before, dataset)
+    runs["all of it"] = searched(before, dataset)
     for name, run in runs.items():
         print(f"{name}: {run.card.decode}")
-    print(f"\n| test | sure by | {' | '.join(KINDS)} |\n| --- | --- |" + " --- |" * len(KINDS))
+    columns = (*(f"ECE of {kind}" for kind in KINDS), *SCORES)
+    print(f"\n| test | tuned | {' | '.join(columns)} |\n| --- | --- |" + " --- |" * len(columns))
     for shards in options.test:
         test = open_shards(shards)
         for name, run in runs.items():
-            print(
-                f"| {shards} | {name} | {' | '.join(errors(run, answer(run, test)))} |", flush=True
-            )
+            row = cells(run, answer(run, test))
+            print(f"| {shards} | {name} | {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":

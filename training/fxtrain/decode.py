@@ -135,8 +135,15 @@ def n_best(
 
     ``heard``: the head's logits for the same B samples.
     """
+    return ranked(search(scorer, heard, rules, settings), heard, settings.head_weight)
+
+
+@torch.inference_mode()
+def search(
+    scorer: Scorer, heard: SetOrder, rules: Rules, settings: DecodeSettings
+) -> list[list[Hypothesis]]:
+    """What a beam finds of each sample, and greedy search; the head has no say yet."""
     n_samples, device = len(heard.presence), heard.presence.device
-    sizes = {1, settings.beam_size}
     runs = [
         beam_search(
             scorer,
@@ -146,12 +153,17 @@ def n_best(
             length_bias=settings.length_bias,
             device=device,
         )
-        for size in sizes
+        for size in {1, settings.beam_size}
     ]
-    found = [list({h.ids: h for run in runs for h in run[b]}.values()) for b in range(n_samples)]
-    if settings.head_weight:
-        found = weigh_with_head(found, heard, settings.head_weight)
-    return [sorted(hypotheses, key=lambda h: (-h.score, h.ids)) for hypotheses in found]
+    return [list({h.ids: h for run in runs for h in run[b]}.values()) for b in range(n_samples)]
+
+
+def ranked(
+    found: Sequence[Sequence[Hypothesis]], heard: SetOrder, head_weight: float
+) -> list[list[Hypothesis]]:
+    """Every sample's chains, best first, weighed with the head."""
+    weighed = weigh_with_head(found, heard, head_weight) if head_weight else found
+    return [sorted(hypotheses, key=lambda h: (-h.score, h.ids)) for hypotheses in weighed]
 
 
 def weigh_with_head(

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -32,7 +33,16 @@ from fxtrain.decode import (
 )
 from fxtrain.metrics import classes_of
 from fxtrain.models import Memory, SetOrder, build_model, resolve_model
-from fxtrain.tune import MAX_SAMPLES, best_confidence, decode_batches, quality, some_of, tune
+from fxtrain.tune import (
+    MAX_SAMPLES,
+    Trial,
+    best_confidence,
+    choose,
+    decode_batches,
+    judged,
+    some_of,
+    tune,
+)
 
 N_PEDALS = 4
 VOCABULARY = Vocabulary(tuple(PedalEntry(name, "any", ()) for name in "abcd"))
@@ -265,9 +275,29 @@ def test_precedence_and_presence_are_read_off_the_n_best() -> None:
     assert presence(found) == pytest.approx({"a": 0.9, "b": 0.9, "c": 0.4})
 
 
-def test_quality_counts_classes_and_edits() -> None:
+def test_a_trial_counts_classes_and_edits() -> None:
     classes = classes_of([("a", "b"), ("c", "d")], BOTH_WAYS)
-    assert quality([("b", "a"), ("c",)], classes, BOTH_WAYS) == (0.5, -0.5)
+    trial = judged(DecodeSettings(), [("b", "a"), ("c",)], classes, BOTH_WAYS)
+    assert (trial.right.tolist(), trial.edits) == ([1.0, 0.0], 0.5)
+
+
+def trial(bias: float, weight: float, right: list[float]) -> Trial:
+    return Trial(DecodeSettings(length_bias=bias, head_weight=weight), np.array(right), 1.0)
+
+
+def test_the_usual_settings_stand_unless_clips_clearly_speak_against_them() -> None:
+    usual = trial(0.0, 0.5, [1.0, 0.0] * 50)
+    by_chance = trial(2.0, 0.0, [1.0, 1.0, 0.0, 0.0] * 24 + [1.0, 1.0, 1.0, 0.0])  # 51, not 50
+    clearly = trial(-1.0, 0.5, [1.0, 0.0] * 40 + [1.0] * 20)
+    assert choose([by_chance, usual]) == usual.settings
+    assert choose([by_chance, usual, clearly]) == clearly.settings
+    near = trial(-1.0, 1.0, [1.0, 0.0] * 40 + [1.0] * 19 + [0.0])  # no worse, but further away
+    assert choose([near, clearly, usual]) == clearly.settings
+
+
+def test_where_no_clip_tells_the_usual_settings_stand() -> None:
+    trials = [trial(bias, weight, [0.0] * 8) for bias in (-1.0, 0.0, 1.0) for weight in (0.5, 1.0)]
+    assert choose(trials) == DecodeSettings(length_bias=0.0, head_weight=0.5)
 
 
 def sureness(
@@ -376,6 +406,13 @@ def test_tuning_trusts_a_head_that_knows_better() -> None:
     likes_1_a_little = Fixed([2.0, 2.5, -4.0, -4.0, 1.0], [6.0, -6.0, -6.0, -6.0])
     settings, said = tuned(likes_1_a_little, always(0), Rules(N_PEDALS, 1, 1, repeats=False))
     assert settings.head_weight > 0
+    assert said == {(0,)}
+
+
+def test_tuning_does_not_trust_a_head_that_misleads() -> None:
+    knows_0 = Fixed([2.5, 2.0, -4.0, -4.0, 1.0], [-6.0, 6.0, -6.0, -6.0])
+    settings, said = tuned(knows_0, always(0), Rules(N_PEDALS, 1, 1, repeats=False))
+    assert settings.head_weight == 0.0
     assert said == {(0,)}
 
 

@@ -6,10 +6,9 @@
 ``okita3``, ``take4``, ``seed5``, ``rossi5`` or ``presence``: pool, lengths, level policy and chains
 are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. ``okita3-short``: the
 same test clips of ten seconds, heard in windows of two by a translator that was taught on clips of
-two; every further round teaches it as many chains more. The translator starts from the model in
-the package. ``--audio``: a folder of dry notes, half
-of the lessons and a second test; without it the built-in guitar plays alone. What is in OUT already
-is used again.
+two; every further round teaches it as many chains more. The translator starts from the model in the
+package. ``--audio``: a folder of dry notes, half of the lessons and a second test; without it the
+built-in guitar plays alone. What is in OUT already is used again.
 """
 
 from __future__ import annotations

@@ -84,9 +84,8 @@ def _share(right: Sequence[bool] = (), groups: Sequence[int] = ()) -> Score:
 
 
 def span(row: Faint) -> str:
-    return (
-        f"{row.low_db:g} or more" if row.high_db is None else f"{row.low_db:g} to {row.high_db:g}"
-    )
+    """Its range, for people."""
+    return f"{row.low_db:g} " + ("or more" if row.high_db is None else f"to {row.high_db:g}")
 
 
 def faint_lines(rows: Sequence[Faint]) -> Iterator[str]:

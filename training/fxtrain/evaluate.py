@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
+from fxtrain.columns import between, number
 from fxtrain.contract import LocalFolder, Names, OrderClass
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
@@ -318,42 +319,34 @@ def table(evaluation: Evaluation) -> Iterator[str]:
     for name in (*HEADLINES, *by_length):
         score = evaluation.scores[name]
         yield (
-            f"{name:<22} {_number(score.value):>6}  {_range(score):<14} {score.n:>6} "
-            f"{_number(evaluation.null[name]):>6} {_number(evaluation.constant[name]):>6} "
-            f"{_number(evaluation.ceiling.get(name, math.nan)):>7}"
+            f"{name:<22} {number(score.value):>6}  {between(score):<14} {score.n:>6} "
+            f"{number(evaluation.null[name]):>6} {number(evaluation.constant[name]):>6} "
+            f"{number(evaluation.ceiling.get(name, math.nan)):>7}"
         )
     yield ""
     yield f"{'pedal':<22} {'F1':>6} {'precision':>10} {'recall':>7} {'n':>6}"
     for name, pedal in evaluation.pedals.items():
         yield (
-            f"{name:<22} {_number(pedal.f1):>6} {_number(pedal.precision):>10} "
-            f"{_number(pedal.recall):>7} {pedal.n:>6}"
+            f"{name:<22} {number(pedal.f1):>6} {number(pedal.precision):>10} "
+            f"{number(pedal.recall):>7} {pedal.n:>6}"
         )
     if evaluation.pairs:
         yield ""
         yield f"{'pair (order heard right)':<32} {'share':>6} {'n':>6}"
         worst_first = sorted(evaluation.pairs.items(), key=lambda item: item[1][0] / item[1][1])
         for (a, b), (right, n) in worst_first:
-            yield f"{f'{a}, {b}':<32} {_number(right / n):>6} {n:>6}"
+            yield f"{f'{a}, {b}':<32} {number(right / n):>6} {n:>6}"
     yield ""
     columns = f"{'n':>6} {'untuned':>7} {'chance':>6}"
     yield f"{'confidence (of)':<22} {'error':>6}  {'95 % interval':<14} {columns}"
     for kind, kept in evaluation.reliability.items():
         yield (
-            f"{kind:<22} {_number(kept.ece):>6}  "
-            f"{_range(evaluation.scores[f'ece_{kind}']):<14} {kept.n:>6} "
-            f"{_number(kept.ece_untuned):>7} {_number(kept.ece_chance):>6}"
+            f"{kind:<22} {number(kept.ece):>6}  "
+            f"{between(evaluation.scores[f'ece_{kind}']):<14} {kept.n:>6} "
+            f"{number(kept.ece_untuned):>7} {number(kept.ece_chance):>6}"
         )
     if evaluation.rerender is not None:
         yield from rerender_lines(evaluation.rerender)
     yield ""
     yield "null: the right pedals in textbook order. const: the commonest chain, always."
     yield "ceiling: a perfect listener, who must guess between orders that sound alike."
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _range(score: Score) -> str:
-    return "-" if math.isnan(score.low) else f"{score.low:.3f}–{score.high:.3f}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxtrain.columns import between, number
 from fxtrain.contract import Names
 from fxtrain.metrics import Score, design_effect, group_sums, wilson
 
@@ -100,16 +101,8 @@ def faint_lines(rows: Sequence[Faint]) -> Iterator[str]:
     )
     for row in rows:
         yield (
-            f"{span(row):<12} {row.found.n:>6} {_shown(row.found)} {_number(row.null):>6} "
-            f"{row.sets.n:>6} {_shown(row.sets, 9)}"
+            f"{span(row):<12} {row.found.n:>6} {number(row.found.value):>6} "
+            f"{between(row.found):>14} {number(row.null):>6} {row.sets.n:>6} "
+            f"{number(row.sets.value):>9} {between(row.sets):>14}"
         )
     yield "null: how often these pedals are named where they are not. clips: by the faintest pedal."
-
-
-def _shown(score: Score, width: int = 6) -> str:
-    between = "-" if math.isnan(score.low) else f"{score.low:.3f}–{score.high:.3f}"
-    return f"{_number(score.value):>{width}} {between:>14}"
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"

@@ -200,9 +200,9 @@ def _one_clip(
         "nothing": Chain(()),
     }
     orders = _other_orders(right, rng)
-    near = {}
+    near, trues = {}, {}
     for dry, heard in (("true", clip), ("other", other)):
-        true = play(sounds.frontend, heard, right)
+        true = trues[dry] = play(sounds.frontend, heard, right)
         rate = heard.sample_rate_hz
         waves = {name: play(sounds.frontend, heard, chain) for name, chain in chains.items()}
         played = [play(sounds.frontend, heard, order) for order in orders] or [true]
@@ -210,13 +210,12 @@ def _one_clip(
         waves["worst_order"] = played[int(np.argmax(far))]
         for name, wave in waves.items():
             near[dry, name] = sounds.frontend.nearness(true, wave, rate)
-    return Played(near, _without_db(sounds.frontend, clip))
+    return Played(near, _without_db(sounds.frontend, clip, trues["true"]))
 
 
-def _without_db(frontend: Frontend, clip: RemadeClip) -> tuple[float, ...]:
-    """How far the clip's sound moves without each pedal of its chain, log-mel dB."""
+def _without_db(frontend: Frontend, clip: RemadeClip, true: np.ndarray) -> tuple[float, ...]:
+    """How far ``true``, what the clip's chain plays, moves without each pedal, log-mel dB."""
     pedals = clip.chain.pedals
-    true = play(frontend, clip, clip.chain)
     rest = [Chain((*pedals[:i], *pedals[i + 1 :])) for i in range(len(pedals))]
     waves = [play(frontend, clip, chain) for chain in rest]
     return tuple(frontend.distance_db(true, wave, clip.sample_rate_hz) for wave in waves)

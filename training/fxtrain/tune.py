@@ -100,24 +100,28 @@ def tune(
     chains = [names_of(ids, vocabulary) for part in held for ids in part.truth]
     records = [listed[place] for part in held for place in part.places] if listed else None
     classes = classes_of(chains, commutes, records)
-    trials = []
-    for bias in LENGTH_BIASES:
-        biased = dataclasses.replace(settings, length_bias=bias)
-        searched = [
-            search(batch_scorer(model, part.memory), part.set_order, rules, biased) for part in held
+    searched = {
+        bias: [
+            search(
+                *(batch_scorer(model, part.memory), part.set_order, rules),
+                dataclasses.replace(settings, length_bias=bias),
+            )
+            for part in held
         ]
-        for weight in HEAD_WEIGHTS:
-            found = [
-                hypotheses
-                for part, some in zip(held, searched, strict=True)
-                for hypotheses in ranked(some, part.set_order, weight)
-            ]
-            said = [names_of(best_ids(h, vocabulary, commutes), vocabulary) for h in found]
-            trial = dataclasses.replace(biased, head_weight=weight)
-            trials.append(judged(trial, said, classes, commutes))
+        for bias in LENGTH_BIASES
+    }
+
+    def found(trial: DecodeSettings) -> list[list[Hypothesis]]:
+        parts = zip(searched[trial.length_bias], held, strict=True)
+        return [h for some, p in parts for h in ranked(some, p.set_order, trial.head_weight)]
+
+    trials = []
+    for bias, weight in itertools.product(LENGTH_BIASES, HEAD_WEIGHTS):
+        trial = dataclasses.replace(settings, length_bias=bias, head_weight=weight)
+        said = [names_of(best_ids(h, vocabulary, commutes), vocabulary) for h in found(trial)]
+        trials.append(judged(trial, said, classes, commutes))
     best = choose(trials)
-    found, _ = decode_heard(model, held, rules, best)
-    return best_confidence(best, found, classes, vocabulary, commutes)
+    return best_confidence(best, found(best), classes, vocabulary, commutes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,8 @@ writes its own shard and returns a small dict. A lost worker costs its shard, a 
 nothing that was finished: each shard leaves a receipt, and only shards without one are run again.
 
 Here are receipts; ``run`` keeps a few tasks a worker under way; ``where`` opens this machine's
-workers, a running scheduler or (``cluster``) Slurm and Kubernetes; ``release`` compares versions.
+workers, a running scheduler or (``cluster``) Slurm and Kubernetes; ``farewell`` is how local
+workers end; ``release`` compares versions.
 """
 
 from __future__ import annotations

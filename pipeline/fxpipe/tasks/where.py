@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from fxpipe.tasks import farewell
 from fxpipe.tasks.release import Release, differences, refusal, release_here
 from fxtrain.contract import FxError, MissingExtraError, UsageError
 
@@ -219,6 +220,7 @@ def _local(n_workers: int) -> Iterator[Any]:
                 "distributed.admin.tick.limit": "1h",
                 **LITTLE_WATCHING,
                 "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | WORKER_QUIET,
+                "distributed.worker.preload": [farewell.__name__],
                 # A dead process is known by its closed socket. A silent one may be a laptop's
                 # that slept, or one that waits for memory: let it.
                 "distributed.scheduler.worker-ttl": None,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.tasks import die, double, miss
+from fixtures.tasks import die, double, grumble, miss
 from fxpipe.errors import SourceError
 from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by, where
 from fxpipe.tasks import run as runner
@@ -67,6 +67,11 @@ def test_a_task_that_kills_its_workers_is_named(capfd):
         list(run_tasks(die, [{"name": "train-000012"}], Workers(1)))
     assert "not enough memory? Try fewer at a time (-j)" in str(caught.value)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_worker_ends_without_a_word(capfd):
+    assert list(run_tasks(grumble, [{"name": "train-000012"}], Workers(1))) == [0]
+    assert "closed" not in capfd.readouterr().err
 
 
 def test_an_error_on_another_machine_says_where_and_what_it_must_see():

@@ -7,7 +7,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import click
 import numpy as np
@@ -31,9 +30,9 @@ from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import (
     INDEX_NAME,
     DamagedError,
-    FileEntry,
     Folder,
     FxError,
+    Held,
     Problem,
     Record,
     ShardEntry,
@@ -91,8 +90,7 @@ def check_directory(
         return check_index_sum(folder) + check_renders(directory, say=say, progress=progress)
     from fxtrain.data import read_shard as read_tokens
 
-    # Only files whose hash is right are read: hashing them once is enough.
-    return check_index_sum(folder) + check_dataset(folder, partial(read_tokens, verify=False))
+    return check_index_sum(folder) + check_dataset(folder, read_tokens)
 
 
 def check_index_sum(folder: Folder) -> list[Problem]:
@@ -125,7 +123,7 @@ def check_renders(
     groups: dict[str, str] = {}
     seen: set[str] = set()
     tallies: list[tuple[str, Tally]] = []
-    held: dict[FileEntry, bytes] = {}  # a shard's files: nothing is read twice
+    held: Held = {}  # a shard's files: nothing is read twice
     for shard in index.shards:
         held.clear()
         damaged = check_files(folder, shard.files, held)

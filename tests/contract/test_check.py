@@ -43,8 +43,8 @@ def found(folder, read=read_shard):
 def altering(shard_name, change):
     """``read_shard``, but one shard's samples are changed on the way."""
 
-    def read(folder, entry, index):
-        for block in read_shard(folder, entry, index):
+    def read(folder, entry, index, held):
+        for block in read_shard(folder, entry, index, held):
             yield change(block) if entry.name == shard_name else block
 
     return read
@@ -59,6 +59,17 @@ def test_a_whole_data_set_has_no_problem(backend, tmp_path):
     make_shards(tmp_path, backend=backend, with_mel=True)
     assert found(LocalFolder(tmp_path)) == []
     assert found(LocalFolder(tmp_path), None) == []
+
+
+@backends
+def test_no_file_of_a_shard_is_read_twice(backend, tmp_path, monkeypatch):
+    index = make_shards(tmp_path, backend=backend, with_mel=True)
+    folder, seen = LocalFolder(tmp_path), []
+    read = folder.read
+    monkeypatch.setattr(folder, "read", lambda name: seen.append(name) or read(name))
+    assert found(folder) == []
+    files = [file.path for shard in index.shards for file in shard.files]
+    assert sorted(name for name in seen if name in files) == sorted(files)
 
 
 @backends

@@ -220,7 +220,7 @@ def _local(n_workers: int) -> Iterator[Any]:
                 "distributed.admin.tick.limit": "1h",
                 **LITTLE_WATCHING,
                 "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT | WORKER_QUIET,
-                "distributed.worker.preload": [farewell.__name__],
+                **_preloads(),
                 # A dead process is known by its closed socket. A silent one may be a laptop's
                 # that slept, or one that waits for memory: let it.
                 "distributed.scheduler.worker-ttl": None,
@@ -242,6 +242,20 @@ def _local(n_workers: int) -> Iterator[Any]:
             yield client
         finally:
             ears.shut()
+
+
+def _preloads() -> dict[str, Any]:
+    """What a user's own configuration loads into workers, and after it ours."""
+    import dask
+
+    theirs = dask.config.get("distributed.worker.preload")
+    names = [theirs] if isinstance(theirs, str) else [*theirs]
+    argv = dask.config.get("distributed.worker.preload-argv")
+    of_each = [*argv] if argv and not isinstance(argv[0], str) else [argv] * len(names)
+    return {
+        "distributed.worker.preload": [*names, farewell.__name__],
+        "distributed.worker.preload-argv": [*of_each, []],
+    }
 
 
 def _started(cluster: Callable[..., Any], **options: Any) -> Any:

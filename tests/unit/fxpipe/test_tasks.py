@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Iterator
 
+import dask
 import pytest
 
 from fixtures.tasks import die, double, grumble, miss
@@ -72,6 +73,18 @@ def test_a_task_that_kills_its_workers_is_named(capfd):
 def test_a_worker_ends_without_a_word(capfd):
     assert list(run_tasks(grumble, [{"name": "train-000012"}], Workers(1))) == [0]
     assert "closed" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [[], [[]]])
+def test_a_users_own_preload_is_loaded_too(argv, tmp_path, capfd):
+    mine = tmp_path / "mine.py"
+    mine.write_text("def dask_setup(worker):\n    print('mine is loaded')\n")
+    own = {"distributed.worker.preload": str(mine), "distributed.worker.preload-argv": argv}
+    with dask.config.set(own):
+        assert list(run_tasks(grumble, [{"name": "train-000012"}], Workers(1))) == [0]
+    heard = capfd.readouterr()
+    assert "mine is loaded" in heard.out
+    assert "closed" not in heard.err
 
 
 def test_an_error_on_another_machine_says_where_and_what_it_must_see():

@@ -16,6 +16,7 @@ from fxtrain.contract.chain import (
     arrow,
 )
 from fxtrain.contract.check import (
+    Held,
     Problem,
     ReadShard,
     check_counts,
@@ -168,6 +169,7 @@ __all__ = [
     "FxError",
     "Grid",
     "Hearing",
+    "Held",
     "KnobVocabulary",
     "Layout",
     "LevelRule",

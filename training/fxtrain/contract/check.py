@@ -22,7 +22,10 @@ from fxtrain.contract.schema import (
 )
 from fxtrain.contract.serde import Record
 
-ReadShard = Callable[[Folder, ShardEntry, DatasetIndex], Iterator[Block]]
+Held = dict[FileEntry, bytes]
+"""Files that are in memory and were found to be what the index says."""
+
+ReadShard = Callable[[Folder, ShardEntry, DatasetIndex, Held], Iterator[Block]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Problem:
 
 
 def check_files(
-    folder: Folder, files: tuple[FileEntry, ...], held: dict[FileEntry, bytes] | None = None
+    folder: Folder, files: tuple[FileEntry, ...], held: Held | None = None
 ) -> list[Problem]:
     """Missing and altered files, by size and sha256; the bytes of the others go into ``held``."""
     problems = []
@@ -50,7 +53,8 @@ def check_files(
 
 
 def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[Problem]:
-    """Every byte against the index; with ``read_shard`` every sample and record as well.
+    """Every byte against the index; with ``read_shard`` every sample and record as well. No file
+    of a shard is read twice.
 
     Returns all problems; an index that cannot be read is the only one that stops the search.
     """
@@ -68,13 +72,15 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
     groups: dict[str, str] = {}
     seen: set[str] = set()
     licences: set[str] = set()
+    held: Held = {}
     for shard in index.shards:
-        damaged = check_files(folder, shard.files)
+        held.clear()
+        damaged = check_files(folder, shard.files, held if read_shard else None)
         problems += damaged
         if damaged or read_shard is None:
             continue
         try:
-            for block in read_shard(folder, shard, index):
+            for block in read_shard(folder, shard, index, held):
                 validate_block(block, index, shard.name)
                 names = [index.vocabulary.decode_order(order) for order in block.order]
                 chains.setdefault(shard.split, []).extend(names)

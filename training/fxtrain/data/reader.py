@@ -18,6 +18,7 @@ from fxtrain.contract import (
     DatasetIndex,
     FileEntry,
     Folder,
+    Held,
     Record,
     ShardEntry,
     block_of,
@@ -48,15 +49,23 @@ BACKENDS: dict[str, BackendReader] = {"webdataset": read_tar, "zarr": read_zarr}
 
 
 def read_shard(
-    folder: Folder, entry: ShardEntry, index: DatasetIndex, *, verify: bool = True
+    folder: Folder,
+    entry: ShardEntry,
+    index: DatasetIndex,
+    held: Held | None = None,
+    *,
+    verify: bool = True,
 ) -> Iterator[Block]:
     """Samples of one shard with their records, in order; matches ``contract.ReadShard``.
+
+    Files that are ``held`` already are not read again.
 
     Raises ``DamagedError`` naming what is missing, altered, cut or not what it should be.
     """
     where = place(folder, entry)
     total = 0
-    for arrays, records in _read(folder, entry, index, ALL, with_records=True, verify=verify):
+    parts = _read(folder, entry, index, ALL, with_records=True, verify=verify, held=held)
+    for arrays, records in parts:
         block = block_of(arrays, records or [], where)
         total += len(block)
         yield block
@@ -121,6 +130,7 @@ def _read(
     *,
     with_records: bool,
     verify: bool,
+    held: Held | None = None,
     room: Arrays | None = None,
 ) -> Iterator[Part]:
     if index.backend not in BACKENDS:
@@ -128,6 +138,8 @@ def _read(
         raise ContractError(f"{folder.uri}: {known}")
 
     def fetch(file: FileEntry) -> bytes:
+        if held and file in held:
+            return held[file]
         if not verify:
             with suppress(FileNotFoundError, IsADirectoryError):
                 return folder.read(file.path)

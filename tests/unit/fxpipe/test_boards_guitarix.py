@@ -9,12 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from filelock import FileLock
 
 from fxpipe.boards import board_files
 from fxpipe.boards.dial import Dial
@@ -24,6 +26,9 @@ from fxtrain.contract import Chain
 
 NEEDED = ("guitarix", "jackd", "xvfb-run")
 PATIENCE_S = 60
+SERVER = f"fxpipe{getattr(os, 'getuid', int)()}"
+"""Always the same: JACK knows eight servers a machine, and one that did not end well keeps its
+place until another of its name comes."""
 ORDER = (
     "reverb", "bitcrusher", "chorus", "fuzz", "delay", "wah", "eq", "compressor", "octaver",
     "tremolo", "phaser", "gate", "distortion", "flanger", "overdrive",
@@ -84,15 +89,15 @@ def rack(tmp_path: Path) -> Iterator[tuple[Rpc, dict[str, Any], str]]:
 @contextlib.contextmanager
 def guitarix(home: Path) -> Iterator[Rpc]:
     """Guitarix ends where JACK is not there yet, so it is started until it answers."""
-    server = f"board{os.getpid()}"
-    jack = ["jackd", "-n", server, "-r", "-d", "dummy", "-r", "44100", "-p", "1024"]
-    until = time.monotonic() + PATIENCE_S
+    jack = ["jackd", "-n", SERVER, "-r", "-d", "dummy", "-r", "44100", "-p", "1024"]
     log = home / "log"
-    with log.open("wb") as told, contextlib.ExitStack() as children:
+    one_at_a_time = FileLock(Path(tempfile.gettempdir()) / f"{SERVER}.lock", timeout=PATIENCE_S)
+    with one_at_a_time, log.open("wb") as told, contextlib.ExitStack() as children:
+        until = time.monotonic() + PATIENCE_S
 
         def start(command: list[str]) -> subprocess.Popen[bytes]:
             env = os.environ | {
-                "HOME": str(home), "JACK_DEFAULT_SERVER": server, "JACK_NO_AUDIO_RESERVATION": "1",
+                "HOME": str(home), "JACK_DEFAULT_SERVER": SERVER, "JACK_NO_AUDIO_RESERVATION": "1",
             }  # fmt: skip
             child = subprocess.Popen(
                 command, env=env, stdout=told, stderr=told, start_new_session=True
@@ -105,7 +110,7 @@ def guitarix(home: Path) -> Iterator[Rpc]:
             if sound.poll() is not None:
                 sound = start(jack)
             port = free_port()
-            rack = start(["xvfb-run", "-a", "guitarix", "-N", "-p", str(port), "-s", server])
+            rack = start(["xvfb-run", "-a", "guitarix", "-N", "-p", str(port), "-s", SERVER])
             while rack.poll() is None and time.monotonic() < until:
                 try:
                     rpc = Rpc(port)

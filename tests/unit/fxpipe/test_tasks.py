@@ -11,6 +11,7 @@ import types
 from collections.abc import Iterator
 
 import dask
+import distributed  # noqa: F401 - its defaults must stand before some are set for a while
 import pytest
 
 from fixtures.tasks import die, double, grumble, miss

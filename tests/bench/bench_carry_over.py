@@ -38,8 +38,9 @@ CONDITIONS = {
 SEED, LONG_SEED = 905, 906
 
 SYNTH, NOTES = (0.95, 0.02, 0.03), (0.88, 0.04, 0.08)
-EVENLY, MORE_DRIVES = "", "overdrive:2,distortion:2,fuzz:2"
-LESSONS = (  # chains, seed, fractions, weights: see the model's card
+EVENLY = {"pool": "stompbox", "lengths": "0:0.4,1:1,2:1,3:1,4:1,5:1"}
+MORE_DRIVES = EVENLY | {"weights": "overdrive:2,distortion:2,fuzz:2"}
+LESSONS = (  # chains, seed, fractions, settings: see the model's card
     *((n, 100 + i, SYNTH, EVENLY) for i, n in enumerate((2_500, 7_500, 15_000, 25_000))),
     *((n, 200 + i, NOTES, EVENLY) for i, n in enumerate((2_500, 7_500, 15_000, 25_000))),
     *((8_000, seed, SYNTH, EVENLY) for seed in (140, 160, 162)),
@@ -47,15 +48,13 @@ LESSONS = (  # chains, seed, fractions, weights: see the model's card
     (8_000, 161, SYNTH, MORE_DRIVES),
     (8_000, 261, NOTES, MORE_DRIVES),
 )
-LESSON_LENGTHS = "0:0.4,1:1,2:1,3:1,4:1,5:1"
 
 
 def lessons() -> set[tuple[str, ...]]:
     """Every order of four and five pedals that the shipped model was taught."""
     found = set()
-    for n_chains, seed, fractions, weights in LESSONS:
-        drawn = {"pool": "stompbox", "lengths": LESSON_LENGTHS, "weights": weights}
-        spec = render_spec(None, {name: value for name, value in drawn.items() if value}).chain
+    for n_chains, seed, fractions, settings in LESSONS:
+        spec = render_spec(None, settings).chain
         for position in range(split_sizes(n_chains, fractions)["train"]):
             found.add(draw_order(spec, seed, "train", position))
     return {order for order in found if len(order) >= 4}

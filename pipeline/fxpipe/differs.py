@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from fxtrain.contract import CodecInfo, DatasetIndex, SplitCounts, to_dict
+from fxtrain.contract import NOT_RUN, CodecInfo, DatasetIndex, SplitCounts, to_dict
 
 if TYPE_CHECKING:
     from fxpipe.plan import Plan
@@ -67,7 +67,7 @@ def _of_recipe(
     facts: Facts = {
         "codec": codec.name,
         WEIGHTS: codec.weights_sha256,
-        "precision": codec.precision,
+        "precision": "none (--mel-only)" if codec.precision == NOT_RUN else codec.precision,
         "--with-mel": recipe.get("with_mel"),
         "format": recipe.get("backend"),
         "shard size": recipe.get("shard_size") or "default",

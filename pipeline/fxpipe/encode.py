@@ -39,6 +39,8 @@ from fxtrain.contract import (
     CODEBOOKS_NAME,
     FORMAT_VERSION,
     INDEX_NAME,
+    MISSING_CODE,
+    NOT_RUN,
     SPLITS,
     Block,
     Chain,
@@ -77,7 +79,8 @@ SHARDS_WANTED = 16
 
 @dataclass(frozen=True)
 class EncodeSpec:
-    """``codec`` is a name or a checkpoint's path; ``precision`` that of its encoder."""
+    """``codec`` is a name or a checkpoint's path; ``precision`` that of its encoder, ``NOT_RUN``
+    for log-mel frames alone."""
 
     codec: str = "44khz"
     precision: str = "fp32"
@@ -134,13 +137,16 @@ def encode_shard(job: Job) -> Receipt:
     devices = job["devices"]
     device = devices[worker_index() % len(devices)] if len(devices) > 1 else devices[0]
     weights = job["weights_sha256"]
-    codec = _codec(spec.codec, device, spec.precision, How(**job["how"]), weights)
+    runs = spec.precision != NOT_RUN
+    codec = _codec(
+        spec.codec, device, spec.precision if runs else "fp32", How(**job["how"]), weights
+    )
     rate = codec.info.sample_rate_hz
     mel = mel_info(codec.info) if spec.with_mel else None
     codes, frames, records = [], [], []
     compared: list[np.ndarray] = []
     for heard in _heard(job, renders, rate, mel, device):
-        codes.append(codec.encode(heard.waves))
+        codes.append(codec.encode(heard.waves) if runs else _not_run(codec, heard.waves))
         if heard.mel is not None:
             frames.append(heard.mel)
         both = zip(heard.records, heard.loudness_lufs, strict=True)
@@ -155,10 +161,18 @@ def encode_shard(job: Job) -> Receipt:
     if compared:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
         changed = changed_from(plain, np.stack(compared), block.codes[: len(compared)])
-    tally = Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
+    encoder = codec.arithmetic if runs else "none, log-mel alone"
+    tally = Tally(encoder, changed, **codec.usage(), release=made_with("torch"))
     receipt = Receipt(job["identity"], shard, said(tally))
     write_receipt(folder, receipt)
     return receipt
+
+
+def _not_run(codec: Codec, waves: np.ndarray) -> np.ndarray:
+    """The codes of clips that the codec does not hear."""
+    n_clips, n_samples = waves.shape
+    shape = n_clips, codec.info.n_codebooks, codec.n_frames(n_samples)
+    return np.full(shape, MISSING_CODE, np.uint16)
 
 
 @functools.lru_cache(maxsize=1)
@@ -341,7 +355,8 @@ def _jobs(
 ) -> list[Job]:
     low, high, one_in = COMPARED
     n = sum(counts.n_samples for counts in renders.counts.values())
-    n_compared = 0 if how.exact else max(low, min(high, n // one_in))
+    runs = not how.exact and spec.precision != NOT_RUN
+    n_compared = max(low, min(high, n // one_in)) if runs else 0
     shared = {
         "renders": renders_folder.uri,
         "renders_identity": renders.identity,

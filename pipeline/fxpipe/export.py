@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from fxpipe.errors import ExportError
 from fxpipe.sources.manifest import load_manifest, manifest_names
@@ -37,10 +38,11 @@ def export(
 ) -> tuple[str, ...]:
     """Write ``<split>-<number>.tar``, ``LICENCE.txt`` and, last, ``index.json``; their names.
 
-    Members of a sample: ``<id>.codes.npy`` uint16 [K, T], ``<id>.mel.npy`` uint8 [M, T] where there
-    is mel, and ``<id>.json``: its record, whose ``chain`` is the label. Raises ExportError where
-    the licence forbids it, unless ``private``; UsageError where ``folder`` holds something else
-    than tars that an export of the same shards left there: those are kept.
+    Members of a sample: ``<id>.codes.npy`` uint16 [K, T] where the codec was run, ``<id>.mel.npy``
+    uint8 [M, T] where there is mel, and ``<id>.json``: its record, whose ``chain`` is the label.
+
+    Raises ExportError where the licence forbids it, unless ``private``; UsageError where ``folder``
+    holds something else than tars that an export of the same shards left there: those are kept.
     """
     dataset = open_shards(shards)
     refuse_unshareable(dataset.index, shards, private=private)
@@ -49,7 +51,7 @@ def export(
     names = []
     for split in SPLITS:
         for number, samples in enumerate(_tars(dataset, split)):
-            name, data = f"{shard_name(split, number)}.tar", _pack(samples)
+            name, data = f"{shard_name(split, number)}.tar", _pack(samples, heard=dataset.has_codes)
             if name not in there:
                 folder.write(name, data)
             elif folder.read(name) != data:
@@ -149,12 +151,14 @@ def _tars(dataset: ShardDataset, split: str) -> Iterator[list[tuple[Block, int]]
         yield waiting
 
 
-def _pack(samples: list[tuple[Block, int]]) -> bytes:
+def _pack(samples: list[tuple[Block, int]], *, heard: bool) -> bytes:
     buffer = io.BytesIO()
     with tar_writer(buffer) as tar:
         for block, row in samples:
             record = block.records[row]
-            members = {"__key__": record["id"], "codes.npy": pack_npy(block.codes[row])}
+            members: dict[str, Any] = {"__key__": record["id"]}
+            if heard:
+                members["codes.npy"] = pack_npy(block.codes[row])
             if block.mel is not None:
                 members["mel.npy"] = pack_npy(block.mel[row])
             tar.write(members | {"json": json.dumps(record, ensure_ascii=False).encode()})

@@ -69,17 +69,25 @@ def _again(redrawn: Mapping[Any, int], kept: Mapping[Any, int]) -> list[tuple[An
 def encode_summary(index: DatasetIndex, output: str) -> str:
     n = sum(counts.n_samples for counts in index.counts.values())
     n_bytes = sum(file.n_bytes for shard in index.shards for file in shard.files)
-    codec = index.codec
     return "\n".join(
         [
             counts_table(index.counts),
-            f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
-            f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else ""),
+            _heard_line(index),
             *encoder_lines(index),
             _licence_line(index),
             f"{n} samples, {n_bytes / 1e6:.1f} MB in {output}; next: fxtrain fit "
             f"{shlex.quote(output)}",
         ]
+    )
+
+
+def _heard_line(index: DatasetIndex) -> str:
+    codec = index.codec
+    if index.mel_only:
+        return f"log-mel alone, {index.n_frames} frames a clip, those of codec {codec.name}"
+    return (
+        f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
+        f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else "")
     )
 
 

@@ -34,6 +34,7 @@ from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxpipe.summary import encode_summary, render_summary
 from fxpipe.tasks import choose_workers, seen_by
 from fxtrain.contract import (
+    NOT_RUN,
     DatasetIndex,
     Folder,
     FxError,
@@ -132,6 +133,7 @@ def encode_command(
     max_vram_gb: float | None,
     backend: str,
     with_mel: bool,
+    mel_only: bool,
     shard_size: int | None,
     workers: int | None,
     scheduler: str | None,
@@ -176,12 +178,18 @@ def encode_command(
         elsewhere=where.are_remote,
     )
     devices = chosen.devices
+    if mel_only and (gpu is not None or precision or exact or compile_it is not None):
+        raise UsageError(
+            "--mel-only runs no codec; leave --gpu, --precision, --exact and --compile away"
+        )
     if gpu is not None and not where.are_remote:
         where = choose_workers(len(devices), None, None)
-    spec = EncodeSpec(codec, chosen.precision, with_mel, backend, shard_size)
+    precision = NOT_RUN if mel_only else chosen.precision
+    spec = EncodeSpec(codec, precision, with_mel or mel_only, backend, shard_size)
     if dry_run:
+        what = "as log-mel alone" if mel_only else f"with {codec} in {precision}"
         click.echo(
-            f"would encode {n} clips of {renders} with {codec} in {chosen.precision} on "
+            f"would encode {n} clips of {renders} {what} on "
             f"{', '.join(devices)} into {output}: {backend} shards of {shard_size_for(spec, n)}"
         )
         return

@@ -71,6 +71,15 @@ def test_shards_in_tars_may_be_called_tar(renders):
     assert ": webdataset shards of " in done.out
 
 
+def test_log_mel_alone_runs_no_codec_that_could_be_told_how(renders):
+    line = ["encode", renders, "--codec", "embedded", "--mel-only"]
+    done = run("fxpipe", *line, "--exact", cwd=renders.parent)
+    assert "--mel-only runs no codec; leave" in one_line(done, 2)
+    done = run("fxpipe", *line, "--dry-run", cwd=renders.parent)
+    assert done.code == 0, done.err
+    assert " as log-mel alone on cpu " in done.out
+
+
 def test_config_keys_are_checked(tmp_path):
     (tmp_path / "c.toml").write_text("[chain]\npol = 'okita3'\n")
     done = run("fxpipe", "render", "--config", "c.toml", "--n-chains", "3", cwd=tmp_path)

@@ -176,8 +176,11 @@ def _read_state(model: Translator, data: bytes, where: str) -> dict[str, torch.T
     raise CheckpointError(f"{where}: these weights do not fit the model ({problem})")
 
 
-def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:
-    """Raise ``VocabularyError`` naming the difference unless the model understands the shards."""
+def check_data(card: ModelCard, index: DatasetIndex, where: str, *, has_codes: bool = True) -> None:
+    """Raise ``VocabularyError`` naming the difference unless the model understands the shards.
+
+    ``has_codes`` false: some of them are log-mel frames alone.
+    """
     ours, theirs = card.vocabulary.names, index.vocabulary.names
     if ours != theirs:
         raise VocabularyError(
@@ -197,6 +200,11 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str) -> None:
                 "encode again with --with-mel, or train on these"
             )
         facts.append(("mel", heard.mel, found.mel))
+    elif not has_codes:
+        raise VocabularyError(
+            f"{where}: these shards hold log-mel alone (--mel-only), and this model hears tokens "
+            "alone; encode again without --mel-only, or train on these"
+        )
     for what, expected, there in facts:
         if expected != there:
             raise VocabularyError(

@@ -75,6 +75,14 @@ def test_webdataset_itself_reads_it(shards: Path, tmp_path: Path) -> None:
     assert samples[0]["codes.npy"].dtype == np.uint16
 
 
+def test_log_mel_alone_is_exported_without_codes(tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", n_train=0, n_valid=0, n_test=3, mel_only=True)
+    run(tmp_path / "shards", tmp_path / "out")
+    with tarfile.open(tmp_path / "out" / "test-000000.tar") as tar:
+        kinds = {name.partition(".")[2] for name in tar.getnames()}
+    assert kinds == {"mel.npy", "json"}
+
+
 def test_the_same_bytes_each_time(shards: Path, tmp_path: Path) -> None:
     for out in ("a", "b"):
         run(shards, tmp_path / out)

@@ -22,9 +22,12 @@ from fxpipe.mel import mel_info
 from fxpipe.pedals import POOLS
 from fxpipe.render import After, RenderSpec, finish, run_chain
 from fxpipe.sources import open_source
+from fxpipe.summary import encode_summary
 from fxpipe.tasks import read_receipts
 from fxpipe.verify import check_directory
 from fxtrain.contract import (
+    MISSING_CODE,
+    NOT_RUN,
     Hearing,
     LevelRule,
     UsageError,
@@ -34,6 +37,7 @@ from fxtrain.contract import (
     read_index,
     to_dict,
 )
+from fxtrain.data import open_shards
 
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}), clip_s=0.5, run_in_s=0.1)
 
@@ -319,6 +323,30 @@ def test_encode_task_writes_what_the_reader_reads(tmp_path, monkeypatch, synth):
     for job in en._jobs(folder, renders, out, spec, index.identity, *more):
         encode_shard(job)
     assert again == [out.read(file.path) for shard in index.shards for file in shard.files]
+
+
+def test_log_mel_alone_is_that_beside_codes_and_runs_no_codec(tmp_path, monkeypatch, synth):
+    from fxpipe import encode as en
+
+    monkeypatch.setattr(en, "run_tasks", inline)
+    folder, _, renders = synth
+    found = {}
+    for precision in ("fp32", NOT_RUN):
+        out = open_folder(tmp_path / precision)
+        spec = EncodeSpec("embedded", precision, with_mel=True)
+        if precision == NOT_RUN:
+            monkeypatch.setattr("fxpipe.codec.cpu.CpuCodec.encode", None)
+        index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
+        assert check_directory(out.uri) == []
+        found[precision] = index, open_shards(out.uri).load("train")
+    (both, heard), (alone, unheard) = found.values()
+    assert (unheard.codes == MISSING_CODE).all()
+    np.testing.assert_array_equal(unheard.mel, heard.mel)
+    assert unheard.records == heard.records
+    assert (alone.mel_only, both.mel_only) == (True, False)
+    assert alone.identity != both.identity
+    assert "changed" not in alone.recipe
+    assert "log-mel alone, " in encode_summary(alone, "out")
 
 
 def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):

@@ -27,6 +27,9 @@ SPLITS = ("train", "valid", "test")
 MISSING_CODE = 65535
 """Fills what was never written, so that a lost shard can never look like code 0."""
 
+NOT_RUN = "none"
+"""The precision of a codec that was not run: log-mel frames alone, every code ``MISSING_CODE``."""
+
 
 MAX_AUDIO_SAMPLES = 2**25
 """A minute at 192 kHz is a third of this."""
@@ -185,6 +188,11 @@ class DatasetIndex:
         return self.codec.n_frames(self.n_audio_samples)
 
     @property
+    def mel_only(self) -> bool:
+        """The codec was not run, only its frames were kept to."""
+        return self.codec.precision == NOT_RUN
+
+    @property
     def commuting_pairs(self) -> Commutes:
         return frozenset(frozenset(pair) for pair in self.commutes)
 
@@ -204,7 +212,7 @@ class FieldSpec:
 
 
 FIELDS = (
-    FieldSpec("codes", "uint16", "K T", False, "codec tokens; 65535 stands for never written"),
+    FieldSpec("codes", "uint16", "K T", False, "codec tokens; 65535: never written, or not run"),
     FieldSpec("order", "uint8", "L", False, "pedal ids in signal order, then 255"),
     FieldSpec("params", "float32", "L P", False, "settings in their own unit, NaN where none"),
     FieldSpec("mel", "uint8", "M T", True, "log-mel frames of the same audio, see MelInfo"),
@@ -323,7 +331,13 @@ def validate_arrays(arrays: Mapping[str, np.ndarray], index: DatasetIndex, where
             found = arrays[name].shape[1:]
             raise DamagedError(f"{where}: {name} is {found}, expected {expected}")
     codes, order = arrays.get("codes"), arrays.get("order")
-    if codes is not None and codes.size and int(codes.max()) >= index.codec.codebook_size:
+    if codes is not None and codes.size and index.mel_only:
+        if int(codes.min()) != MISSING_CODE:
+            raise DamagedError(
+                f"{where}: code {int(codes.min())} where the codec was not run, "
+                f"expected {MISSING_CODE}"
+            )
+    elif codes is not None and codes.size and int(codes.max()) >= index.codec.codebook_size:
         found_max = int(codes.max())
         meaning = "was never written" if found_max == MISSING_CODE else "is out of range"
         raise DamagedError(

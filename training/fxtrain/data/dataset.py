@@ -90,6 +90,11 @@ class ShardDataset:
     index: DatasetIndex
     shards: tuple[Shard, ...]
 
+    @property
+    def has_codes(self) -> bool:
+        """Of every clip; some, or all, may be log-mel frames alone."""
+        return not any(shard.index.mel_only for shard in self.shards)
+
     def shards_of(self, split: str) -> tuple[Shard, ...]:
         """The shards of a split; a split that is unknown or empty is an error."""
         if split not in SPLITS:
@@ -181,6 +186,7 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
     """Raise unless a model can learn from both: same codec, sound level, window, pedals, symmetry.
 
     The encoder's device and precision may differ: fp16 and TF32 change at most 3 codes in 1000.
+    One of them may be log-mel frames alone.
     """
     for what, found, expected in (
         *_facts("codec", other.codec, index.codec, leave_out=("precision", "backend")),
@@ -266,8 +272,10 @@ def _join(indexes: list[DatasetIndex], shards: list[Shard]) -> DatasetIndex:
         found = [index.counts[split] for index in indexes if split in index.counts]
         if found:
             counts[split] = add_counts(*found)
+    heard = next((index for index in indexes if not index.mel_only), first)
     return dataclasses.replace(
         first,
+        codec=heard.codec,
         identity=identity_of([index.identity for index in indexes]),
         licences={name: item for index in indexes for name, item in index.licences.items()},
         shareable=all(index.shareable for index in indexes),

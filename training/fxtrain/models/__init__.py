@@ -15,8 +15,10 @@ from fxtrain.models.translator import Translator
 __all__ = ["Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
 
 
-def resolve_model(config: ModelConfig, *, n_codebooks: int, has_mel: bool) -> ModelConfig:
-    """``config`` with nothing left open: which books are read, and whether mel is heard."""
+def resolve_model(
+    config: ModelConfig, *, n_codebooks: int, has_mel: bool, has_codes: bool = True
+) -> ModelConfig:
+    """``config`` with nothing left open: which books are read, whether tokens and mel are heard."""
     use_mel = has_mel if config.use_mel is None else config.use_mel
     if use_mel and not has_mel:
         raise CheckpointError(
@@ -26,6 +28,11 @@ def resolve_model(config: ModelConfig, *, n_codebooks: int, has_mel: bool) -> Mo
     if not use_mel and not config.use_codes:
         raise CheckpointError(
             "use_codes is off and these shards hold no log-mel frames: the model would hear nothing"
+        )
+    if not use_mel and not has_codes:
+        raise CheckpointError(
+            "these shards hold log-mel frames alone, for some clips or for all: a model without "
+            "log-mel would hear nothing of them"
         )
     books = config.n_codebooks or n_codebooks
     if books > n_codebooks:

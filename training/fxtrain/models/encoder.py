@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
+from fxtrain.contract import MISSING_CODE
 from fxtrain.models.layers import (
     ConvStep,
     drop_rarely,
@@ -54,8 +55,10 @@ class CodeFrames(nn.Module):
         self.book_dropout = config.codebook_dropout
 
     def forward(self, codes: Tensor) -> Tensor:
-        """int64 [B, K, T] -> [B, T, D]"""
-        rows = codes[:, : self.n_books] + self.offsets
+        """int64 [B, K, T] -> [B, T, D]; zeros for clips that the codec did not hear."""
+        codes = codes[:, : self.n_books]
+        unheard = codes == MISSING_CODE
+        rows = codes.masked_fill(unheard, 0) + self.offsets
         vectors = nn.functional.embedding(rows, self.table)  # [B, K, T, dim]
         frames: Tensor = self.project(vectors.transpose(1, 2).flatten(2))
         if self.learned is not None:
@@ -64,7 +67,7 @@ class CodeFrames(nn.Module):
                 kept = torch.rand(*rows.shape[:2], 1, 1, device=rows.device) >= self.book_dropout
                 extra = extra * kept / (1 - self.book_dropout)
             frames = frames + extra.sum(dim=1)
-        return frames
+        return frames.masked_fill(unheard[:, 0, :, None], 0.0)
 
 
 class Encoder(nn.Module):

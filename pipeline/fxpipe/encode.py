@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fxpipe.codec import Codec, How, load_codec
+from fxpipe.codec.unheard import Unheard
 from fxpipe.encode_tally import Tally, changed_from, is_told, measured, said
 from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
@@ -39,7 +40,6 @@ from fxtrain.contract import (
     CODEBOOKS_NAME,
     FORMAT_VERSION,
     INDEX_NAME,
-    MISSING_CODE,
     NOT_RUN,
     SPLITS,
     Block,
@@ -136,17 +136,16 @@ def encode_shard(job: Job) -> Receipt:
     renders = _renders(job["renders"], job["renders_identity"])
     devices = job["devices"]
     device = devices[worker_index() % len(devices)] if len(devices) > 1 else devices[0]
-    weights = job["weights_sha256"]
-    runs = spec.precision != NOT_RUN
-    codec = _codec(
-        spec.codec, device, spec.precision if runs else "fp32", How(**job["how"]), weights
-    )
-    rate = codec.info.sample_rate_hz
-    mel = mel_info(codec.info) if spec.with_mel else None
+    info = from_dict(CodecInfo, job["codec"], "codec")
+    weights, rate = info.weights_sha256, info.sample_rate_hz
+    codec: Codec | Unheard = Unheard(info)
+    if spec.precision != NOT_RUN:
+        codec = _codec(spec.codec, device, spec.precision, How(**job["how"]), weights)
+    mel = mel_info(info) if spec.with_mel else None
     codes, frames, records = [], [], []
     compared: list[np.ndarray] = []
     for heard in _heard(job, renders, rate, mel, device):
-        codes.append(codec.encode(heard.waves) if runs else _not_run(codec, heard.waves))
+        codes.append(codec.encode(heard.waves))
         if heard.mel is not None:
             frames.append(heard.mel)
         both = zip(heard.records, heard.loudness_lufs, strict=True)
@@ -161,18 +160,10 @@ def encode_shard(job: Job) -> Receipt:
     if compared:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
         changed = changed_from(plain, np.stack(compared), block.codes[: len(compared)])
-    encoder = codec.arithmetic if runs else "none, log-mel alone"
-    tally = Tally(encoder, changed, **codec.usage(), release=made_with("torch"))
+    tally = Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
     receipt = Receipt(job["identity"], shard, said(tally))
     write_receipt(folder, receipt)
     return receipt
-
-
-def _not_run(codec: Codec, waves: np.ndarray) -> np.ndarray:
-    """The codes of clips that the codec does not hear."""
-    n_clips, n_samples = waves.shape
-    shape = n_clips, codec.info.n_codebooks, codec.n_frames(n_samples)
-    return np.full(shape, MISSING_CODE, np.uint16)
 
 
 @functools.lru_cache(maxsize=1)
@@ -276,8 +267,7 @@ def encode_all(
     identity, recipe = encode_identity(renders, info, spec)
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     how = how or How()
-    weights = info.weights_sha256
-    jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, weights)
+    jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, info)
     found = read_receipts(folder, identity, verify=repair)
     done, missing = what_is_left(folder, jobs, found, made_with("torch"), is_told)
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
@@ -351,7 +341,7 @@ def _jobs(
     size: int,
     devices: Sequence[str],
     how: How,
-    weights_sha256: str,
+    codec: CodecInfo,
 ) -> list[Job]:
     low, high, one_in = COMPARED
     n = sum(counts.n_samples for counts in renders.counts.values())
@@ -366,7 +356,7 @@ def _jobs(
         "shard_size": size,
         "devices": list(devices),
         "how": to_dict(how),
-        "weights_sha256": weights_sha256,
+        "codec": to_dict(codec),
         "compare": 0,
     }
     jobs = [

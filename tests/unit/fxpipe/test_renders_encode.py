@@ -319,7 +319,7 @@ def test_encode_task_writes_what_the_reader_reads(tmp_path, monkeypatch, synth):
     assert check_directory(out.uri) == []
     assert index.counts == renders.counts
     again = [out.read(file.path) for shard in index.shards for file in shard.files]
-    more = 62, ["cpu"], en.How(), index.codec.weights_sha256
+    more = 62, ["cpu"], en.How(), index.codec
     for job in en._jobs(folder, renders, out, spec, index.identity, *more):
         encode_shard(job)
     assert again == [out.read(file.path) for shard in index.shards for file in shard.files]
@@ -335,7 +335,7 @@ def test_log_mel_alone_is_that_beside_codes_and_runs_no_codec(tmp_path, monkeypa
         out = open_folder(tmp_path / precision)
         spec = EncodeSpec("embedded", precision, with_mel=True)
         if precision == NOT_RUN:
-            monkeypatch.setattr("fxpipe.codec.cpu.CpuCodec.encode", None)
+            monkeypatch.setattr(en, "_codec", None)
         index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
         assert check_directory(out.uri) == []
         found[precision] = index, open_shards(out.uri).load("train")
@@ -354,7 +354,7 @@ def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
 
     folder, _, renders = synth
     out = open_folder(tmp_path / "shards")
-    more = 10, ["cuda:0"], en.How(), "0" * 64
+    more = 10, ["cuda:0"], en.How(), en.codec_of(EncodeSpec("embedded"))[0]
     jobs = en._jobs(folder, renders, out, EncodeSpec("embedded"), "id", *more)
     assert [job["compare"] for job in jobs] == [2] + [0] * (len(jobs) - 1)
     assert jobs[0]["next"] == {key: jobs[1][key] for key in ("split", "first", "n")}

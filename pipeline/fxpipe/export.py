@@ -51,7 +51,7 @@ def export(
     names = []
     for split in SPLITS:
         for number, samples in enumerate(_tars(dataset, split)):
-            name, data = f"{shard_name(split, number)}.tar", _pack(samples, heard=dataset.has_codes)
+            name, data = f"{shard_name(split, number)}.tar", _pack(samples, heard=dataset.all_codes)
             if name not in there:
                 folder.write(name, data)
             elif folder.read(name) != data:

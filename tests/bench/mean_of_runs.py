@@ -3,10 +3,10 @@
     python tests/bench/mean_of_runs.py OUT RUN RUN... --on SHARDS...
 
 Runs that were trained on from the same weights often lie in one basin, and the mean of them scores
-better than each (Wortsman et al., "Model soups", ICML 2022, arXiv:2203.05482). Each run and the
-mean are scored on the validation split of ``--on``, with the usual decoding; the mean's is then
-tuned there, and it is written to OUT in fp16 beside the card of the last run. No test split is
-looked at.
+better than each (Wortsman et al., "Model soups", ICML 2022, arXiv:2203.05482). A run that is named
+twice counts twice. Each run and the mean are scored on the validation split of ``--on``, with the
+usual decoding; the mean's is then tuned there, and it is written to OUT in fp16 beside the card of
+the last run. No test split is looked at.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def main() -> None:
     runs = [usual(load_run(model_folder(Path(name)))) for name in options.runs]
     mean = mean_of(runs)
     print(f"| validation | {' | '.join(SCORES)} |\n| --- |" + " --- |" * len(SCORES))
-    for name, run in (*zip(options.runs, runs, strict=True), ("their mean", mean)):
+    once = dict(zip(options.runs, runs, strict=True))
+    for name, run in (*once.items(), ("their mean", mean)):
         scores = cells(run, answer(run, dataset, "valid"))[-len(SCORES) :]
         print(f"| {name} | {' | '.join(scores)} |", flush=True)
     tuned = searched(mean, dataset)

@@ -176,10 +176,10 @@ def _read_state(model: Translator, data: bytes, where: str) -> dict[str, torch.T
     raise CheckpointError(f"{where}: these weights do not fit the model ({problem})")
 
 
-def check_data(card: ModelCard, index: DatasetIndex, where: str, *, has_codes: bool = True) -> None:
+def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: bool = True) -> None:
     """Raise ``VocabularyError`` naming the difference unless the model understands the shards.
 
-    ``has_codes`` false: some of them are log-mel frames alone.
+    ``all_codes`` false: some of them are log-mel frames alone.
     """
     ours, theirs = card.vocabulary.names, index.vocabulary.names
     if ours != theirs:
@@ -200,7 +200,7 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str, *, has_codes: b
                 "encode again with --with-mel, or train on these"
             )
         facts.append(("mel", heard.mel, found.mel))
-    elif not has_codes:
+    elif not all_codes:
         raise VocabularyError(
             f"{where}: these shards hold log-mel alone (--mel-only), and this model hears tokens "
             "alone; encode again without --mel-only, or train on these"

@@ -104,7 +104,7 @@ def cli() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, dropout. [0]")
 @click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="[auto]")
 @click.option("--mel/--no-mel", "use_mel", default=None, help="Hear log-mel. [if there]")
-@click.option("--codes/--no-codes", "use_codes", default=None, help="Hear tokens. [yes]")
+@click.option("--codes/--no-codes", "use_codes", default=None, help="Hear tokens. [if there]")
 @click.option("--n-codebooks", type=click.IntRange(1), help="Read only the first. [all]")
 @click.option("--config", "config_path", type=click.Path(), help="TOML with [model] and [train].")
 @click.option("--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>].")

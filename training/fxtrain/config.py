@@ -34,7 +34,8 @@ class ModelConfig:
 
     kind: "transformer" or "gru", for encoder and decoder alike.
     n_layers, n_decoder_layers: of ``d_model`` channels and, in attention, ``n_heads`` heads.
-    use_codes, use_mel: what is heard; ``use_mel`` None means where the shards hold log-mel frames.
+    use_codes, use_mel: what is heard; None means tokens, or log-mel frames, where the shards hold
+        them.
     n_codebooks: how many of the codec's books are read, None for all.
     learned_residual: add learned code embeddings to the frozen vectors. They overfit below about
         100,000 chains; ``codebook_dropout`` leaves out whole books of them in training.
@@ -53,7 +54,7 @@ class ModelConfig:
     n_decoder_layers: int = 1
     n_heads: int = 4
     dropout: float = 0.1
-    use_codes: bool = True
+    use_codes: bool | None = None
     use_mel: bool | None = None
     n_codebooks: int | None = None
     learned_residual: bool = False
@@ -67,7 +68,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.kind not in MODEL_KINDS:
             raise UsageError(unknown_name("model", self.kind, MODEL_KINDS))
-        if not self.use_codes and self.use_mel is False:
+        if self.use_codes is False and self.use_mel is False:
             raise UsageError("use_codes and use_mel are both off: the model would hear nothing")
         _between(1, 2**16, self, "d_model", "n_heads")
         _between(1, 64, self, "n_layers", "n_decoder_layers", "subsample")

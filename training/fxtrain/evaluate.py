@@ -107,7 +107,7 @@ def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int 
 def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
     """Decode a split."""
     card, index = run.card, dataset.index
-    check_data(card, index, dataset.folder.uri, has_codes=dataset.has_codes)
+    check_data(card, index, dataset.folder.uri, all_codes=dataset.all_codes)
     loader = make_loader(
         dataset,
         split,

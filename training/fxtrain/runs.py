@@ -127,7 +127,7 @@ def check_resume(run: Path, dataset: ShardDataset, *, max_epochs: int | None = N
     Nor may ``max_epochs`` be fewer than what the run has behind it.
     """
     card, done = read_last(run)
-    check_data(card, dataset.index, dataset.folder.uri, has_codes=dataset.has_codes)
+    check_data(card, dataset.index, dataset.folder.uri, all_codes=dataset.all_codes)
     if max_epochs is not None and max_epochs < done:
         raise UsageError(
             f"{run}: {done} epochs are done, but {max_epochs} at most are asked for; give "

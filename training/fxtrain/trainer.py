@@ -64,10 +64,9 @@ def prepare(
         before.card.model if before else config.model,
         n_codebooks=index.codec.n_codebooks,
         has_mel=index.mel is not None,
-        has_codes=dataset.has_codes,
+        has_codes=before is not None or not index.mel_only,
+        all_codes=dataset.all_codes,
     )
-    if index.mel_only and not before:
-        resolved = dataclasses.replace(resolved, use_codes=False)
     dataset.shards_of("train")
     dataset.shards_of("valid")
     if not index.max_chain_length:

@@ -57,7 +57,7 @@ def test_no_codes_are_silence_and_no_code(mel_channels: int, learned_residual: b
     config = dataclasses.replace(
         SMALL, mel_channels=mel_channels, learned_residual=learned_residual
     )
-    config = resolve_model(config, n_codebooks=3, has_mel=True, has_codes=False)
+    config = resolve_model(config, n_codebooks=3, has_mel=True)
     torch.manual_seed(0)
     model = build_model(config, torch.randn(3, 20, 4), n_pedals=4, n_mels=6).eval()
     mel = torch.rand(3, 6, 12)
@@ -75,7 +75,7 @@ def test_no_codes_are_silence_and_no_code(mel_channels: int, learned_residual: b
 @pytest.mark.parametrize("turned", [False, True])
 def test_both_kinds_are_one_data_set(both: tuple[Path, Path], turned: bool) -> None:
     dataset = open_shards(both[::-1] if turned else both)
-    assert not dataset.has_codes
+    assert not dataset.all_codes
     assert not dataset.index.mel_only
     assert dataset.index.codec.precision == "float32"
     codes = dataset.load_arrays("train")["codes"]
@@ -86,7 +86,7 @@ def test_both_kinds_are_one_data_set(both: tuple[Path, Path], turned: bool) -> N
     assert card.model.use_codes
     assert card.model.use_mel
     deaf = dataclasses.replace(TWO_EPOCHS, model=dataclasses.replace(SMALL, use_mel=False))
-    with pytest.raises(FxError, match="log-mel frames alone, for some clips or for all"):
+    with pytest.raises(FxError, match="a model of tokens alone would hear nothing of them"):
         prepare(dataset, deaf)
 
 
@@ -111,6 +111,9 @@ def test_without_any_code_a_new_model_hears_log_mel(both: tuple[Path, Path]) -> 
     card, model = prepare(open_shards(both[0]), TWO_EPOCHS)
     assert not card.model.use_codes
     assert model.encoder.codes is None
+    asked = dataclasses.replace(TWO_EPOCHS, model=dataclasses.replace(SMALL, use_codes=True))
+    with pytest.raises(FxError, match="use_codes is on, but these shards hold no tokens"):
+        prepare(open_shards(both[0]), asked)
 
 
 def test_a_model_of_tokens_alone_is_told(both: tuple[Path, Path]) -> None:
@@ -120,4 +123,4 @@ def test_a_model_of_tokens_alone_is_told(both: tuple[Path, Path]) -> None:
     dataset = open_shards(both)
     check_data(card, index, "here")
     with pytest.raises(VocabularyError, match="there: these shards hold log-mel alone"):
-        check_data(card, dataset.index, "there", has_codes=dataset.has_codes)
+        check_data(card, dataset.index, "there", all_codes=dataset.all_codes)

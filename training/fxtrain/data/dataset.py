@@ -91,7 +91,7 @@ class ShardDataset:
     shards: tuple[Shard, ...]
 
     @property
-    def has_codes(self) -> bool:
+    def all_codes(self) -> bool:
         """Of every clip; some, or all, may be log-mel frames alone."""
         return not any(shard.index.mel_only for shard in self.shards)
 

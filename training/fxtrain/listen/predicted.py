@@ -108,7 +108,7 @@ def predicted_items(
     from fxtrain.predict import predict_features
 
     loaded = load_run(run)
-    check_data(loaded.card, dataset.index, dataset.folder.uri, has_codes=dataset.has_codes)
+    check_data(loaded.card, dataset.index, dataset.folder.uri, all_codes=dataset.all_codes)
     block = dataset.load(split)
     rows = np.random.default_rng(seed).permutation(len(block))[:MOST_LOOKED_AT].tolist()
     frontend = clips.sounds.frontend

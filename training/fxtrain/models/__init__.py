@@ -16,28 +16,42 @@ __all__ = ["Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
 
 
 def resolve_model(
-    config: ModelConfig, *, n_codebooks: int, has_mel: bool, has_codes: bool = True
+    config: ModelConfig,
+    *,
+    n_codebooks: int,
+    has_mel: bool,
+    has_codes: bool = True,
+    all_codes: bool = True,
 ) -> ModelConfig:
-    """``config`` with nothing left open: which books are read, whether tokens and mel are heard."""
+    """``config`` with nothing left open: whether tokens and mel are heard, which books are read.
+
+    ``has_codes``: of some clips at least; ``all_codes``: of every one.
+    """
     use_mel = has_mel if config.use_mel is None else config.use_mel
+    use_codes = has_codes if config.use_codes is None else config.use_codes
     if use_mel and not has_mel:
         raise CheckpointError(
             "use_mel is on, but these shards hold no log-mel frames; "
             "encode again with --with-mel, or give another model"
         )
-    if not use_mel and not config.use_codes:
+    if use_codes and not has_codes:
+        raise CheckpointError(
+            "use_codes is on, but these shards hold no tokens; "
+            "encode again without --mel-only, or give another model"
+        )
+    if not use_mel and not use_codes:
         raise CheckpointError(
             "use_codes is off and these shards hold no log-mel frames: the model would hear nothing"
         )
-    if not use_mel and not has_codes:
+    if not use_mel and not all_codes:
         raise CheckpointError(
-            "these shards hold log-mel frames alone, for some clips or for all: a model without "
-            "log-mel would hear nothing of them"
+            "some of these shards hold log-mel frames alone (--mel-only), and a model of tokens "
+            "alone would hear nothing of them; leave them away, or let it hear log-mel"
         )
     books = config.n_codebooks or n_codebooks
     if books > n_codebooks:
         raise CheckpointError(f"n_codebooks is {books}, but these shards hold {n_codebooks}")
-    return dataclasses.replace(config, use_mel=use_mel, n_codebooks=books)
+    return dataclasses.replace(config, use_codes=use_codes, use_mel=use_mel, n_codebooks=books)
 
 
 def build_model(

@@ -11,6 +11,7 @@ import torch
 
 from fixtures.shards import make_shards
 from fxtrain.checkpoint import card_of, check_data, load_run
+from fxtrain.cli import cli, run_cli
 from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.contract import MISSING_CODE, NOT_RUN, FxError, VocabularyError, check_dataset
 from fxtrain.data import open_shards, read_shard
@@ -49,6 +50,12 @@ def test_a_code_where_the_codec_was_not_run_is_damage(tmp_path: Path) -> None:
     shard = dataclasses.replace(dataset.shards[0], index=dataclasses.replace(index, codec=wrong))
     with pytest.raises(FxError, match=r"train-000000: code \d+ where the codec was not run"):
         shard.arrays()
+
+
+def test_an_index_without_codes_and_without_log_mel_is_refused(tmp_path: Path) -> None:
+    index = make_shards(tmp_path, mel_only=True)
+    with pytest.raises(FxError, match="of the sound nothing is stored"):
+        dataclasses.replace(index, mel=None)
 
 
 @pytest.mark.parametrize("mel_channels", [0, 2])
@@ -91,12 +98,16 @@ def test_both_kinds_are_one_data_set(both: tuple[Path, Path], turned: bool) -> N
 
 
 def test_a_model_of_both_is_taught_and_scored_without_codes(
-    both: tuple[Path, Path], tmp_path: Path
+    both: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     taught = fit(open_shards(both), TWO_EPOCHS, tmp_path / "run", say=lambda text: None)
     mel_only = open_shards(both[0])
     found = evaluate(load_run(taught.path), mel_only, "test")
     assert found.n == 16
+    for shards, warned in ((both[0], True), (both[1], False)):
+        line = ["evaluate", str(taught.path), str(shards), "--no-html"]
+        assert run_cli(cli, "fxtrain", line) == 0
+        assert ("hold log-mel alone" in capsys.readouterr().err) == warned
     # Taken on from there without a code, it stays a model of both.
     start = TrainConfig(max_epochs=1, batch_size=16, start_from=str(taught.path))
     card, model = prepare(mel_only, Config(train=start))

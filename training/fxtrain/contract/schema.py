@@ -176,6 +176,10 @@ class DatasetIndex:
 
     def __post_init__(self) -> None:
         _check_sizes(self, n_audio_samples=(1, MAX_AUDIO_SAMPLES), max_chain_length=(0, PAD))
+        if self.mel_only and self.mel is None:
+            raise ContractError(
+                f"codec precision is {NOT_RUN!r} and mel is null: of the sound nothing is stored"
+            )
         per_frame = 2 * self.codec.n_codebooks + (self.mel.n_mels if self.mel else 0)
         if per_frame * self.n_frames > MAX_SAMPLE_BYTES:
             raise ContractError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from fxpipe.codec import PRECISIONS, How, default_precision
-from fxtrain.contract import UsageError, unknown_name
+from fxtrain.contract import NOT_RUN, UsageError, unknown_name
 
 COMPILE_FROM_CLIPS = 12_000
 """Where compiling begins to pay: on an H200 it takes 10 s, and then 0.8 ms a clip less."""
@@ -32,11 +32,20 @@ def choose_arithmetic(
     max_vram_gb: float | None,
     n_clips: int,
     elsewhere: bool,
+    mel_only: bool = False,
 ) -> Arithmetic:
     """``elsewhere``: on a cluster's workers, whose devices and compilers cannot be seen from here.
+    ``mel_only``: no codec is run, so there is nothing to choose.
 
     Raises UsageError, and CodecError where a device or its arithmetic is not there.
     """
+    if mel_only:
+        if exact or any(x is not None for x in (gpu, precision, compile_it, max_vram_gb)):
+            raise UsageError(
+                "--mel-only runs no codec; leave --gpu, --precision, --exact, --compile and "
+                "--max-vram away"
+            )
+        return Arithmetic(("cpu",), NOT_RUN, How())
     devices = _devices(gpu)
     if max_vram_gb is not None and gpu is None:
         raise UsageError("--max-vram caps a GPU's memory; give --gpu too, or leave it away")

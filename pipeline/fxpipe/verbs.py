@@ -34,7 +34,6 @@ from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxpipe.summary import encode_summary, render_summary
 from fxpipe.tasks import choose_workers, seen_by
 from fxtrain.contract import (
-    NOT_RUN,
     DatasetIndex,
     Folder,
     FxError,
@@ -176,21 +175,17 @@ def encode_command(
         max_vram_gb=max_vram_gb,
         n_clips=n,
         elsewhere=where.are_remote,
+        mel_only=mel_only,
     )
     devices = chosen.devices
-    if mel_only and (gpu is not None or precision or exact or compile_it is not None):
-        raise UsageError(
-            "--mel-only runs no codec; leave --gpu, --precision, --exact and --compile away"
-        )
     if gpu is not None and not where.are_remote:
         where = choose_workers(len(devices), None, None)
-    precision = NOT_RUN if mel_only else chosen.precision
-    spec = EncodeSpec(codec, precision, with_mel or mel_only, backend, shard_size)
+    spec = EncodeSpec(codec, chosen.precision, with_mel or mel_only, backend, shard_size)
     if dry_run:
-        what = "as log-mel alone" if mel_only else f"with {codec} in {precision}"
+        what = "as log-mel alone" if mel_only else f"with {codec} in {chosen.precision}"
         click.echo(
-            f"would encode {n} clips of {renders} {what} on "
-            f"{', '.join(devices)} into {output}: {backend} shards of {shard_size_for(spec, n)}"
+            f"would encode {n} clips of {renders} {what} on {', '.join(devices)} into {output}: "
+            f"{backend} shards of {shard_size_for(spec, n)}"
         )
         return
     if codec in CODECS:

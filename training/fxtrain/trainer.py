@@ -64,6 +64,7 @@ def prepare(
         before.card.model if before else config.model,
         n_codebooks=index.codec.n_codebooks,
         has_mel=index.mel is not None,
+        # A run that knows tokens already may be taught without for a while.
         has_codes=before is not None or not index.mel_only,
         all_codes=dataset.all_codes,
     )

@@ -98,6 +98,9 @@ class TrainConfig:
     canonical: teach one order of every class of orders that sound alike, not the one drawn.
     average_decay: of the running mean of the weights that is scored and kept, 0 for none.
     patience: epochs without a better validation score before training stops.
+    plain_epochs: of ``max_epochs``, the last ones in which nothing is hidden or bent: no dropout,
+        no masks, no other timbre (as YOLOX ends without its mixing, Ge et al. 2021). For many
+        chains that are each heard once or twice; few chains are learnt by heart so.
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
     start_from: a run whose weights training begins with, or "shipped"; its model settings count.
@@ -115,6 +118,7 @@ class TrainConfig:
     average_decay: float = 0.99
     canonical: bool = True
     patience: int = 10
+    plain_epochs: int = 0
     precision: str = "auto"
     seed: int = 0
     resident: bool | None = None
@@ -127,6 +131,7 @@ class TrainConfig:
         _between(0, 1024, self, "n_workers")
         _at_least(1, self, "max_epochs", "patience", "n_devices")
         _at_least(0, self, "warmup_steps", "weight_decay", "head_weight")
+        _between(0, self.max_epochs, self, "plain_epochs")
         _between(0, MAX_SEED, self, "seed")
         _between(0, 0.9999, self, "label_smoothing", "average_decay")
         if not self.lr > 0 or not self.grad_clip > 0:

@@ -191,6 +191,8 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         torch.manual_seed(
             self.config.seed * 100_003 + self.current_epoch * 1_009 + self.global_rank
         )
+        if self.current_epoch >= self.config.max_epochs - self.config.plain_epochs:
+            self.model.hide_nothing()
         # [samples, samples times each of PARTS]
         self.sums = torch.zeros(1 + len(PARTS), device=self.device)
         self.weights: tuple[list[Tensor], list[Tensor]] = (

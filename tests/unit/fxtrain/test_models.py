@@ -194,6 +194,23 @@ def test_varying_the_sound_is_for_training_only() -> None:
     assert not torch.equal(model.encode(codes, mel).states, model.encode(codes, mel).states)
 
 
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_nothing_is_hidden_or_bent_any_more_where_that_is_asked(kind: str) -> None:
+    varied = {"dropout": 0.3, "frame_mask": 0.3, "band_mask": 0.3, "timbre_spread": 0.05}
+    model = make_model(kind, n_mels=21, mel_channels=2, learned_residual=True, **varied)
+    codes, mel, tokens = random_codes(2), torch.rand(2, 21, N_FRAMES), torch.zeros(2, 1, 3).long()
+
+    def heard() -> torch.Tensor:
+        return model.decode(tokens, model.encode(codes, mel))
+
+    as_used = heard()
+    model.train()
+    assert not torch.equal(heard(), heard())
+    model.hide_nothing()
+    assert torch.equal(heard(), heard())
+    torch.testing.assert_close(heard(), as_used)
+
+
 @pytest.mark.parametrize("mel_channels", [0, 2])
 def test_mel_is_heard_where_asked_for_and_missing_mel_is_refused(mel_channels: int) -> None:
     model = make_model("gru", n_mels=6, mel_channels=mel_channels)

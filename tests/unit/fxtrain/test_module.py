@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from fixtures.shards import make_shards
-from fxtrain.config import Config, ModelConfig, load_config
+from fxtrain.config import Config, ModelConfig, TrainConfig, load_config
 from fxtrain.contract import UsageError
 from fxtrain.data import open_shards
 from fxtrain.data.stream import Batch
 from fxtrain.device import resolve_device
+from fxtrain.fit import fit
 from fxtrain.module import EpochLoader, confusion_image, lr_factor
 from fxtrain.trainer import attention, lightning_precision, machine_bytes, prepare
 
@@ -68,6 +69,31 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert max(factors) == factors[10] == 1.0
     assert factors[-1] == pytest.approx(0.02)
     assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
+
+
+def test_plain_epochs_are_those_of_a_model_that_hides_nothing(tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", n_train=32, n_valid=8, n_test=8)
+    dataset = open_shards(tmp_path / "shards")
+
+    def weights_after(epochs: int, plain: int, hidden: float) -> dict[str, torch.Tensor]:
+        model = ModelConfig(
+            kind="gru", d_model=32, n_layers=1, n_heads=2, dropout=hidden, frame_mask=hidden
+        )
+        train = TrainConfig(batch_size=16, max_epochs=epochs, plain_epochs=plain)
+        run = tmp_path / f"{epochs}-{plain}-{hidden}"
+        fit(dataset, Config(model, train), run, device="cpu", say=lambda _: None)
+        return torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+    def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(one[name], other[name]) for name in one)
+
+    plain = weights_after(2, 0, hidden=0.0)
+    half_plain = weights_after(2, 1, hidden=0.5)
+    assert equal(weights_after(2, 2, hidden=0.5), plain)
+    assert not equal(half_plain, plain)
+    assert not equal(half_plain, weights_after(2, 0, hidden=0.5))
+    with pytest.raises(UsageError, match="plain_epochs is 3, expected 0 to 2"):
+        TrainConfig(max_epochs=2, plain_epochs=3)
 
 
 def test_precision_words() -> None:

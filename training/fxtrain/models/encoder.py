@@ -119,6 +119,12 @@ class Encoder(nn.Module):
         steps: Tensor = sum(parts[1:], start=parts[0])
         return Memory(self.context(self.dropout(steps)))
 
+    def hide_nothing(self) -> None:
+        """No more masks and other timbres, and every book is heard."""
+        self.frame_mask = self.band_mask = self.timbre_spread = 0.0
+        if self.codes is not None:
+            self.codes.book_dropout = 0.0
+
     def _varied(self, mel: Tensor) -> Tensor:
         """Another guitar, and some bands not heard."""
         if self.timbre_spread:

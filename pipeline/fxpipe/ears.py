@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fxpipe.codec import Codec
+from fxpipe.codec.unheard import Unheard
 from fxpipe.level import normalise
 from fxpipe.mel import log_mels
 from fxtrain.contract import MelInfo
@@ -30,7 +31,7 @@ class HeardWindows:
 def features(
     waves: Sequence[np.ndarray],
     sample_rate_hz: int,
-    codec: Codec,
+    codec: Codec | Unheard,
     mel: MelInfo | None,
     also: MelInfo | None = None,
 ) -> HeardWindows:

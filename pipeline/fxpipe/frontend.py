@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from fxpipe.codec import Codec, load_codec
+from fxpipe.codec.unheard import Unheard
 from fxpipe.ears import features
 from fxpipe.errors import CodecError, SourceError
 from fxpipe.guitar.check import PICTURE, RATE_HZ, strangeness
 from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
 from fxpipe.windows import sounding_windows
 from fxtrain.contract import (
+    NOT_RUN,
     BoardFile,
     Chain,
+    CodecInfo,
     Features,
     Frontend,
     Hearing,
@@ -48,26 +51,32 @@ def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) 
         load_pedals(Path(os.environ[PEDALS_VARIABLE]))
     if hearing is None:
         return PipelineFrontend(None, None)
-    info = hearing.codec
+    if hearing.level != LEVEL_RULE:
+        raise CodecError("the model was trained with another level rule; train it again")
+    return PipelineFrontend(hearing, _codec_of(hearing.codec, n_threads))
+
+
+def _codec_of(info: CodecInfo, n_threads: int | None) -> Codec | Unheard:
+    """The codec with the weights of ``info``; without weights where it is not to be run."""
+    if info.precision == NOT_RUN:
+        return Unheard(info)
     codec = load_codec(
         info.name,
         precision="fp32",
         n_threads=n_threads or os.cpu_count(),
         sha256=info.weights_sha256,
     )
-    if codec.info.weights_sha256 != hearing.codec.weights_sha256:
+    if codec.info.weights_sha256 != info.weights_sha256:
         raise CodecError(
-            f"codec {hearing.codec.name!r} here has weights {codec.info.weights_sha256[:12]}, "
-            f"the model was trained with {hearing.codec.weights_sha256[:12]}; fetch those weights, "
+            f"codec {info.name!r} here has weights {codec.info.weights_sha256[:12]}, "
+            f"the model was trained with {info.weights_sha256[:12]}; fetch those weights, "
             "or train again"
         )
-    if hearing.level != LEVEL_RULE:
-        raise CodecError("the model was trained with another level rule; train it again")
-    return PipelineFrontend(hearing, codec)
+    return codec
 
 
 class PipelineFrontend:
-    def __init__(self, hearing: Hearing | None, codec: Codec | None) -> None:
+    def __init__(self, hearing: Hearing | None, codec: Codec | Unheard | None) -> None:
         self._hearing = hearing
         self._codec = codec
 

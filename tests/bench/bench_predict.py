@@ -42,7 +42,7 @@ mark("both: Python, click, numpy, the model's card")
 
 HEARING = """
 from fxtrain.contract import open_frontend
-ears = open_frontend(card.hearing, 1)
+ears = open_frontend(card.ears, 1)
 mark("hearing: codec opened")
 wave, rate = ears.read(sys.argv[2])
 mark("hearing: clip read")
@@ -53,7 +53,7 @@ print(json.dumps(marks))
 
 TRANSLATING = """
 from fxtrain.contract import open_frontend
-ears = open_frontend(card.hearing, 1)
+ears = open_frontend(card.ears, 1)
 features = ears.encode(*ears.read(sys.argv[2]))
 mark("")
 import torch

@@ -405,7 +405,7 @@ def main() -> int:
             say(f"{name} is left out: {missing}")
     one_thread()
     runs = [load_run(model_folder(path)) for path in given.run or [None]]
-    frontend = open_frontend(runs[0].card.hearing)
+    frontend = open_frontend(runs[0].card.ears)
     with tempfile.TemporaryDirectory() as folder:
         path = given.keep or Path(folder)
         wish = Wish(given.chains, (1, 2, 3, 4), n_takes=40, n_clips=1, seed=given.seed)

@@ -5,11 +5,13 @@ Whoever hears a clip needs no more than this to begin.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
 from fxtrain.contract import (
+    NOT_RUN,
     Commutes,
     ContractError,
     FileEntry,
@@ -57,6 +59,14 @@ class ModelCard:
         n_pedals = len(self.vocabulary.pedals)
         if self.rules.n_pedals != n_pedals:
             raise ContractError(f"rules for {self.rules.n_pedals} pedals, expected {n_pedals}")
+
+    @property
+    def ears(self) -> Hearing:
+        """What a frontend is opened with to hear for this model: ``hearing``, its codec run where
+        the model reads tokens and nowhere else, however the shards it learnt from were made."""
+        precision = "fp32" if self.model.use_codes else NOT_RUN
+        codec = dataclasses.replace(self.hearing.codec, precision=precision)
+        return dataclasses.replace(self.hearing, codec=codec)
 
     @property
     def commuting_pairs(self) -> Commutes:

@@ -380,7 +380,7 @@ def predict(
     clips = named(clips)
     exports, n_failed = Exports(target, clips), 0
     folder = model_folder(run)
-    with hear(read_card(folder).hearing, clips) as heard:
+    with hear(read_card(folder).ears, clips) as heard:
         with no_garbage():  # torch, while another process hears the clips
             from fxtrain import predict as hearing
             from fxtrain.checkpoint import load_run

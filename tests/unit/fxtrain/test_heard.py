@@ -178,7 +178,7 @@ def test_a_cold_predict_says_what_a_warm_one_does(clip: Path) -> None:
     assert done.stderr == "fxtrain: error: gone.wav: no such file\n"
     run = load_run(SHIPPED)
     wave, rate = soundfile.read(clip, dtype="float32")
-    features = open_frontend(run.card.hearing).encode(wave, rate)
+    features = open_frontend(run.card.ears).encode(wave, rate)
     warm = prediction_dict(predict_heard(run, features, clip), str(clip), run, 3)
     cold = json.loads(done.stdout)
     assert cold.pop("presence") == pytest.approx(warm.pop("presence"), abs=2e-4)

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.audio import RATE_HZ, riff
+from fixtures.models import random_run
 from fixtures.shards import make_shards
+from fxpipe.frontend import open_frontend
 from fxtrain.checkpoint import card_of, check_data, load_run
 from fxtrain.cli import cli, run_cli
 from fxtrain.config import Config, ModelConfig, TrainConfig
@@ -18,6 +21,7 @@ from fxtrain.data import open_shards, read_shard
 from fxtrain.evaluate import evaluate
 from fxtrain.fit import fit
 from fxtrain.models import build_model, resolve_model
+from fxtrain.predict import predict_features
 from fxtrain.trainer import prepare
 
 SMALL = ModelConfig(kind="gru", d_model=16, n_heads=2, n_layers=1, mel_channels=2, dropout=0.0)
@@ -112,6 +116,8 @@ def test_a_model_of_both_is_taught_and_scored_without_codes(
     start = TrainConfig(max_epochs=1, batch_size=16, start_from=str(taught.path))
     card, model = prepare(mel_only, Config(train=start))
     assert card.model.use_codes
+    assert card.hearing.codec.precision == NOT_RUN
+    assert card.ears.codec.precision == "fp32"  # and hears tokens where it is used
     np.testing.assert_array_equal(
         model.encoder.codes.project.weight.detach(),
         prepare(open_shards(both[1]), Config(train=start))[1].encoder.codes.project.weight.detach(),
@@ -135,3 +141,22 @@ def test_a_model_of_tokens_alone_is_told(both: tuple[Path, Path]) -> None:
     check_data(card, index, "here")
     with pytest.raises(VocabularyError, match="there: these shards hold log-mel alone"):
         check_data(card, dataset.index, "there", all_codes=dataset.all_codes)
+
+
+def test_what_reads_no_tokens_needs_no_codec_to_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the weights of the one it was encoded for, which may be a download away."""
+    run = load_run(random_run(tmp_path / "run", use_codes=False))
+    wave = riff(3 * RATE_HZ)
+    with_codec = open_frontend(run.card.hearing).encode(wave, RATE_HZ)
+    assert (with_codec.codes != MISSING_CODE).all()
+    absent = dataclasses.replace(run.card.hearing.codec, name="44khz", weights_sha256="f" * 64)
+    hearing = dataclasses.replace(run.card.hearing, codec=absent)
+    card = dataclasses.replace(run.card, hearing=hearing)
+    monkeypatch.setattr("fxpipe.frontend.load_codec", None)
+    alone = open_frontend(card.ears).encode(wave, RATE_HZ)
+    assert (alone.codes == MISSING_CODE).all()
+    assert alone.codes.shape == with_codec.codes.shape
+    np.testing.assert_array_equal(alone.mel, with_codec.mel)
+    assert predict_features(run, alone) == predict_features(run, with_codec)

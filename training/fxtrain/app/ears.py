@@ -258,4 +258,4 @@ def open_ears(folder: Path, device: str) -> Ears:
         from fxtrain.device import resolve_device
 
         run = load_run(folder, resolve_device(device))
-        return Ears(run, open_frontend(run.card.hearing))
+        return Ears(run, open_frontend(run.card.ears))

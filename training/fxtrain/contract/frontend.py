@@ -155,7 +155,9 @@ def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) 
     """The installed frontend, set up to hear as ``hearing`` says, with so many threads (None: one
     a core).
 
-    Without ``hearing`` it has no codec: files, pedals and measures, but no ``encode``.
+    Without ``hearing`` it has no codec: files, pedals and measures, but no ``encode``. Where
+    ``hearing.codec.precision`` is ``NOT_RUN`` it needs no weights, and every code it gives is
+    ``MISSING_CODE``.
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:

@@ -150,7 +150,7 @@ def judge_manifest(
         raise UsageError(f"{manifest}: no such file; 'fxtrain zeroshot kit' writes one to fill")
     one_thread()
     loaded = load_run(model_folder(run), resolve_device(device))
-    frontend = open_frontend(loaded.card.hearing)
+    frontend = open_frontend(loaded.card.ears)
     found = score.evaluate_manifest(
         loaded, frontend, manifest, each_clip=each_clip, seed=seed, say=say
     )

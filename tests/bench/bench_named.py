@@ -65,7 +65,11 @@ def fit(
 ) -> Path:
     folder = out / f"{run.name}-run"
     if not (folder / "metrics.json").is_file():
-        asked = {"max_epochs": options.epochs, "batch_size": options.batch_size}
+        asked = {
+            "max_epochs": options.epochs,
+            "plain_epochs": options.plain_epochs,
+            "batch_size": options.batch_size,
+        }
         more = {key: value for key, value in asked.items() if value is not None}
         settings = out / f"{run.name}-fit.toml"
         settings.write_text(settings_of(run, start_from, **more))
@@ -123,6 +127,7 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=24_000, help="of okita3-short")
     parser.add_argument("--rounds", type=int, default=1, help="of okita3-short")
     parser.add_argument("--epochs", type=int, help="[as at_scale.py]")
+    parser.add_argument("--plain-epochs", type=int, help="last ones, in which nothing is hidden")
     parser.add_argument("--batch-size", type=int, help="[as at_scale.py]")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")

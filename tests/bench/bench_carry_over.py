@@ -45,8 +45,8 @@ LESSONS = (  # chains, seed, fractions, settings: see the model's card
     *((n, 200 + i, NOTES, EVENLY) for i, n in enumerate((2_500, 7_500, 15_000, 25_000))),
     *((8_000, seed, SYNTH, EVENLY) for seed in (140, 160, 162)),
     *((8_000, seed, NOTES, EVENLY) for seed in (240, 241, 242, 243, 260, 262)),
-    *((20_000, seed, SYNTH, EVENLY) for seed in (163, 164, 165, 166)),
-    *((20_000, seed, NOTES, EVENLY) for seed in (263, 264, 265, 266)),
+    *((20_000, seed, SYNTH, EVENLY) for seed in range(163, 172)),
+    *((20_000, seed, NOTES, EVENLY) for seed in range(263, 272)),
     (8_000, 161, SYNTH, MORE_DRIVES),
     (8_000, 261, NOTES, MORE_DRIVES),
 )

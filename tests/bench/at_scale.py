@@ -37,6 +37,7 @@ from scale_plan import (
     FIRST,
     MOST_EPOCHS,
     N_MORE,
+    PLAIN_PART,
     PRESENCE,
     TESTS,
     Part,
@@ -331,7 +332,9 @@ def main() -> None:
     train(runs(best.model), trainers)
     wait(encoded)
     work.closing.set()
-    last = Run("more", (), TESTS, best.model, go_on(epochs_that_fit(work, best)), FIRST)
+    epochs = epochs_that_fit(work, best)
+    train_last = go_on(epochs, plain_epochs=max(1, epochs // PLAIN_PART))
+    last = Run("more", (), TESTS, best.model, train_last, FIRST)
     wait(train([last], last_trainer))
     for pool in pools:
         pool.shutdown()

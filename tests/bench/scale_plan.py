@@ -139,6 +139,8 @@ VARIANTS = {
 EPOCHS = (50, 30, 22, 14)
 """At each point of the curve. The variants are its second point."""
 MOST_EPOCHS = 24
+PLAIN_PART = 3
+"""Of the last run's epochs the last third hears clips as they are (`plain_epochs`)."""
 
 
 def fit_settings(epochs: int, **more: Any) -> dict[str, Any]:

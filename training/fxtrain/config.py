@@ -100,7 +100,8 @@ class TrainConfig:
     patience: epochs without a better validation score before training stops.
     plain_epochs: of ``max_epochs``, the last ones in which nothing is hidden or bent: no dropout,
         no masks, no other timbre (as YOLOX ends without its mixing, Ge et al. 2021). For many
-        chains that are each heard once or twice; few chains are learnt by heart so.
+        chains that are each heard once or twice; few chains are learnt by heart so. Such a run is
+        trained to its end, whatever ``patience`` says.
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
     start_from: a run whose weights training begins with, or "shipped"; its model settings count.

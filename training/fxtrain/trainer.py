@@ -188,10 +188,12 @@ def make_trainer(
 ) -> Trainer:
     """lightning's trainer, set to be quiet and to keep what :func:`fit` needs."""
     accelerator = "gpu" if device.type == "cuda" else "cpu"
+    # Who asks for plain epochs at the end wants to see the end.
+    patience = config.max_epochs if config.plain_epochs else config.patience
     callbacks: list[Callback] = [
         LearningRateMonitor(logging_interval="step"),
         *more,
-        EarlyStopping("valid/score", mode="max", patience=config.patience, check_finite=False),
+        EarlyStopping("valid/score", mode="max", patience=patience, check_finite=False),
         ModelCheckpoint(
             dirpath=run / Path(LAST_NAME).parent,
             filename=Path(LAST_NAME).stem,

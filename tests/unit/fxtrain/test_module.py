@@ -96,6 +96,16 @@ def test_plain_epochs_are_those_of_a_model_that_hides_nothing(tmp_path: Path) ->
         TrainConfig(max_epochs=2, plain_epochs=3)
 
 
+@pytest.mark.parametrize(("plain", "last"), [(0, 1), (1, 3)])
+def test_a_run_does_not_end_before_its_plain_epochs(tmp_path: Path, plain: int, last: int) -> None:
+    make_shards(tmp_path / "shards", n_train=32, n_valid=8, n_test=8)
+    still = TrainConfig(batch_size=16, max_epochs=4, lr=1e-12, patience=1, plain_epochs=plain)
+    config = Config(ModelConfig(kind="gru", d_model=32, n_layers=1, n_heads=2), still)
+    fit(open_shards(tmp_path / "shards"), config, tmp_path / "run", device="cpu", say=print)
+    held = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert held["epoch"] == last
+
+
 def test_precision_words() -> None:
     assert lightning_precision("auto", torch.device("cpu")) == "32-true"
     assert lightning_precision("bf16", torch.device("cpu")) == "bf16-mixed"

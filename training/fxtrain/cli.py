@@ -311,7 +311,7 @@ def evaluate(
     if leak := warning_of_leak(loaded.card, dataset.index, split):
         log(leak)
     if loaded.card.model.use_codes and not dataset.all_codes:
-        log("warning: some shards hold log-mel alone; with tokens the model finds more pedals")
+        log("warning: some shards hold log-mel alone; of their clips the model hears no tokens")
     sounds = Sounds(dataset, split, renders)
     evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
     try:

@@ -41,6 +41,7 @@ class ModelConfig:
         100,000 chains; ``codebook_dropout`` leaves out whole books of them in training.
     mel_channels: of the first 2-D convolutions over the log-mel picture; 0 reads each frame as a
         list of bands. 8 suit a CPU; with a GPU and many chains take 32 and ``d_model`` 256.
+    mel_blocks: residual blocks each time the picture's bands are halved, but for the first time.
     frame_mask, band_mask: parts of the frames and of the mel bands hidden in training, in spans
         (SpecAugment, Park et al. 2019).
     timbre_spread: of a smooth random curve over the mel bands in training, as a part of their range
@@ -60,6 +61,7 @@ class ModelConfig:
     learned_residual: bool = False
     codebook_dropout: float = 0.4
     mel_channels: int = 8
+    mel_blocks: int = 1
     frame_mask: float = 0.1
     band_mask: float = 0.1
     timbre_spread: float = 0.02
@@ -71,7 +73,7 @@ class ModelConfig:
         if self.use_codes is False and self.use_mel is False:
             raise UsageError("use_codes and use_mel are both off: the model would hear nothing")
         _between(1, 2**16, self, "d_model", "n_heads")
-        _between(1, 64, self, "n_layers", "n_decoder_layers", "subsample")
+        _between(1, 64, self, "n_layers", "n_decoder_layers", "mel_blocks", "subsample")
         _between(0, 1024, self, "mel_channels")
         _between(0, 0.95, self, "dropout", "codebook_dropout", "frame_mask", "band_mask")
         _between(0, 1, self, "timbre_spread")
@@ -105,6 +107,8 @@ class TrainConfig:
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
     start_from: a run whose weights training begins with, or "shipped"; its model settings count.
+    more_layers, more_blocks: what is added to that run's ``n_layers`` and ``mel_blocks``. They
+        change nothing at first (`fxtrain.start.deeper`).
     n_devices: GPUs (or, on a CPU, processes) trained on in parallel, ``batch_size`` on each.
     """
 
@@ -124,6 +128,8 @@ class TrainConfig:
     seed: int = 0
     resident: bool | None = None
     start_from: str | None = None
+    more_layers: int = 0
+    more_blocks: int = 0
     n_workers: int = 0
     n_devices: int = 1
 
@@ -133,6 +139,12 @@ class TrainConfig:
         _at_least(1, self, "max_epochs", "patience", "n_devices")
         _at_least(0, self, "warmup_steps", "weight_decay", "head_weight")
         _between(0, self.max_epochs, self, "plain_epochs")
+        _between(0, 64, self, "more_layers", "more_blocks")
+        if self.start_from is None and (self.more_layers or self.more_blocks):
+            raise UsageError(
+                "more_layers and more_blocks are added to a run: give start_from as well, or set "
+                "n_layers and mel_blocks under [model]"
+            )
         _between(0, MAX_SEED, self, "seed")
         _between(0, 0.9999, self, "label_smoothing", "average_decay")
         if not self.lr > 0 or not self.grad_clip > 0:

@@ -1,16 +1,19 @@
 """Training that begins with what another run knows: which weights are taken over. Imports torch.
 
 Everything that hears is taken over as it is. Of what names pedals, a pedal that both know keeps its
-rows; the rows of others are drawn.
+rows; the rows of others are drawn. Layers that are added begin as doing nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from torch import Tensor
 
 from fxtrain.checkpoint import ModelCard, Run, load_run
+from fxtrain.config import ModelConfig, TrainConfig
+from fxtrain.contract import UsageError
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
 from fxtrain.models import Translator
@@ -22,11 +25,38 @@ ROWS = {
     "head.queries": 0,
 }
 """Tensors with a row a pedal, and how many rows come after those: the chain's boundary."""
+LAST_OF_A_LAYER = ("self_attn.out_proj", "linear2", "convs.1")
+"""What a layer or a block adds to what goes past it is the output of these: zero, and it adds
+nothing."""
 
 
 def load_start(start_from: str | None) -> Run | None:
     """The run that training begins with; "shipped" is the one in the package."""
     return load_run(model_folder(Path(start_from))) if start_from is not None else None
+
+
+def deeper(before: Run, train: TrainConfig) -> ModelConfig:
+    """The model of ``before`` with the layers and blocks that ``train`` adds.
+
+    They add nothing until they are taught: a larger model begins where a smaller one stopped
+    (Chen et al. 2016, Net2Net). Raises UsageError where there is nothing to add them to.
+    """
+    model = before.card.model
+    if train.more_layers and model.kind != "transformer":
+        raise UsageError(
+            f"{before.path}: more_layers is {train.more_layers}, but a layer on top of a "
+            f"{model.kind} changes what it says; leave it away, or start from a transformer"
+        )
+    if train.more_blocks and not (model.use_mel and model.mel_channels):
+        raise UsageError(
+            f"{before.path}: more_blocks is {train.more_blocks}, but this model sees no picture of "
+            "the log-mel frames; leave it away"
+        )
+    return dataclasses.replace(
+        model,
+        n_layers=model.n_layers + train.more_layers,
+        mel_blocks=model.mel_blocks + train.more_blocks,
+    )
 
 
 def take_over(before: Run, card: ModelCard, model: Translator) -> None:
@@ -45,6 +75,9 @@ def take_over(before: Run, card: ModelCard, model: Translator) -> None:
     known, state = before.model.state_dict(), model.state_dict()
     for name, n_after in ROWS.items():
         known[name] = with_shared_rows(known[name], state[name], shared, n_after)
+    for name in state.keys() - known.keys():
+        nothing = name.rpartition(".")[0].endswith(LAST_OF_A_LAYER)
+        known[name] = state[name].zero_() if nothing else state[name]
     model.load_state_dict(known)
 
 

@@ -42,7 +42,7 @@ from fxtrain.models import Translator, resolve_model
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
 from fxtrain.runs import LAST_NAME, read_last
-from fxtrain.start import load_start, take_over
+from fxtrain.start import deeper, load_start, take_over
 
 TRAINING_COPIES = 4
 """Of every weight: itself, its gradient, and the optimiser's two moments."""
@@ -61,7 +61,7 @@ def prepare(
     index = dataset.index
     before = load_start(None if resume else config.train.start_from)
     resolved = resolve_model(
-        before.card.model if before else config.model,
+        deeper(before, config.train) if before else config.model,
         n_codebooks=index.codec.n_codebooks,
         has_mel=index.mel is not None,
         # A run that knows tokens already may be taught without for a while.

@@ -88,7 +88,9 @@ class Encoder(nn.Module):
         self.norm: nn.LayerNorm | None = None
         self.halvings: nn.ModuleList | None = None
         if seen:
-            self.picture = Picture(n_mels, config.mel_channels, n_halvings, config.d_model)
+            self.picture = Picture(
+                n_mels, config.mel_channels, n_halvings, config.d_model, config.mel_blocks
+            )
         if self.codes is not None or self.mel is not None:
             self.norm = nn.LayerNorm(width)
             widths = [width] * n_halvings + [config.d_model]

@@ -19,31 +19,37 @@ WIDENING = (1, 2, 4, 4)
 
 class Picture(nn.Module):
     """Four times half the bands, and time halved as often as asked; after the first, which is the
-    largest picture by far, a residual block each time."""
+    largest picture by far, residual blocks each time."""
 
-    def __init__(self, n_mels: int, n_channels: int, n_halvings: int, width: int) -> None:
+    def __init__(
+        self, n_mels: int, n_channels: int, n_halvings: int, width: int, n_blocks: int = 1
+    ) -> None:
         """``n_halvings`` of time, at most 3: the first convolution keeps every frame."""
         super().__init__()
         widths = [1, *(n_channels * wider for wider in WIDENING)]
         strides = (1, *(2 if i < n_halvings else 1 for i in range(len(WIDENING) - 1)))
         self.lower = nn.ModuleList()
         self.blocks = nn.ModuleList()
+        self.more = nn.ModuleList()
         height = n_mels
         for n_in, n_out, stride in zip(widths[:-1], widths[1:], strides, strict=True):
             height = (height + 1) // 2
             size = 5 if n_in == 1 else 3
             self.lower.append(nn.Conv2d(n_in, n_out, size, (2, stride), padding=size // 2))
-            self.blocks.append(nn.GELU() if n_in == 1 else Block(n_out))
+            first = n_in == 1
+            self.blocks.append(nn.GELU() if first else Block(n_out))
+            others = () if first else (Block(n_out) for _ in range(n_blocks - 1))
+            self.more.append(nn.Sequential(*others))
         self.out = nn.Linear(widths[-1] * height, width)
 
     def forward(self, mel: Tensor) -> Tensor:
         """[B, M, T] -> [B, S, D]"""
         picture = mel[:, None]
-        for lower, block in zip(self.lower, self.blocks, strict=True):
+        for lower, block, more in zip(self.lower, self.blocks, self.more, strict=True):
             picture = lower(picture)
             if picture.is_cuda:  # as tensor cores want it; else cuDNN turns it around each time
                 picture = picture.contiguous(memory_format=torch.channels_last)
-            picture = block(picture)
+            picture = more(block(picture))
         steps: Tensor = self.out(picture.permute(0, 3, 1, 2).flatten(2))
         return steps
 

@@ -1,0 +1,80 @@
+"""A run that starts from a smaller one: it begins where that stopped, and its new layers learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.fixtures.shards import make_shards
+
+from fxtrain.checkpoint import load_run
+from fxtrain.config import Config, ModelConfig, TrainConfig
+from fxtrain.contract import UsageError
+from fxtrain.data import open_shards
+from fxtrain.fit import fit
+from fxtrain.trainer import prepare
+
+SMALL = ModelConfig(d_model=16, n_heads=2, n_layers=1, mel_channels=2)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards, and what was taught on them: a transformer, one without a picture, a GRU."""
+    folder = tmp_path_factory.mktemp("start")
+    make_shards(folder / "shards", n_train=32, n_valid=8, n_test=0, with_mel=True)
+    kinds = {
+        "picture": SMALL,
+        "list": ModelConfig(d_model=16, n_heads=2, n_layers=1, mel_channels=0),
+        "gru": ModelConfig("gru", d_model=16, n_heads=2, n_layers=1, mel_channels=2),
+    }
+    dataset = open_shards(folder / "shards")
+    for name, model in kinds.items():
+        train = TrainConfig(batch_size=16, max_epochs=1)
+        fit(dataset, Config(model, train), folder / name, device="cpu", say=lambda _: None)
+    return folder
+
+
+def test_a_deeper_model_begins_where_the_smaller_one_stopped(runs: Path, tmp_path: Path) -> None:
+    dataset, before = open_shards(runs / "shards"), load_run(runs / "picture")
+    train = TrainConfig(
+        batch_size=16, max_epochs=1, start_from=str(before.path), more_layers=2, more_blocks=1
+    )
+    card, model = prepare(dataset, Config(train=train))
+    assert (card.model.n_layers, card.model.mel_blocks) == (3, 2)
+    assert model.n_parameters > before.model.n_parameters
+    codes = torch.randint(64, (3, 4, 20), generator=torch.Generator().manual_seed(0))
+    mel = torch.rand(3, card.hearing.mel.n_mels if card.hearing.mel else 0, 20)
+    with torch.inference_mode():
+        assert torch.equal(
+            model.eval().encode(codes, mel).states, before.model.encode(codes, mel).states
+        )
+
+    taught = fit(dataset, Config(train=train), tmp_path / "run", device="cpu", say=lambda _: None)
+    again = load_run(taught.path)
+    assert again.card.model == card.model
+    added = set(again.model.state_dict()) - set(before.model.state_dict())
+    assert {name.split(".")[1] for name in added} == {"picture", "context"}
+    for name in added:
+        moved = again.model.state_dict()[name] - model.state_dict()[name]
+        assert moved.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "problem"),
+    [
+        ("gru", {"more_layers": 1}, "a layer on top of a gru changes what it says"),
+        ("list", {"more_blocks": 1}, "this model sees no picture of the log-mel frames"),
+    ],
+)
+def test_what_cannot_be_added_to_is_refused(
+    runs: Path, name: str, more: dict[str, int], problem: str
+) -> None:
+    train = TrainConfig(start_from=str(runs / name), **more)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=problem):
+        prepare(open_shards(runs / "shards"), Config(train=train))
+
+
+def test_added_layers_need_a_run_to_be_added_to() -> None:
+    with pytest.raises(UsageError, match="give start_from as well, or set n_layers and mel_blocks"):
+        TrainConfig(more_blocks=1)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fxpipe.codec import How
+from fxpipe.codec import How, gpu_fused
 from fxpipe.codec.cpu import finite
 from fxpipe.codec.dac import snake
 from fxpipe.errors import CodecError
@@ -25,6 +25,7 @@ BATCH = 32
 """Clips in one forward: fixed unless memory is short."""
 
 CHANNELS_LAST, DAC_LAYERS, COMPILED = "channels last", "dac's layers", "channels last, compiled"
+UNITS = "residual units as one kernel each"
 """Ways through the same filters, which differ in the last digits only."""
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 GB = 10**9
@@ -48,11 +49,11 @@ class GpuForward:
     ) -> None:
         self._device, self._precision = device, precision
         self._dtype = DTYPES.get(precision, torch.float32)
+        self._quicker: dict[str, Callable[[Tensor], Tensor]] = {}
+        if how.fused and device.type == "cuda":
+            self._quicker = self.compiled(encoder)
         self._encoder = encoder.to(device, self._dtype)
         self._quantizer = quantizer.to(device)
-        self._compiled: Callable[[Tensor], Tensor] | None = None
-        if how.fused and device.type == "cuda":
-            self._compiled = torch.compile(self._channels_last, dynamic=False)
         self.layers = DAC_LAYERS if how.exact else ""  # chosen on the first batch
         self._max_bytes = None if how.max_vram_gb is None else int(how.max_vram_gb * GB)
         self.batch = batch or BATCH
@@ -131,9 +132,18 @@ class GpuForward:
             x = batch[:, None].to(self._dtype)
             if layers == DAC_LAYERS:
                 return self._encoder(x)  # type: ignore[no-any-return]
-            if layers == COMPILED and self._compiled is not None:
-                return self._compiled(x)
+            if layers in self._quicker:
+                return self._quicker[layers](x)
             return self._channels_last(x)
+
+    def compiled(self, encoder: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Our own kernels where this GPU has what they are made for, else what torch compiles.
+        ``encoder`` is fp32 still: filters, but not snakes, are rounded."""
+        if self._dtype != torch.float32 and gpu_fused.available():
+            with contextlib.suppress(gpu_fused.UnsupportedError):
+                units = gpu_fused.FusedEncoder(encoder, self._dtype, self._device)
+                return {UNITS: lambda x: units(x[:, 0])}
+        return {COMPILED: torch.compile(self._channels_last, dynamic=False)}
 
     def _channels_last(self, x: Tensor) -> Tensor:
         return channels_last(self._encoder, x[:, :, None])[:, :, 0]
@@ -147,9 +157,9 @@ class GpuForward:
             return CHANNELS_LAST
         batch = torch.zeros(self.batch, n_padded, device=self._device)
         seconds = {layers: self._seconds(batch, layers) for layers in (CHANNELS_LAST, DAC_LAYERS)}
-        if self._compiled is not None:
+        for layers in self._quicker:
             with contextlib.suppress(Exception):  # dynamo, Triton, the driver raise what they like
-                seconds[COMPILED] = self._seconds(batch, COMPILED)
+                seconds[layers] = self._seconds(batch, layers)
         return min(seconds, key=lambda layers: seconds[layers])
 
     def _seconds(self, batch: Tensor, layers: str) -> float:

@@ -267,7 +267,7 @@ def test_both_layouts_of_a_gpu_give_the_same_codes():
 
 
 @pytest.mark.parametrize("compiles", [True, False])
-@pytest.mark.parametrize("faster", [gpu.CHANNELS_LAST, gpu.DAC_LAYERS, gpu.COMPILED])
+@pytest.mark.parametrize("faster", [gpu.CHANNELS_LAST, gpu.DAC_LAYERS, gpu.UNITS])
 def test_a_gpu_takes_the_layers_that_were_faster_on_a_batch_of_its_own(
     monkeypatch, faster, compiles
 ):
@@ -276,7 +276,7 @@ def test_a_gpu_takes_the_layers_that_were_faster_on_a_batch_of_its_own(
     asked = torch.device("cuda")  # only its type is looked at
 
     def seconds(self, batch, layers):
-        if layers == gpu.COMPILED and not compiles:
+        if layers == gpu.UNITS and not compiles:
             raise RuntimeError("no Triton here")
         timed.append((tuple(batch.shape), layers))
         return {faster: 1.0, gpu.DAC_LAYERS: 2.0}.get(layers, 3.0)
@@ -284,8 +284,8 @@ def test_a_gpu_takes_the_layers_that_were_faster_on_a_batch_of_its_own(
     monkeypatch.setattr(gpu.GpuForward, "_seconds", seconds)
     monkeypatch.setattr(forward, "_device", asked)
     monkeypatch.setattr(gpu.torch, "zeros", lambda *shape, device: torch.empty(*shape))
-    monkeypatch.setattr(forward, "_compiled", lambda x: x)
-    possible = [gpu.CHANNELS_LAST, gpu.DAC_LAYERS, *([gpu.COMPILED] if compiles else [])]
+    monkeypatch.setattr(forward, "_quicker", {gpu.UNITS: lambda x: x})
+    possible = [gpu.CHANNELS_LAST, gpu.DAC_LAYERS, *([gpu.UNITS] if compiles else [])]
     assert forward._faster_layers(1024) == (faster if faster in possible else gpu.DAC_LAYERS)
     assert timed == [((4, 1024), layers) for layers in possible]
 

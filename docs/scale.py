@@ -49,7 +49,7 @@ def basis(rows: Rows) -> str:
              f"{r.render_clips_core_s:g}"],
             ["`encode --codec 44khz`, clips a second and core", f"{r.encode_clips_core_s:g}"],
             ["`encode --codec embedded`, clips a second and core", f"{r.embedded_clips_core_s:g}"],
-            ["`encode --codec 44khz --gpu 0`, fp16, compiled, clips a second",
+            ["`encode --codec 44khz --gpu 0`, fp16, clips a second",
              f"{r.gpu_clips_s:,.0f}"],
             ["streaming tokens to batches, clips a second; in the first epoch, which hashes all",
              f"{r.stream_clips_s:,.0f}; {r.first_stream_clips_s:,.0f}"],

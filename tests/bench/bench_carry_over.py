@@ -38,6 +38,7 @@ CONDITIONS = {
 SEED, LONG_SEED = 905, 906
 
 SYNTH, NOTES = (0.95, 0.02, 0.03), (0.88, 0.04, 0.08)
+SYNTH_MOST = (0.98, 0.01, 0.01)
 EVENLY = {"pool": "stompbox", "lengths": "0:0.4,1:1,2:1,3:1,4:1,5:1"}
 MORE_DRIVES = EVENLY | {"weights": "overdrive:2,distortion:2,fuzz:2"}
 LESSONS = (  # chains, seed, fractions, settings: see the model's card
@@ -47,6 +48,9 @@ LESSONS = (  # chains, seed, fractions, settings: see the model's card
     *((8_000, seed, NOTES, EVENLY) for seed in (240, 241, 242, 243, 260, 262)),
     *((20_000, seed, SYNTH, EVENLY) for seed in range(163, 172)),
     *((20_000, seed, NOTES, EVENLY) for seed in range(263, 272)),
+    (50_000, 172, SYNTH_MOST, EVENLY),
+    *((10_000, seed, SYNTH_MOST, EVENLY) for seed in range(173, 189)),
+    *((10_000, seed, NOTES, EVENLY) for seed in range(272, 292)),
     (8_000, 161, SYNTH, MORE_DRIVES),
     (8_000, 261, NOTES, MORE_DRIVES),
 )

@@ -129,21 +129,21 @@ class GpuForward:
 
     def _latents(self, batch: Tensor, layers: str) -> Tensor:
         with fp32_arithmetic("tf32" if self._precision == "tf32" else "ieee"):
+            if layers in self._quicker:
+                return self._quicker[layers](batch)
             x = batch[:, None].to(self._dtype)
             if layers == DAC_LAYERS:
                 return self._encoder(x)  # type: ignore[no-any-return]
-            if layers in self._quicker:
-                return self._quicker[layers](x)
             return self._channels_last(x)
 
     def compiled(self, encoder: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
-        """Our own kernels where this GPU has what they are made for, else what torch compiles.
-        ``encoder`` is fp32 still: filters, but not snakes, are rounded."""
+        """Waves [B, N] to latents: our own kernels where this GPU has what they are made for, else
+        what torch compiles. ``encoder`` is fp32 still: filters, but not snakes, are rounded."""
         if self._dtype != torch.float32 and gpu_fused.available():
             with contextlib.suppress(gpu_fused.UnsupportedError):
-                units = gpu_fused.FusedEncoder(encoder, self._dtype, self._device)
-                return {UNITS: lambda x: units(x[:, 0])}
-        return {COMPILED: torch.compile(self._channels_last, dynamic=False)}
+                return {UNITS: gpu_fused.FusedEncoder(encoder, self._dtype, self._device)}
+        whole = torch.compile(self._channels_last, dynamic=False)
+        return {COMPILED: lambda wave: whole(wave[:, None].to(self._dtype))}
 
     def _channels_last(self, x: Tensor) -> Tensor:
         return channels_last(self._encoder, x[:, :, None])[:, :, 0]

@@ -1,6 +1,6 @@
 """The encoder of `fxpipe.codec.gpu_fused` on this GPU: is it right, and what each step takes.
 
-    python tests/bench/bench_gpu_steps.py --json steps.json [--without-compiled] [--poly]
+    python tests/bench/bench_gpu_steps.py --json steps.json [--poly]
 
 Latents and codes against dac's encoder in IEEE fp32, with outputs that were full of NaN; clips a
 second of the encoder alone, its waves on the GPU; milliseconds and TFLOP/s of every step.
@@ -63,7 +63,7 @@ def correctness(module, report, save):
     from fxpipe.codec.gpu import channels_last, fp32_arithmetic
 
     dtype = torch.float16
-    print("| weights | audio | B x N | latents' error | codes equal | today's error | its codes |")
+    print("| weights | audio | B x N | latents' error | codes equal | cuDNN's error | its codes |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
     for name, encoder, quantizer in models():
         fused = module.FusedEncoder(encoder, dtype, torch.device("cuda"))
@@ -79,9 +79,9 @@ def correctness(module, report, save):
             with torch.inference_mode(), fp32_arithmetic("ieee"):
                 wanted = torch.cat([encoder(part[:, None]) for part in wave.split(8)])
                 latents = fused(wave)
-                today = channels_last(half, wave[:, None, None].to(dtype))[:, :, 0]
+                plain_half = channels_last(half, wave[:, None, None].to(dtype))[:, :, 0]
                 codes, ours, its = (
-                    quantizer(z.float().contiguous())[1] for z in (wanted, latents, today)
+                    quantizer(z.float().contiguous())[1] for z in (wanted, latents, plain_half)
                 )
             row = {
                 "weights": name, "audio": audio, "shape": list(wave.shape),
@@ -89,15 +89,15 @@ def correctness(module, report, save):
                 "finite": bool(latents.isfinite().all()),
                 "error": relative(latents, wanted),
                 "codes": float((ours == codes).float().mean()),
-                "error_today": relative(today, wanted),
-                "codes_today": float((its == codes).float().mean()),
+                "error_cudnn": relative(plain_half, wanted),
+                "codes_cudnn": float((its == codes).float().mean()),
             }  # fmt: skip
             report["correctness"].append(row)
             print(f"| {name} | {audio} | {wave.shape[0]} x {wave.shape[1]} | {row['error']:.2e} "
-                  f"| {row['codes']:.3%} | {row['error_today']:.2e} | {row['codes_today']:.3%} |"
+                  f"| {row['codes']:.3%} | {row['error_cudnn']:.2e} | {row['codes_cudnn']:.3%} |"
                   + ("" if row["same_shape"] and row["finite"] else " WRONG"))  # fmt: skip
             save()
-            del wanted, latents, today
+            del wanted, latents, plain_half
         torch.cuda.empty_cache()
 
 
@@ -146,36 +146,9 @@ def tell(row):
           f"| {row['peak_gb']:.2f} GB |", flush=True)  # fmt: skip
 
 
-def today(report, save):
-    from fxpipe.codec import How
-    from fxpipe.codec.gpu import CHANNELS_LAST, COMPILED, GpuForward
-
-    _, encoder, quantizer = next(models())
-    forward = GpuForward(encoder, quantizer, device=torch.device("cuda"), precision="fp16",
-                         how=How(fused=True), batch=32)  # fmt: skip
-    wave = notes(32, N_SAMPLES)
-    with torch.inference_mode():
-        for way in (CHANNELS_LAST, COMPILED):
-            began = time.perf_counter()
-            forward._latents(wave, way)
-            torch.cuda.synchronize()
-            first_s = time.perf_counter() - began
-            torch.cuda.reset_peak_memory_stats()
-            ms = timed(lambda: forward._latents(wave, way), 9)  # noqa: B023
-            row = {
-                "way": way, "batch": 32, "ms": ms, "clips_per_s": 32 / ms * 1e3,
-                "tflops": 122.9 * 32 / ms, "first_s": first_s,
-                "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
-            }  # fmt: skip
-            report["speed"].append(row)
-            tell(row)
-            save()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--without-compiled", action="store_true", help="skip today's ways")
     parser.add_argument("--poly", action="store_true", help="also the polynomial sine's speed")
     options = parser.parse_args()
     from fxpipe.codec import gpu_fused as module
@@ -197,9 +170,6 @@ def main():
         module.SINE_UNIT = False
         speed(module, report, save, "fused, polynomial")
         module.SINE_UNIT = True
-    print(f"{time.perf_counter() - began:.0f} s")
-    if not options.without_compiled:
-        today(report, save)
     print(f"{time.perf_counter() - began:.0f} s")
 
 

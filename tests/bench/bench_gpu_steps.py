@@ -155,13 +155,14 @@ def main():
 
     report = {
         "gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
-        "available": module.available(), "correctness": [], "speed": [], "steps": [],
+        "available": module.available(torch.device("cuda")),
+        "correctness": [], "speed": [], "steps": [],
     }  # fmt: skip
 
     def save():
         options.json.write_text(json.dumps(report, indent=1))
 
-    print(report["gpu"], report["torch"], module.available())
+    print(report["gpu"], report["torch"], report["available"])
     began = time.perf_counter()
     correctness(module, report, save)
     print(f"{time.perf_counter() - began:.0f} s")

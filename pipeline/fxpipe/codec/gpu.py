@@ -139,7 +139,7 @@ class GpuForward:
     def compiled(self, encoder: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
         """Waves [B, N] to latents: our own kernels where this GPU has what they are made for, else
         what torch compiles. ``encoder`` is fp32 still: filters, but not snakes, are rounded."""
-        if self._dtype != torch.float32 and gpu_fused.available():
+        if self._dtype != torch.float32 and gpu_fused.available(self._device):
             with contextlib.suppress(gpu_fused.UnsupportedError):
                 return {UNITS: gpu_fused.FusedEncoder(encoder, self._dtype, self._device)}
         whole = torch.compile(self._channels_last, dynamic=False)

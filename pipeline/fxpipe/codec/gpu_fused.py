@@ -63,10 +63,10 @@ class UnsupportedError(ValueError):
     """A layer that is not one of dac's encoder."""
 
 
-def available() -> bool:
-    """Whether Triton is here, and a GPU whose tensor cores the tiles are made for."""
+def available(device: torch.device) -> bool:
+    """Whether Triton is here, and ``device`` a GPU whose tensor cores the tiles are made for."""
     cuda = triton is not None and torch.cuda.is_available()
-    return cuda and torch.cuda.get_device_capability()[0] == 9
+    return cuda and torch.cuda.get_device_capability(device)[0] == 9
 
 
 def default_tile(key: Key) -> Tile | None:

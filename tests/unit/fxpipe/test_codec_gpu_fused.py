@@ -91,7 +91,7 @@ def test_other_layers_are_refused(layers):
     ],
 )
 def test_what_a_gpu_is_given_to_be_quicker(monkeypatch, available, precision, layers, way):
-    monkeypatch.setattr(gpu_fused, "available", lambda: available)
+    monkeypatch.setattr(gpu_fused, "available", lambda device: available)
     monkeypatch.setattr(torch, "compile", lambda way, dynamic: way)
     encoder = layers or encoder_of(SMALL)
     quick = gpu.GpuForward(
@@ -104,7 +104,8 @@ def test_kernels_are_for_tensor_cores_of_one_kind(monkeypatch):
     monkeypatch.setattr(gpu_fused, "triton", object())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for major, usable in ((8, False), (9, True), (12, False)):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda major=major: (major, 0))
-        assert gpu_fused.available() == usable
+        capability = {torch.device("cuda:1"): (major, 0)}
+        monkeypatch.setattr(torch.cuda, "get_device_capability", capability.get)
+        assert gpu_fused.available(torch.device("cuda:1")) == usable
     monkeypatch.setattr(gpu_fused, "triton", None)
-    assert not gpu_fused.available()
+    assert not gpu_fused.available(torch.device("cuda:1"))

@@ -14,8 +14,8 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
+from bench_encode import clips
 from torch import nn
 from tune_tiles import timed
 
@@ -41,18 +41,9 @@ def models():
 
 
 def notes(n_clips, n_samples):
-    """Decaying harmonic notes over a noise floor, as tests/bench/bench_encode.py."""
-    t = np.arange(n_samples) / 44_100
-    waves = []
-    for number in range(n_clips):
-        rng = np.random.default_rng((5, number))
-        pitch_hz = rng.uniform(80, 700)
-        wave = 0.002 * rng.standard_normal(n_samples)
-        for k in range(1, 9):
-            decay = np.exp(-rng.uniform(0.5, 5) * k * t)
-            wave += rng.uniform(0.1, 0.4) / k * decay * np.sin(2 * np.pi * pitch_hz * k * t)
-        waves.append(wave)
-    return torch.from_numpy(np.stack(waves).astype(np.float32)).cuda()
+    """Those of the bench on a CPU, cut off or filled up with silence."""
+    waves = torch.from_numpy(clips(n_clips)).cuda()
+    return nn.functional.pad(waves, (0, n_samples - waves.shape[1]))
 
 
 def relative(found, wanted):

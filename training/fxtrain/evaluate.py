@@ -43,6 +43,7 @@ from fxtrain.metrics import (
     numbered,
     scores,
 )
+from fxtrain.played import Playing, by_playing, playing_lines, playing_of
 from fxtrain.reliability import Reliability, reliability
 from fxtrain.rerender import Rerendered, rerender, rerender_lines
 from fxtrain.sounds import Sounds
@@ -58,8 +59,8 @@ class Evaluation:
     no clip counts for. ``reliability``: whether confidences come true, of the chain answered, of
     every pedal's and family's presence, and of every pair's order; its errors also stand among the
     scores, as ``ece_chain`` and so on. ``n``: samples, of ``n_groups`` groups of recordings, over
-    which the intervals are drawn. ``rerender``: how near the answers sound, where that was asked
-    for."""
+    which the intervals are drawn. ``playing``: by what is played, where that is not one thing.
+    ``rerender``: how near the answers sound, where that was asked for."""
 
     run: str
     split: str
@@ -73,6 +74,7 @@ class Evaluation:
     reliability: dict[str, Reliability]
     n: int
     n_groups: int
+    playing: tuple[Playing, ...] = ()
     rerender: Rerendered | None = None
 
 
@@ -83,7 +85,7 @@ class Answers:
     ``heard`` holds each clip's candidates by probability, ``untuned`` the same before
     confidence was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
     set-and-precedence head says by itself; ``groups`` int [n] which clips play recordings of one
-    group, where they are not all independent.
+    group, where they are not all independent; ``played`` what, where it is known.
     """
 
     split: str
@@ -93,6 +95,7 @@ class Answers:
     classes: list[OrderClass]
     directs: list[Direct] = field(default_factory=list)
     groups: np.ndarray | None = None
+    played: list[str] = field(default_factory=list)
 
     @property
     def predicted(self) -> list[Names]:
@@ -133,7 +136,8 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    return Answers(split, truth, heard, untuned, classes, directs, groups_of(dataset, split))
+    groups, played = groups_of(dataset, split), played_of(dataset, split)
+    return Answers(split, truth, heard, untuned, classes, directs, groups, played)
 
 
 def groups_of(dataset: ShardDataset, split: str) -> np.ndarray:
@@ -149,6 +153,11 @@ def groups_of(dataset: ShardDataset, split: str) -> np.ndarray:
             owner = shard.index.identity if played else record.get("source")
             groups.append((record["group"], owner) if "group" in record else len(groups))
     return numbered(groups)
+
+
+def played_of(dataset: ShardDataset, split: str) -> list[str]:
+    """What is played on each sample of a split."""
+    return [playing_of(r) for shard in dataset.shards_of(split) for r in shard.records()]
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
@@ -206,6 +215,11 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         reliability=calibration,
         n=n,
         n_groups=len(np.unique(groups)),
+        playing=by_playing(
+            *(truth, predicted, answers.classes, answers.played, groups),
+            families=families,
+            seed=seed,
+        ),
     )
 
 
@@ -307,7 +321,7 @@ def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def table(evaluation: Evaluation) -> Iterator[str]:
-    """Lines for people: all scores, then by length, by pedal and by pair."""
+    """Lines for people: all scores, then by length, by what is played, by pedal and by pair."""
     plural = "" if evaluation.n_groups == 1 else "s"
     few = evaluation.n_groups < evaluation.n
     groups = f" ({evaluation.n_groups} group{plural})" if few else ""
@@ -323,6 +337,7 @@ def table(evaluation: Evaluation) -> Iterator[str]:
             f"{number(evaluation.null[name]):>6} {number(evaluation.constant[name]):>6} "
             f"{number(evaluation.ceiling.get(name, math.nan)):>7}"
         )
+    yield from playing_lines(evaluation.playing)
     yield ""
     yield f"{'pedal':<22} {'F1':>6} {'precision':>10} {'recall':>7} {'n':>6}"
     for name, pedal in evaluation.pedals.items():

@@ -38,8 +38,8 @@ from fxtrain.sounds import Sounds
 
 EVIL = "<script>alert('fuzz')</script>"
 SECTIONS = (
-    *("scores", "length", "pedal", "confusion", "order", "reliability", "rerender", "clips"),
-    *("curves", "about"),
+    *("scores", "length", "played", "pedal", "confusion", "order", "reliability", "rerender"),
+    *("clips", "curves", "about"),
 )
 
 
@@ -112,7 +112,7 @@ def run(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def answers(run: Run, dataset: ShardDataset) -> Answers:
-    return answer(run, dataset)
+    return dataclasses.replace(answer(run, dataset), played=["note", EVIL] * 20)
 
 
 def sounds_of(dataset: ShardDataset, frontend: object = None) -> Sounds:
@@ -242,6 +242,9 @@ def test_scores_by_length_and_pedal(
             assert row[3:] == [
                 number(evaluation.null[name]), number(evaluation.ceiling[name]), str(score.n),
             ]  # fmt: skip
+    for row, played in zip(read.tables["By what is played"][1:], evaluation.playing, strict=True):
+        found = (played.name, number(played.null), str(played.n), str(played.n_groups))
+        assert (row[0], row[3], *row[7:]) == found
     header, *rows = read.tables["Detection of each pedal"]
     assert "always named" in header
     assert "null" not in header

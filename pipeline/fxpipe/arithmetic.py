@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -75,6 +75,28 @@ def choose_arithmetic(
         )
         fused = False
     return Arithmetic(devices, chosen, How(exact, fused, max_vram_gb))
+
+
+def workers_for(devices: Sequence[str], asked: int | None) -> int:
+    """One process a GPU, or as many as ``-j`` asks for, which take turns on them.
+
+    Raises UsageError where there are fewer than GPUs.
+    """
+    if asked is not None and asked < len(devices):
+        raise UsageError(
+            f"-j {asked}: each of the {len(devices)} GPUs needs a process of its own; give "
+            f"-j {len(devices)} or more, or fewer GPUs"
+        )
+    return asked or len(devices)
+
+
+def share_memory(chosen: Arithmetic, n_workers: int) -> Arithmetic:
+    """``--max-vram`` caps a GPU: processes that share one get a part of it each."""
+    most = chosen.how.max_vram_gb
+    if most is None:
+        return chosen
+    each = most / -(-n_workers // len(chosen.devices))
+    return replace(chosen, how=replace(chosen.how, max_vram_gb=each))
 
 
 def _devices(gpu: str | None) -> tuple[str, ...]:

@@ -171,7 +171,7 @@ def ceiling(**options: Any) -> None:
 @click.argument("renders", default="renders")
 @click.option("-o", "--output", default="shards", show_default=True, help="Directory or URI.")
 @click.option("--codec", default="44khz", show_default=True, help="A name, or a DAC checkpoint.")
-@click.option("--gpu", help="GPU number, or several: 0,1. Without it: the CPU.")
+@click.option("--gpu", help="GPU number, or several: 0,1; one process each, or -j.")
 @click.option("--precision", help="Of the encoder.  [default: fp32; with --gpu fp16]")
 @click.option("--exact", is_flag=True, help="IEEE fp32 everywhere, through dac's own layers.")
 @click.option(

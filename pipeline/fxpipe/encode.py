@@ -268,6 +268,8 @@ def encode_all(
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     how = how or How()
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, info)
+    if list(devices) != ["cpu"]:
+        foresee(jobs, 1 if workers.are_remote else workers.n_workers)
     found = read_receipts(folder, identity, verify=repair)
     done, missing = what_is_left(folder, jobs, found, made_with("torch"), is_told)
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
@@ -371,10 +373,14 @@ def _jobs(
         for split in SPLITS
         for number, first in enumerate(range(0, renders.counts[split].n_samples, size))
     ]
-    for job, later in zip(jobs, jobs[len(devices) :], strict=False):
-        job["next"] = {key: later[key] for key in ("split", "first", "n")}
     jobs[0]["compare"] = n_compared
     return jobs
+
+
+def foresee(jobs: Sequence[Job], n_workers: int) -> None:
+    """Tell each job which clips its worker probably reads next: they are dealt out in turn."""
+    for job, later in zip(jobs, jobs[n_workers:], strict=False):
+        job["next"] = {key: later[key] for key in ("split", "first", "n")}
 
 
 def _prepare(

@@ -142,7 +142,7 @@ def encode_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from fxpipe.arithmetic import choose_arithmetic
+    from fxpipe.arithmetic import choose_arithmetic, share_memory, workers_for
     from fxpipe.codec import CODECS, fetch_weights
     from fxpipe.store import ALSO_CALLED, open_writer, refuse_bad_size
 
@@ -179,7 +179,8 @@ def encode_command(
     )
     devices = chosen.devices
     if gpu is not None and not where.are_remote:
-        where = choose_workers(len(devices), None, None)
+        where = choose_workers(workers_for(devices, workers), None, None)
+        chosen = share_memory(chosen, where.n_workers)
     spec = EncodeSpec(codec, chosen.precision, with_mel or mel_only, backend, shard_size)
     if dry_run:
         what = "as log-mel alone" if mel_only else f"with {codec} in {chosen.precision}"

@@ -1,12 +1,12 @@
 """Encoding on a GPU: dac as shipped, every mode of ours, the roofline, and a whole data set.
 
-    python tests/bench/bench_encode_gpu.py --out DIR [--clips 50000] [--gpu 0]
+    python tests/bench/bench_encode_gpu.py --out DIR [--clips 50000] [--gpu 0] [--workers 1,2,3]
     python tests/bench/bench_encode_gpu.py --out DIR --dry      # on a CPU, tiny: does it run?
 
 Writes DIR/encode_gpu.json and DIR/encode_gpu.md. The codec is the official 44.1 kHz architecture
 with random weights, unless the official weights are on this machine. The reference runs at its best
 batch of several. 50,000 clips are rendered on the built-in guitar (9 GB in DIR for the time), then
-go end to end through ``fxpipe encode``.
+go end to end through ``fxpipe encode -j N``, once for each number of processes.
 """
 
 from __future__ import annotations
@@ -185,22 +185,15 @@ class Utilisation:
 
 
 def bench_set(
-    path: Path, n_clips: int, gpu: str | None, work: Path, renders: Path | None
+    path: Path, gpu: str | None, n_workers: int, renders: Path, shards: Path
 ) -> dict[str, Any]:
-    """``fxpipe encode`` as a user types it."""
-    import torch
-
-    shards = work / "shards"
-    began = time.perf_counter()
-    if renders is None:
-        renders = work / "renders"
-        make_renders(renders, n_clips)
+    """``fxpipe encode -j N`` as a user types it; the shards are deleted again."""
     counts = json.loads((renders / "index.json").read_text())["counts"]
     n_clips = sum(split["n_samples"] for split in counts.values())
-    rendered_s = time.perf_counter() - began
     program = "import sys; sys.argv[0] = 'fxpipe'; from fxpipe.cli import main; main()"
     command = [sys.executable, "-c", program, "encode", str(renders), "-o", str(shards),
-               "--codec", str(path), "--json", *(["--gpu", gpu] if gpu else [])]  # fmt: skip
+               "--codec", str(path), "-j", str(n_workers), "--json",
+               *(["--gpu", gpu] if gpu else [])]  # fmt: skip
     began = time.perf_counter()
     with Utilisation() as seen:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -208,47 +201,51 @@ def bench_set(
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
     index = json.loads((shards / "index.json").read_text())
-    clips_a_core = 1 / _levelling_s()
+    shutil.rmtree(shards)
     return {
+        "workers": n_workers,
         "clips": n_clips,
         "seconds": seconds,
         "clips_s": n_clips / seconds,
-        "render_seconds": rendered_s,
         "utilisation_median": float(np.median(seen.percent)) if seen.percent else None,
         "encoder": index["versions"]["encoder"],
         "changed": index["recipe"].get("changed"),
-        "levelling_clips_s_a_core": clips_a_core,
-        "cores": _cores(),
-        "torch": torch.__version__,
     }
 
 
-def _levelling_s() -> float:
-    """What one core needs to level a clip: with too few cores this bounds a GPU."""
-    from fxpipe.level import normalise
+def reading_s(renders: Path) -> float:
+    """What one process needs to read a clip for a GPU, hash included: it bounds how fast that is
+    fed."""
+    from fxpipe.encode import GPU_BATCHES
+    from fxpipe.hearing import Part, read_batches
+    from fxpipe.renders import read_renders_index
+    from fxtrain.contract import open_folder
 
-    waves = cpu_bench.clips(4)
+    folder = open_folder(renders)
+    index = read_renders_index(folder)
+    split = max(index.counts, key=lambda name: index.counts[name].n_samples)
+    n = min(2048, index.counts[split].n_samples)
+    part = Part(index.identity, split, 0, n, index.spec.sample_rate_hz)
     began = time.perf_counter()
-    for wave in waves:
-        normalise(wave, 44_100)
-    return (time.perf_counter() - began) / len(waves)
+    for _ in read_batches(folder, index, part, GPU_BATCHES):
+        pass
+    return (time.perf_counter() - began) / n
 
 
-def what_bounds(best_clips_s: float, whole: dict[str, Any]) -> str:
-    cores = min(8, whole["cores"])
-    host = whole["levelling_clips_s_a_core"] * cores
+def what_bounds(best_clips_s: float, read_clips_s: float, whole: dict[str, Any]) -> str:
+    host = read_clips_s * whole["workers"]
     if whole["clips_s"] > 0.7 * best_clips_s:
         return "the GPU: the set runs at more than 70 % of the encoder alone"
-    if host < best_clips_s:
-        return f"levelling on {cores} cores: at most {host:.0f} clips/s"
-    return "reading, starting and writing: the GPU waits although the cores could keep up"
+    if whole["clips_s"] > 0.7 * host:
+        return f"reading: {host:.0f} clips/s at most"
+    return "neither the encoder nor reading: what is left is starting, levelling, writing"
 
 
 def table(result: dict[str, Any]) -> str:
     rows, peak = result["modes"], result["fp16_peak"]
     best_shipped = max(row["clips_s"] for row in rows if row["mode"].startswith("dac"))
     lines = [
-        f"{result['device']}, torch {result['set']['torch']}, weights: {result['weights']}",
+        f"{result['device']}, torch {result['torch']}, weights: {result['weights']}",
         "",
         "| mode | clips/s | x dac at its best | of the fp16 peak | equal codes | peak VRAM, GB |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -260,15 +257,22 @@ def table(result: dict[str, Any]) -> str:
             f"| {row['mode']} | {row['clips_s']:.1f} | {row['clips_s'] / best_shipped:.2f} "
             f"| {share} | {equal} | {row['vram_gb']:.2f} |"
         )
-    whole = result["set"]
-    used = whole["utilisation_median"]
     lines += [
         "",
-        f"{whole['clips']} clips through `fxpipe encode`: {whole['seconds']:.1f} s, "
-        f"{whole['clips_s']:.0f} clips/s; utilisation "
-        f"{'not measured' if used is None else f'{used:.0f} %'}; bound by {result['bound']}.",
-        f"Encoder: {whole['encoder']}; changed codes: {whole['changed']}.",
+        f"`fxpipe encode`, end to end; rendered in {result['rendered_s']:.1f} s; a process reads "
+        f"{result['read_clips_s']:.0f} clips/s:",
+        "",
+        "| -j | clips | s | clips/s | GPU busy | bound by |",
+        "| ---: | ---: | ---: | ---: | ---: | --- |",
     ]
+    for whole in result["sets"]:
+        used = whole["utilisation_median"]
+        lines.append(
+            f"| {whole['workers']} | {whole['clips']} | {whole['seconds']:.1f} "
+            f"| {whole['clips_s']:.0f} | {'-' if used is None else f'{used:.0f} %'} "
+            f"| {whole['bound']} |"
+        )
+    lines.append(f"\nEncoder: {whole['encoder']}; changed codes: {whole['changed']}.")
     for row in rows:
         if any(row.get("changed_by_codebook", [])):
             share = " ".join(f"{100 * part:.3f}" for part in row["changed_by_codebook"])
@@ -283,6 +287,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--gpu", default="0")
     parser.add_argument("--renders", type=Path, help="finished ones, instead of making them")
+    parser.add_argument("--workers", default="1,2,3", help="processes, one run for each number")
     parser.add_argument("--dry", action="store_true", help="tiny, on the CPU")
     options = parser.parse_args()
     import torch
@@ -307,18 +312,29 @@ def main() -> None:
         audio = cpu_bench.clips(4 if options.dry else 256)
         rounds = 1 if options.dry else options.rounds
         rows = bench_modes(device, path, audio, rounds, options.dry)
-        n_clips = 30 if options.dry else options.clips
-        gpu = None if options.dry else options.gpu
-        whole = bench_set(path, n_clips, gpu, work, options.renders)
-    peak = next((value for key, value in FP16_DENSE.items() if key in name), None)
-    best = max(row["clips_s"] for row in rows if not row["mode"].startswith("dac"))
+        peak = next((value for key, value in FP16_DENSE.items() if key in name), None)
+        best = max(row["clips_s"] for row in rows if not row["mode"].startswith("dac"))
+        began = time.perf_counter()
+        renders = options.renders or work / "renders"
+        if options.renders is None:
+            make_renders(renders, 30 if options.dry else options.clips)
+        rendered_s = time.perf_counter() - began
+        read_clips_s = 1 / reading_s(renders)
+        sets = []
+        for n_workers in map(int, options.workers.split(",")):
+            gpu = None if options.dry else options.gpu
+            whole = bench_set(path, gpu, n_workers, renders, work / "shards")
+            sets.append(whole | {"bound": what_bounds(best, read_clips_s, whole)})
+            print(sets[-1], flush=True)
     result = {
         "device": name,
+        "torch": torch.__version__,
         "weights": weights,
         "fp16_peak": peak,
         "modes": rows,
-        "set": whole,
-        "bound": what_bounds(best, whole),
+        "rendered_s": rendered_s,
+        "read_clips_s": read_clips_s,
+        "sets": sets,
     }
     (options.out / "encode_gpu.json").write_text(json.dumps(result, indent=1))
     (options.out / "encode_gpu.md").write_text(table(result))

@@ -8,13 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxpipe import arithmetic as ar
-from fxpipe.codec import CODECS, How, cpu, dac, default_precision, engine, gpu, load_codec, tiled
+from fxpipe.codec import CODECS, How, cpu, dac, engine, gpu, load_codec, tiled
 from fxpipe.codec.architecture import Architecture
 from fxpipe.codec.weights import find_weights
 from fxpipe.errors import CodecError
 from fxpipe.hearing import Ahead
-from fxtrain.contract import UsageError
 
 RATES = {"44khz": [2, 4, 8, 8], "24khz": [2, 4, 5, 8]}
 
@@ -346,62 +344,6 @@ def test_the_quantiser_hears_ieee_fp32_whatever_the_encoder_runs_in():
             forward(notes(1, 1024), 1024)
         assert seen["encoder"] == (encoder_dtype, encoder_kind)
         assert seen["quantizer"] == (torch.float32, "ieee")
-
-
-def choose(**options) -> ar.Arithmetic:
-    given_ = {"gpu": None, "precision": None, "exact": False, "compile_it": None,
-              "max_vram_gb": None, "n_clips": 10, "elsewhere": True}  # fmt: skip
-    return ar.choose_arithmetic(**given_ | options)
-
-
-def test_defaults_are_fp32_on_a_cpu_and_fp16_on_a_gpu():
-    assert choose() == ar.Arithmetic(("cpu",), "fp32", How())
-    assert choose(gpu="0,1") == ar.Arithmetic(("cuda:0", "cuda:1"), "fp16", How())
-    assert choose(gpu="0", exact=True) == ar.Arithmetic(("cuda:0",), "fp32", How(exact=True))
-    assert choose(gpu="2", precision="tf32", max_vram_gb=8.0).how == How(max_vram_gb=8.0)
-    assert default_precision("cuda") == "fp16"
-
-
-def test_compiling_is_for_large_jobs_on_a_gpu_unless_asked_for():
-    large = {"n_clips": ar.COMPILE_FROM_CLIPS, "gpu": "0"}
-    assert choose(**large).how.fused
-    assert not choose(gpu="0", n_clips=ar.COMPILE_FROM_CLIPS - 1).how.fused
-    assert not choose(n_clips=ar.COMPILE_FROM_CLIPS).how.fused
-    assert choose(precision="bf16").how.fused
-    assert choose(gpu="0", compile_it=True).how.fused
-    assert not choose(compile_it=False, **large).how.fused
-    assert not choose(exact=True, **large).how.fused
-
-
-def test_without_a_compiler_one_line_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(ar.shutil, "which", lambda name: None)
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
-    assert not choose(precision="bf16", elsewhere=False).how.fused
-    assert capsys.readouterr().err.count("no C++ compiler found") == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gpu": "a"}, "expected a number"),
-        ({"gpu": "0,0"}, "different numbers"),
-        ({"gpu": "-1"}, "different numbers from 0"),
-        ({"max_vram_gb": 4.0}, "give --gpu too"),
-        ({"exact": True, "precision": "fp16"}, "--exact means fp32"),
-        ({"compile_it": True}, "quicker without"),
-        ({"precision": "fp8"}, "unknown precision 'fp8'"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(options, message):
-    with pytest.raises(UsageError, match=message):
-        choose(**options)
-
-
-def test_devices_that_are_not_here_are_refused_before_anything_is_read():
-    with pytest.raises(CodecError, match="no CUDA device 7"):
-        choose(gpu="7", elsewhere=False)
-    with pytest.raises(CodecError, match="needs a CUDA device"):
-        choose(precision="fp16", elsewhere=False)
 
 
 def test_work_ahead_is_used_when_it_was_the_right_guess():

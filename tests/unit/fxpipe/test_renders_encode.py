@@ -356,6 +356,7 @@ def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
     out = open_folder(tmp_path / "shards")
     more = 10, ["cuda:0"], en.How(), en.codec_of(EncodeSpec("embedded"))[0]
     jobs = en._jobs(folder, renders, out, EncodeSpec("embedded"), "id", *more)
+    en.foresee(jobs, 1)
     assert [job["compare"] for job in jobs] == [2] + [0] * (len(jobs) - 1)
     assert jobs[0]["next"] == {key: jobs[1][key] for key in ("split", "first", "n")}
     assert "next" not in jobs[-1]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -280,8 +281,32 @@ def test_styles_of_the_page_are_its_own(client: TestClient) -> None:
 def test_too_many_at_once_are_told_to_wait(model: Path) -> None:
     work = cheap_work(model)
     client = TestClient(page_app(work, Limits(n_waiting=0)), base_url="http://127.0.0.1")
-    assert "Too much at once" in refused(client, "/api/clip", CLIP, 503)
+    for path in ("/api/clip", "/api/example"):
+        assert "Too much at once" in refused(client, path, CLIP, 503)
     work.close()
+
+
+def test_no_more_uploads_are_held_than_may_wait(model: Path) -> None:
+    page = server.Page(cheap_work(model), Limits(n_waiting=2))
+
+    async def at_once() -> None:
+        come = asyncio.Event()
+
+        class Slow:
+            async def stream(self) -> AsyncIterator[bytes]:
+                await come.wait()
+                yield b"sound"
+
+        held = [asyncio.create_task(page.upload(Slow())) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(RefusedError, match="Too much at once") as told:
+            await page.upload(Slow())
+        assert told.value.status == 503
+        come.set()
+        assert await asyncio.gather(*held) == [b"sound"] * 2
+        assert await page.upload(Slow()) == b"sound"
+
+    asyncio.run(at_once())
 
 
 def test_the_model_is_loaded_when_the_page_asks_for_it(model: Path) -> None:

@@ -22,7 +22,8 @@ STALLED_S = 20.0
 
 @dataclass(frozen=True)
 class Limits:
-    """``n_bytes`` of an upload, ``seconds`` of its sound; how many of each are remembered."""
+    """``n_bytes`` of an upload, ``seconds`` of its sound; how many of each are remembered;
+    ``n_waiting`` tasks at once, and as many uploads."""
 
     n_bytes: int = 50 * 2**20
     seconds: int = 120
@@ -38,6 +39,10 @@ class RefusedError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def too_much() -> RefusedError:
+    return RefusedError(503, "Too much at once; wait a moment, then try again.")
 
 
 class Shelf(Generic[T]):

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fxtrain.app.ears import PHRASES, Clip, Dry, Ears, Sound
-from fxtrain.app.limits import MAX_JSON_BYTES, STALLED_S, Limits, RefusedError, Shelf, title_of
+from fxtrain.app.limits import (
+    MAX_JSON_BYTES,
+    STALLED_S,
+    Limits,
+    RefusedError,
+    Shelf,
+    title_of,
+    too_much,
+)
 from fxtrain.app.work import Work
 from fxtrain.contract import ContractError, UsageError, to_dict
 from fxtrain.export.board import BASES, Board
@@ -43,6 +51,7 @@ class Page:
         self.clips: Shelf[Clip] = Shelf(limits.n_clips, "clip")
         self.dries: Shelf[Dry] = Shelf(limits.n_dries, "recording")
         self.sounds: Shelf[Sound] = Shelf(limits.n_sounds, "sound")
+        self.n_uploads = 0
         self.html = (STATIC / "index.html").read_text(encoding="utf-8")
 
     async def index(self, request: Request) -> Response:
@@ -119,7 +128,13 @@ class Page:
         return {"url": url, "lufs": sound.lufs, "seconds": sound.seconds}
 
     async def upload(self, request: Request) -> bytes:
-        return await body(request, self.limits.n_bytes)
+        if self.n_uploads >= self.limits.n_waiting:
+            raise too_much()
+        self.n_uploads += 1
+        try:
+            return await body(request, self.limits.n_bytes)
+        finally:
+            self.n_uploads -= 1
 
     async def json(self, request: Request) -> dict[str, Any]:
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from fxtrain.app.limits import RefusedError
+from fxtrain.app.limits import RefusedError, too_much
 from fxtrain.contract import FxError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Work:
         self.begin()
         with self._lock:
             if self._waiting >= most_waiting:
-                raise RefusedError(503, "Too much at once; wait a moment, then try again.")
+                raise too_much()
             self._waiting += 1
 
         def turn() -> T:

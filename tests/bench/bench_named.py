@@ -2,11 +2,13 @@
 
     python tests/bench/bench_named.py okita3 OUT [--audio NOTES] [--epochs 12] [--precision bf16]
     python tests/bench/bench_named.py okita3-short OUT [--chains 24000] [--rounds 2]
+    python tests/bench/bench_named.py presence-more OUT [--chains 24000] [--rounds 2]
 
 ``okita3``, ``take4``, ``seed5``, ``rossi5`` or ``presence``: pool, lengths, level policy and chains
 are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. ``okita3-short``: the
 same test clips of ten seconds, heard in windows of two by a translator that was taught on clips of
-two; every further round teaches it as many chains more. The translator starts from the model in the
+two; every further round teaches it as many chains more. ``presence-more``: the same tests, and more
+chains of the same kind to learn from, as log-mel alone. The translator starts from the model in the
 package. ``--audio``: a folder of dry notes, half of the lessons and a second test; without it the
 built-in guitar plays alone. What is in OUT already is used again.
 """
@@ -21,7 +23,15 @@ from pathlib import Path
 from at_scale import fixed_knobs
 from bench_longer import WINDOWS, hear, true_pedals
 from bench_unseen import sh
-from scale_plan import Part, Run, named_parts, named_runs, settings_of, short_okita3
+from scale_plan import (
+    Part,
+    Run,
+    more_presence,
+    named_parts,
+    named_runs,
+    settings_of,
+    short_okita3,
+)
 
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
@@ -56,7 +66,8 @@ def rendered(out: Path, part: Part, audio: Path | None) -> Path:
 def encoded(out: Path, part: Part, audio: Path | None) -> Path:
     made = out / part.name
     if not (made / "index.json").is_file():
-        sh(f"fxpipe encode {rendered(out, part, audio)} -o {made} --codec embedded --with-mel")
+        what = "--mel-only" if part.mel_only else "--with-mel"
+        sh(f"fxpipe encode {rendered(out, part, audio)} -o {made} --codec embedded {what}")
     return made
 
 
@@ -121,11 +132,12 @@ def show(test: str, found: Evaluation) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {run.name: run for run in named_runs({})}
-    parser.add_argument("pool", choices=[*known, "okita3-short"])
+    in_rounds = {"okita3-short": short_okita3, "presence-more": more_presence}
+    parser.add_argument("pool", choices=[*known, *in_rounds])
     parser.add_argument("out", type=Path)
     parser.add_argument("--audio", type=Path)
-    parser.add_argument("--chains", type=int, default=24_000, help="of okita3-short")
-    parser.add_argument("--rounds", type=int, default=1, help="of okita3-short")
+    parser.add_argument("--chains", type=int, default=24_000, help="a round")
+    parser.add_argument("--rounds", type=int, default=1, help=f"of {' or '.join(in_rounds)}")
     parser.add_argument("--epochs", type=int, help="[as at_scale.py]")
     parser.add_argument("--plain-epochs", type=int, help="last ones, in which nothing is hidden")
     parser.add_argument("--batch-size", type=int, help="[as at_scale.py]")
@@ -134,8 +146,10 @@ def main() -> None:
     options = parser.parse_args()
     out, audio = options.out, options.audio
     out.mkdir(parents=True, exist_ok=True)
-    rounds, its_parts = short_okita3(options.chains, options.rounds)
-    chosen = [known[options.pool]] if options.pool in known else rounds
+    if options.pool in in_rounds:
+        chosen, its_parts = in_rounds[options.pool](options.chains, options.rounds)
+    else:
+        chosen, its_parts = [known[options.pool]], []
     parts = {part.name: part for part in [*named_parts(), *its_parts]}
 
     def there(names: list[str]) -> list[Part]:
@@ -147,7 +161,7 @@ def main() -> None:
         taught = [encoded(out, part, audio) for part in there(list(run.parts))]
         folder = fit(out, run, str(folder), taught, options)
     for part in there([name for _, name, _ in run.tests]):
-        if chosen is rounds:
+        if options.pool == "okita3-short":
             renders = rendered(out, part, audio)
             heard = by_windows(folder, renders, out / f"{part.name}-windows")
         else:

@@ -33,16 +33,21 @@ PRESENCE = (
 ONE_A_GROUP = (
     "--exclusive overdrive,distortion,fuzz,bitcrusher --exclusive phaser,flanger,chorus,tremolo"
 )
+PRESENCE_FLAGS = (
+    f"--pool {PRESENCE} --lengths 1-5 --order fixed {ONE_A_GROUP} --config {{presence}}"
+)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One data set: what `fxpipe render` is asked for."""
+    """One data set: what `fxpipe render` is asked for. ``mel_only``: `fxpipe encode`, too, for
+    lessons."""
 
     name: str
     n_chains: int
     flags: str
     if_time: bool = False
+    mel_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,8 @@ def named_parts() -> list[Part]:
                 f"{NOTES} {flags} --phrases 1 --seed 301",
             )
         )
-    flags = f"--pool {PRESENCE} --lengths 1-5 --order fixed {ONE_A_GROUP} --config {{presence}}"
-    found.append(Part("presence-synth", 8_000, f"{SYNTH} {flags} --seed 310"))
-    cross = f"--dataset folder:{{audio}} {flags} --fractions 0,0,1 --seed 311"
+    found.append(Part("presence-synth", 8_000, f"{SYNTH} {PRESENCE_FLAGS} --seed 310"))
+    cross = f"--dataset folder:{{audio}} {PRESENCE_FLAGS} --fractions 0,0,1 --seed 311"
     found.append(Part("presence-notes", 1_500, cross))
     return found
 
@@ -126,6 +130,7 @@ TESTS = (
     ("real", "test-real", "test"),
     ("makes", "test-makes", "test"),
 )
+PRESENCE_TESTS = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
 LARGE = {"d_model": 256, "n_layers": 4, "n_decoder_layers": 2, "n_heads": 8}
 SEEN = LARGE | {"mel_channels": 32}
 VARIANTS = {
@@ -174,6 +179,20 @@ def short_okita3(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part
     return found, made
 
 
+def more_presence(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part]]:
+    """``presence``, and every round ``n_chains`` more of the built-in guitar, as log-mel alone."""
+    train = go_on(4, batch_size=256, average_decay=0.99)
+    found: list[Run] = []
+    made: list[Part] = []
+    for i in range(n_rounds):
+        name = "presence-more" + (f"-{i + 1}" if i else "")
+        flags = f"{SYNTH} {PRESENCE_FLAGS} --seed {312 + i}"
+        made.append(Part(f"{name}-synth", n_chains, flags, mel_only=True))
+        taught = ("presence-synth", *(part.name for part in made))
+        found.append(Run(name, taught, PRESENCE_TESTS, train=train))
+    return found, made
+
+
 def runs(best: dict[str, Any]) -> list[Run]:
     """In the order in which they are trained, built as ``best`` is."""
     hundred, some = curve(3), fit_settings(EPOCHS[3])
@@ -207,7 +226,6 @@ def named_runs(best: dict[str, Any]) -> list[Run]:
         epochs, batch_size = (10, 128) if pool == "okita3" else (16, 256)
         train = go_on(epochs, batch_size=batch_size, average_decay=0.99)
         found.append(Run(pool, (f"{pool}-synth", f"{pool}-notes"), tests, best, train, FIRST))
-    tests = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
     train = go_on(12, batch_size=256, average_decay=0.99)
-    found.append(Run("presence", ("presence-synth",), tests, best, train, FIRST))
+    found.append(Run("presence", ("presence-synth",), PRESENCE_TESTS, best, train, FIRST))
     return found

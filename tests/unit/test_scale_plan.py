@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "bench"))
 from at_scale import fixed_knobs
 from scale_plan import (
     VARIANTS,
+    more_presence,
     named_parts,
     named_runs,
     parts,
@@ -30,15 +31,17 @@ from scale_plan import (
 BEST = VARIANTS["picture-masked"]
 
 
-SHORT, SHORT_PARTS = short_okita3(24_000, 2)
-RUNS = [*variants(), *runs(BEST), *SHORT]
-PARTS = [*parts()[:11], *named_parts(), *SHORT_PARTS, *parts()[-2:]]
+ROUNDS, ROUND_PARTS = (
+    [*a, *b] for a, b in zip(short_okita3(24_000, 2), more_presence(24_000, 2), strict=True)
+)
+RUNS = [*variants(), *runs(BEST), *ROUNDS]
+PARTS = [*parts()[:11], *named_parts(), *ROUND_PARTS, *parts()[-2:]]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_fit_takes_the_settings_of_every_run(tmp_path: Path, run) -> None:
     path = tmp_path / "fit.toml"
-    start_from = "runs/before" if run.after or run in SHORT else None
+    start_from = "runs/before" if run.after or run in ROUNDS else None
     path.write_text(settings_of(run, start_from))
     config = load_config(path, {})
     assert config.train.max_epochs == run.train["max_epochs"]
@@ -68,6 +71,6 @@ def test_render_takes_the_flags_of_every_part(tmp_path: Path, notes: Path, part)
 
 
 def test_every_named_run_has_its_chains() -> None:
-    made = {part.name for part in [*named_parts(), *SHORT_PARTS]}
-    for run in [*named_runs(BEST), *SHORT]:
+    made = {part.name for part in [*named_parts(), *ROUND_PARTS]}
+    for run in [*named_runs(BEST), *ROUNDS]:
         assert {*run.parts, *(part for _, part, _ in run.tests)} <= made

@@ -16,7 +16,7 @@ from fxtrain.models import Translator, build_model, resolve_model
 from fxtrain.models.decoder import BODIES
 from fxtrain.models.encoder import CONTEXTS
 from fxtrain.models.layers import hidden_spans, random_timbre, sinusoids
-from fxtrain.models.picture import FrameNorm
+from fxtrain.models.picture import FrameNorm, Picture
 from fxtrain.objective import (
     IGNORED,
     alphabetical,
@@ -177,13 +177,42 @@ def test_the_norm_of_a_picture_is_layer_norm_of_each_frame() -> None:
     norm = FrameNorm(3)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
-    picture = 5 + 3 * torch.randn(2, 3, 4, 7)  # [B, C, H, T]
-    frames = picture.permute(0, 3, 1, 2)
-    expected = torch.nn.functional.layer_norm(frames, (3, 4)).permute(0, 2, 3, 1)
+    picture = 5 + 3 * torch.randn(2, 3, 7, 4)  # [B, C, T, H]
+    frames = picture.transpose(1, 2)
+    expected = torch.nn.functional.layer_norm(frames, (3, 4)).transpose(1, 2)
     torch.testing.assert_close(norm(picture), expected * norm.weight + norm.bias)
     halved = norm(picture.bfloat16())
     assert halved.dtype == torch.bfloat16
     torch.testing.assert_close(halved.float(), norm(picture), atol=0.05, rtol=0.02)
+    with torch.autocast("cpu", torch.float16):
+        assert norm(picture.bfloat16()).dtype == torch.bfloat16
+
+
+def test_a_picture_is_what_its_convolutions_say_of_bands_and_time() -> None:
+    picture = Picture(21, 2, n_halvings=2, width=5, n_blocks=2)
+    for parameter in picture.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    mel = torch.rand(3, 21, N_FRAMES)
+
+    def over(seen: torch.Tensor, conv: torch.nn.Conv2d) -> torch.Tensor:  # [B, C, H, T] here
+        return torch.nn.functional.conv2d(seen, conv.weight, conv.bias, conv.stride, conv.padding)
+
+    def norm(seen: torch.Tensor, one: FrameNorm) -> torch.Tensor:
+        spread, mean = torch.var_mean(seen, dim=(1, 2), keepdim=True, correction=0)
+        return (seen - mean) * torch.rsqrt(spread + 1e-5) * one.weight + one.bias
+
+    seen = mel[:, None]
+    for lower, block, more in zip(picture.lower, picture.blocks, picture.more, strict=True):
+        seen = over(seen, lower)
+        if isinstance(block, torch.nn.GELU):
+            seen = block(seen)
+        for one in (*([] if isinstance(block, torch.nn.GELU) else [block]), *more):
+            heard = seen
+            for each, conv in zip(one.norms, one.convs, strict=True):
+                heard = over(torch.nn.functional.gelu(norm(heard, each)), conv)
+            seen = seen + heard
+    expected = picture.out(seen.permute(0, 3, 1, 2).flatten(2))
+    torch.testing.assert_close(picture(mel), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_varying_the_sound_is_for_training_only() -> None:

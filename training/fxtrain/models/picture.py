@@ -5,10 +5,13 @@ training begins, where a layer that reads each frame as a list of bands has to l
 band.
 
 Shapes: B batch, M mel band, T frame, S encoder step, C channel, H height (bands left), D channel
-of the encoder.
+of the encoder. Pictures are [B, C, T, H] and lie in memory as [B, T, H, C] (channels last): a frame
+is one piece, whose norm is a single pass, and convolutions have the order that they like best.
 """
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +38,7 @@ class Picture(nn.Module):
         for n_in, n_out, stride in zip(widths[:-1], widths[1:], strides, strict=True):
             height = (height + 1) // 2
             size = 5 if n_in == 1 else 3
-            self.lower.append(nn.Conv2d(n_in, n_out, size, (2, stride), padding=size // 2))
+            self.lower.append(Filter(n_in, n_out, size, (2, stride), padding=size // 2))
             first = n_in == 1
             self.blocks.append(nn.GELU() if first else Block(n_out))
             others = () if first else (Block(n_out) for _ in range(n_blocks - 1))
@@ -44,14 +47,20 @@ class Picture(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """[B, M, T] -> [B, S, D]"""
-        picture = mel[:, None]
+        picture = mel.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
         for lower, block, more in zip(self.lower, self.blocks, self.more, strict=True):
-            picture = lower(picture)
-            if picture.is_cuda:  # as tensor cores want it; else cuDNN turns it around each time
-                picture = picture.contiguous(memory_format=torch.channels_last)
-            picture = more(block(picture))
-        steps: Tensor = self.out(picture.permute(0, 3, 1, 2).flatten(2))
+            picture = more(block(lower(picture)))
+        steps: Tensor = self.out(picture.transpose(1, 2).flatten(2))
         return steps
+
+
+class Filter(nn.Conv2d):
+    """Weights, sizes and strides are of bands by frames; the picture is frames by bands."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """[B, C, T, H]"""
+        weight, stride = self.weight.transpose(2, 3), self.stride[::-1]
+        return nn.functional.conv2d(picture, weight, self.bias, stride, self.padding)
 
 
 class Block(nn.Module):
@@ -60,9 +69,7 @@ class Block(nn.Module):
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(FrameNorm(n_channels) for _ in range(2))
-        self.convs = nn.ModuleList(
-            nn.Conv2d(n_channels, n_channels, 3, padding=1) for _ in range(2)
-        )
+        self.convs = nn.ModuleList(Filter(n_channels, n_channels, 3, padding=1) for _ in range(2))
 
     def forward(self, picture: Tensor) -> Tensor:
         heard = picture
@@ -84,14 +91,17 @@ class FrameNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_channels, 1, 1))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """[B, C, H, T]"""
-        if picture.is_cuda:
-            spread, mean = torch.var_mean(picture, dim=(1, 2), keepdim=True, correction=0)
-            scale = (torch.rsqrt(spread + 1e-5) * self.weight).to(picture.dtype)
-            return (picture - mean) * scale + self.bias.to(picture.dtype)
-        # A CPU takes twice as long for var_mean as for two means.
-        wide = picture.float() if picture.dtype == torch.bfloat16 else picture
-        centred = wide - wide.mean((1, 2), keepdim=True)
-        spread = centred.square().mean((1, 2), keepdim=True)
-        scale = torch.rsqrt(spread + 1e-5) * self.weight
-        return (centred * scale + self.bias).to(picture.dtype)
+        """[B, C, T, H]"""
+        frames = picture.permute(0, 2, 3, 1)
+        scale, shift = (
+            v.flatten().repeat(frames.shape[2]).to(frames.dtype) for v in (self.weight, self.bias)
+        )
+        # Autocast would have the whole picture in fp32; sums are taken so in any case.
+        with _as_it_is(picture):
+            found = nn.functional.layer_norm(frames.flatten(2), scale.shape, scale, shift)
+        return found.view(frames.shape).permute(0, 3, 1, 2)
+
+
+def _as_it_is(picture: Tensor) -> AbstractContextManager[object]:
+    kind = picture.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -133,12 +133,14 @@ TESTS = (
 PRESENCE_TESTS = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
 LARGE = {"d_model": 256, "n_layers": 4, "n_decoder_layers": 2, "n_heads": 8}
 SEEN = LARGE | {"mel_channels": 32}
+MASKED = SEEN | {"frame_mask": 0.2, "band_mask": 0.2, "timbre_spread": 0.04}
 VARIANTS = {
     "frames": LARGE | {"mel_channels": 0, "band_mask": 0.0, "timbre_spread": 0.0},
     "picture": SEEN,
     "picture-plain": SEEN | {"band_mask": 0.0, "timbre_spread": 0.0},
     "picture-wide": LARGE | {"mel_channels": 48, "dropout": 0.2},
-    "picture-masked": SEEN | {"frame_mask": 0.2, "band_mask": 0.2, "timbre_spread": 0.04},
+    "picture-masked": MASKED,
+    "picture-deep": MASKED | {"n_layers": 6, "mel_blocks": 3},
 }
 """Ways to build the translator; the first is how the one of 58,000 chains was built."""
 EPOCHS = (50, 30, 22, 14)

@@ -39,11 +39,11 @@ class Playing:
 
 
 def playing_of(record: Record) -> str:
-    """``strum``, ``note``, ``note, joined``: in the words of its data set."""
+    """``strum``, ``note``, ``note, joined``: in the words of its data set, without underscores."""
     clip = record.get("clip", {})
     performance = clip.get("performance")
     style = performance.get("style") if isinstance(performance, dict) else None
-    name = str(style or clip.get("kind") or NOT_SAID)
+    name = str(style or clip.get("kind") or NOT_SAID).replace("_", " ")
     return f"{name}, joined" if "phrase" in clip else name
 
 

@@ -36,6 +36,7 @@ def rows_of(played: list[str]) -> tuple[Playing, ...]:
         ({"kind": "note", "phrase": {"notes": []}}, "note, joined"),
         ({"phrase": {"notes": []}}, "not said, joined"),
         ({"performance": {"style": "strum"}}, "strum"),
+        ({"performance": {"style": "double_stop"}}, "double stop"),
         ({"performance": {"style": "funk"}, "kind": "note"}, "funk"),
         ({"performance": {}}, NOT_SAID),
         ({"performance": "loud", "kind": 7}, "7"),

@@ -47,9 +47,11 @@ class Picture(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """[B, M, T] -> [B, S, D]"""
-        picture = mel.transpose(1, 2)[:, None].contiguous(memory_format=torch.channels_last)
+        picture = mel.transpose(1, 2)[:, None]
         for lower, block, more in zip(self.lower, self.blocks, self.more, strict=True):
-            picture = more(block(lower(picture)))
+            # One channel does not tell how a picture lies, so the first filter may turn it around.
+            picture = lower(picture).contiguous(memory_format=torch.channels_last)
+            picture = more(block(picture))
         steps: Tensor = self.out(picture.transpose(1, 2).flatten(2))
         return steps
 

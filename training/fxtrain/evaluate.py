@@ -136,28 +136,25 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    groups, played = groups_of(dataset, split), played_of(dataset, split)
-    return Answers(split, truth, heard, untuned, classes, directs, groups, played)
+    return Answers(split, truth, heard, untuned, classes, directs, *provenance(dataset, split))
 
 
-def groups_of(dataset: ShardDataset, split: str) -> np.ndarray:
-    """int [n]: samples that play recordings of one group have the same number.
+def provenance(dataset: ShardDataset, split: str) -> tuple[np.ndarray, list[str]]:
+    """(int [n], [n]): samples that play recordings of one group have the same number; what is
+    played on each. One pass over the records.
 
     What is played anew for each clip is its data set's own, a recording the same in all of them; a
     record that names no group is one by itself.
     """
     groups: list[Hashable] = []
+    playing = []
     for shard in dataset.shards_of(split):
         for record in shard.records():
             played = "performance" in record.get("clip", ())
             owner = shard.index.identity if played else record.get("source")
             groups.append((record["group"], owner) if "group" in record else len(groups))
-    return numbered(groups)
-
-
-def played_of(dataset: ShardDataset, split: str) -> list[str]:
-    """What is played on each sample of a split."""
-    return [playing_of(r) for shard in dataset.shards_of(split) for r in shard.records()]
+            playing.append(playing_of(record))
+    return numbered(groups), playing
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:

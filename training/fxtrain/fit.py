@@ -27,7 +27,7 @@ from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
 from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
-from fxtrain.evaluate import groups_of
+from fxtrain.evaluate import provenance
 from fxtrain.finding import RUNS
 from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator
@@ -212,11 +212,12 @@ def finish(
     said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]
     chains = [names_of(ids, vocabulary) for ids in truth]
     classes = classes_of(chains, commutes, listed)
+    groups, _ = provenance(dataset, "valid")
     valid = scores(
         *(chains, said),
         families=vocabulary.families,
         classes=classes,
-        groups=groups_of(dataset, "valid"),
+        groups=groups,
         rng=np.random.default_rng(0),
     )
     textbook = fixed_order(chains, vocabulary.names)

@@ -13,7 +13,7 @@ from fxtrain.columns import number
 from fxtrain.contract import OrderClass, Record
 from fxtrain.data import open_shards
 from fxtrain.data.dataset import Shard
-from fxtrain.evaluate import played_of
+from fxtrain.evaluate import provenance
 from fxtrain.metrics import fixed_order, scores
 from fxtrain.played import NOT_SAID, Playing, by_playing, playing_lines, playing_of
 
@@ -53,10 +53,10 @@ def test_the_records_of_a_split_are_asked_in_its_order(
 ) -> None:
     make_shards(tmp_path, n_train=4, n_valid=4, n_test=6)
     dataset = open_shards(tmp_path)
-    assert played_of(dataset, "test") == [NOT_SAID] * 6
+    assert provenance(dataset, "test")[1] == [NOT_SAID] * 6
     records = [{"clip": {"kind": "note"}}, {"clip": {"performance": {"style": "riff"}}}]
     monkeypatch.setattr(Shard, "records", lambda self: iter(records))
-    assert played_of(dataset, "test") == ["note", "riff"] * len(dataset.shards_of("test"))
+    assert provenance(dataset, "test")[1] == ["note", "riff"] * len(dataset.shards_of("test"))
 
 
 def test_each_row_is_the_score_of_its_clips_alone() -> None:

@@ -24,7 +24,7 @@ from fxtrain.contract import MissingExtraError, OrderClass
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.dataset import Shard
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, groups_of, judge, table
+from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, judge, provenance, table
 from fxtrain.evaluate import evaluation_dict as as_dict
 from fxtrain.faint import span
 from fxtrain.metrics import HEADLINES, Score
@@ -203,7 +203,7 @@ def test_a_recording_is_one_group_in_all_data_sets_and_a_performance_in_its_own(
     one = dataset.shards[0]
     other = dataclasses.replace(one, index=dataclasses.replace(one.index, identity="other"))
     monkeypatch.setattr(ShardDataset, "shards_of", lambda self, split: (one, other))
-    assert groups_of(dataset, "test").tolist() == [0, 1, 0, 2, 3, 0, 4, 0, 2, 5]
+    assert provenance(dataset, "test")[0].tolist() == [0, 1, 0, 2, 3, 0, 4, 0, 2, 5]
 
 
 def test_nothing_stands_beside_an_f1_where_no_pedal_is(

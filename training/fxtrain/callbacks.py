@@ -49,10 +49,11 @@ class KeepBest(Callback):  # type: ignore[misc]
 
     def line(self, trainer: Trainer, now: dict[str, float], better: bool) -> str:
         seconds = time.monotonic() - self.started
+        knobs = f"knobs {now['knobs']:.3f}  " if "knobs" in now else ""
         return (
             f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}  "
             f"valid loss {now['loss']:.3f}  exact {now['exact']:.3f}  "
-            f"class {now['exact_class']:.3f}  f1 {now['f1']:.3f}  {seconds:.0f} s"
+            f"class {now['exact_class']:.3f}  f1 {now['f1']:.3f}  {knobs}{seconds:.0f} s"
             f"{'  best' if better else ''}"
         )
 

@@ -104,6 +104,7 @@ def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Transla
         codebooks,
         n_pedals=card.rules.n_pedals,
         n_mels=mel.n_mels if mel else 0,
+        n_knobs=card.vocabulary.max_params,
     )
 
 

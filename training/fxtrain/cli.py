@@ -110,6 +110,10 @@ def cli() -> None:
 @click.option("--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>].")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run.")
 @click.option(
+    "--knobs", type=click.Choice(["too", "alone"]),
+    help="Learn where knobs stand: beside all else, or alone, for the run it starts from.",
+)  # fmt: skip
+@click.option(
     "--start-from", metavar="RUN", help='Begin with the weights of RUN, or of the "shipped" model.'
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
@@ -131,6 +135,7 @@ def fit(
     config_path: str | None,
     output: Path | None,
     resume: Path | None,
+    knobs: str | None,
     start_from: str | None,
     overwrite: bool,
     device: str,
@@ -151,7 +156,7 @@ def fit(
     }  # fmt: skip
     train = {
         "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision,
-        "n_devices": devices, "start_from": start_from,
+        "n_devices": devices, "start_from": start_from, "knobs": knobs,
     }  # fmt: skip
     if start_from is not None and any(value is not None for value in model.values()):
         raise UsageError("--start-from takes the model's settings from RUN; leave them away")

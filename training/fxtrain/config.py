@@ -24,6 +24,7 @@ from fxtrain.contract import (
 
 MODEL_KINDS = ("transformer", "gru")
 PRECISIONS = ("auto", "32", "bf16", "16")
+KNOBS = ("none", "too", "alone")
 MAX_SEED = 2**32 - 1
 """An epoch's own seed is some hundred thousand times this, and torch keeps 64 bits."""
 
@@ -47,6 +48,7 @@ class ModelConfig:
     timbre_spread: of a smooth random curve over the mel bands in training, as a part of their range
         (102 dB): another guitar or microphone.
     subsample: input frames a step of the encoder stands for, a power of two.
+    hear_knobs: whether it hears where the knobs stand, too.
     """
 
     kind: str = "transformer"
@@ -66,6 +68,7 @@ class ModelConfig:
     band_mask: float = 0.1
     timbre_spread: float = 0.02
     subsample: int = 4
+    hear_knobs: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in MODEL_KINDS:
@@ -107,6 +110,9 @@ class TrainConfig:
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
     start_from: a run whose weights training begins with, or "shipped"; its model settings count.
+    knobs: "too" teaches where the knobs stand beside all else; "alone" teaches a run that is
+        started from nothing but that, and its answers stay what they are.
+    knob_weight: of the knob head's loss, where the model hears knobs.
     more_layers, more_blocks: what is added to that run's ``n_layers`` and ``mel_blocks``. They
         change nothing at first (`fxtrain.start.deeper`).
     n_devices: GPUs (or, on a CPU, processes) trained on in parallel, ``batch_size`` on each.
@@ -119,6 +125,7 @@ class TrainConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     head_weight: float = 0.5
+    knob_weight: float = 0.2
     grad_clip: float = 1.0
     average_decay: float = 0.99
     canonical: bool = True
@@ -130,6 +137,7 @@ class TrainConfig:
     start_from: str | None = None
     more_layers: int = 0
     more_blocks: int = 0
+    knobs: str = "none"
     n_workers: int = 0
     n_devices: int = 1
 
@@ -137,7 +145,7 @@ class TrainConfig:
         _between(1, 2**20, self, "batch_size")
         _between(0, 1024, self, "n_workers")
         _at_least(1, self, "max_epochs", "patience", "n_devices")
-        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight")
+        _at_least(0, self, "warmup_steps", "weight_decay", "head_weight", "knob_weight")
         _between(0, self.max_epochs, self, "plain_epochs")
         _between(0, 64, self, "more_layers", "more_blocks")
         if self.start_from is None and (self.more_layers or self.more_blocks):
@@ -145,12 +153,23 @@ class TrainConfig:
                 "more_layers and more_blocks are added to a run: give start_from as well, or set "
                 "n_layers and mel_blocks under [model]"
             )
+        if self.knobs not in KNOBS:
+            raise UsageError(unknown_name("knobs", self.knobs, KNOBS))
+        if self.knobs_alone and (self.start_from is None or self.more_layers or self.more_blocks):
+            raise UsageError(
+                "knobs alone leave a run as it is but for them: give start_from as well, and "
+                "neither more_layers nor more_blocks"
+            )
         _between(0, MAX_SEED, self, "seed")
         _between(0, 0.9999, self, "label_smoothing", "average_decay")
         if not self.lr > 0 or not self.grad_clip > 0:
             raise UsageError(f"lr ({self.lr}) and grad_clip ({self.grad_clip}) must be above 0")
         if self.precision not in PRECISIONS:
             raise UsageError(unknown_name("precision", self.precision, PRECISIONS))
+
+    @property
+    def knobs_alone(self) -> bool:
+        return self.knobs == "alone"
 
 
 @dataclass(frozen=True)

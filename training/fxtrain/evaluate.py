@@ -30,6 +30,7 @@ from fxtrain.decode import (
     precedence,
     presence,
 )
+from fxtrain.knobs import Knobs
 from fxtrain.metrics import (
     HEADLINES,
     PedalScore,
@@ -47,7 +48,9 @@ from fxtrain.played import Playing, by_playing, playing_lines, playing_of
 from fxtrain.reliability import Reliability, reliability
 from fxtrain.rerender import Rerendered, rerender, rerender_lines
 from fxtrain.sounds import Sounds
+from fxtrain.travel import KnobEars
 from fxtrain.tune import Heard, decode_heard, listen_batches
+from fxtrain.turned import Turned, turned, turned_lines
 
 BATCH_SIZE = 64
 
@@ -60,6 +63,7 @@ class Evaluation:
     every pedal's and family's presence, and of every pair's order; its errors also stand among the
     scores, as ``ece_chain`` and so on. ``n``: samples, of ``n_groups`` groups of recordings, over
     which the intervals are drawn. ``playing``: by what is played, where that is not one thing.
+    ``turned``: how well knobs are heard, of a model that hears them.
     ``rerender``: how near the answers sound, where that was asked for."""
 
     run: str
@@ -75,6 +79,7 @@ class Evaluation:
     n: int
     n_groups: int
     playing: tuple[Playing, ...] = ()
+    turned: tuple[Turned, ...] = ()
     rerender: Rerendered | None = None
 
 
@@ -85,7 +90,9 @@ class Answers:
     ``heard`` holds each clip's candidates by probability, ``untuned`` the same before
     confidence was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
     set-and-precedence head says by itself; ``groups`` int [n] which clips play recordings of one
-    group, where they are not all independent; ``played`` what, where it is known.
+    group, where they are not all independent; ``played`` what, where it is known; ``knobs`` where
+    they stand, by clip, and ``travel`` float32 [n, V, P] where they really do, of a model that
+    hears them.
     """
 
     split: str
@@ -96,6 +103,8 @@ class Answers:
     directs: list[Direct] = field(default_factory=list)
     groups: np.ndarray | None = None
     played: list[str] = field(default_factory=list)
+    knobs: list[Knobs] = field(default_factory=list)
+    travel: np.ndarray | None = None
 
     @property
     def predicted(self) -> list[Names]:
@@ -118,14 +127,17 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         seed=0,
         shuffle=False,
         device=run.device,
-        fields=heard_fields(card.model.use_mel),
+        fields=heard_fields(card.model.use_mel, card.model.hear_knobs),
     )
     names, commutes = card.vocabulary.names, index.commuting_pairs
     directs: list[Direct] = []
+    ears = KnobEars(card.vocabulary)
 
     def noted(parts: Iterator[Heard]) -> Iterator[Heard]:
         for part in parts:
             directs.extend(direct(part.set_order, names))
+            if card.model.hear_knobs:
+                ears.hear(run.model, part.memory, part.order, part.params)
             yield part
 
     parts = noted(listen_batches(run.model, loader))
@@ -136,7 +148,10 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    return Answers(split, truth, heard, untuned, classes, directs, *provenance(dataset, split))
+    groups, played = provenance(dataset, split)
+    return Answers(
+        *(split, truth, heard, untuned, classes, directs, groups, played, ears.knobs, ears.travel)
+    )
 
 
 def provenance(dataset: ShardDataset, split: str) -> tuple[np.ndarray, list[str]]:
@@ -217,6 +232,9 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
             families=families,
             seed=seed,
         ),
+        turned=()
+        if answers.travel is None
+        else turned(answers.knobs, answers.travel, run.card.vocabulary, groups, seed=seed),
     )
 
 
@@ -235,6 +253,7 @@ def by_ear(
     try:
         found = rerender(
             *(answers.truth, answers.predicted, sounds, n_clips),
+            knobs=answers.knobs,
             groups=answers.groups,
             seed=seed,
             say=say,
@@ -335,6 +354,7 @@ def table(evaluation: Evaluation) -> Iterator[str]:
             f"{number(evaluation.ceiling.get(name, math.nan)):>7}"
         )
     yield from playing_lines(evaluation.playing)
+    yield from turned_lines(evaluation.turned)
     yield ""
     yield f"{'pedal':<22} {'F1':>6} {'precision':>10} {'recall':>7} {'n':>6}"
     for name, pedal in evaluation.pedals.items():

@@ -205,9 +205,11 @@ def finish(
     )
     vocabulary, commutes = card.vocabulary, card.commuting_pairs
     listed = dataset.listed_orders("valid")
-    some = some_of(loader, dataset.n_samples("valid"))
-    settings = tune(model, some, card.rules, card.decode, vocabulary, commutes, listed)
-    card = save_model(run, dataclasses.replace(card, decode=settings), model)
+    if not config.train.knobs_alone:
+        some = some_of(loader, dataset.n_samples("valid"))
+        settings = tune(model, some, card.rules, card.decode, vocabulary, commutes, listed)
+        card = dataclasses.replace(card, decode=settings)
+    card = save_model(run, card, model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
     said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]
     chains = [names_of(ids, vocabulary) for ids in truth]

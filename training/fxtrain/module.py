@@ -25,17 +25,20 @@ from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
+from fxtrain.kept import KeptStates
 from fxtrain.metrics import classes_of
-from fxtrain.models import Translator
+from fxtrain.models import Memory, Translator
 from fxtrain.objective import (
     Losses,
     alphabetical,
     canonical_order,
     commute_table,
+    knobs_alone,
     losses,
     part_counts,
 )
 from fxtrain.runs import LAST_NAME
+from fxtrain.travel import Travel
 from fxtrain.tune import names_of
 
 FINAL_LR = 0.02
@@ -81,8 +84,8 @@ class EpochLoader:
         return mean
 
 
-PARTS = ("tokens", "presence", "precedence")
-COUNTS = ("n", "loss", "exact", "exact_class", "set", "hits", "said", "true")
+PARTS = ("tokens", "presence", "precedence", "knobs")
+COUNTS = ("n", "loss", "knob_loss", "exact", "exact_class", "set", "hits", "said", "true")
 
 
 class TranslatorModule(LightningModule):  # type: ignore[misc]
@@ -107,6 +110,12 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         table = commute_table(card.vocabulary, card.commuting_pairs)
         self.register_buffer("commute", table, persistent=False)
         self.register_buffer("rank", alphabetical(card.vocabulary), persistent=False)
+        self.travel = Travel(card.vocabulary) if card.model.hear_knobs else None
+        self.kept: dict[str, KeptStates] = {}
+        if config.knobs_alone:
+            for name, weight in model.named_parameters():
+                weight.requires_grad_(name.startswith("knob_head."))
+            self.kept = {s: KeptStates(dataset.n_samples(s)) for s in ("train", "valid")}
         self.register_buffer("stop_wanted", torch.zeros(1), persistent=False)
         self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.has_begun = False
@@ -143,7 +152,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             n_workers=config.n_workers,
-            fields=heard_fields(self.card.model.use_mel),
+            fields=heard_fields(self.card.model.use_mel, self.card.model.hear_knobs),
         )
         return EpochLoader(loader, lambda: self.trainer.current_epoch)
 
@@ -159,8 +168,9 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         return batch.to(device)
 
     def configure_optimizers(self) -> Any:
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
+        taught = [p for p in self.model.parameters() if p.requires_grad]
+        matrices = [p for p in taught if p.ndim > 1]
+        vectors = [p for p in taught if p.ndim <= 1]
         groups = [
             {"params": matrices, "weight_decay": self.config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
@@ -191,7 +201,8 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         torch.manual_seed(
             self.config.seed * 100_003 + self.current_epoch * 1_009 + self.global_rank
         )
-        if self.current_epoch >= self.config.max_epochs - self.config.plain_epochs:
+        plain_from = self.config.max_epochs - self.config.plain_epochs
+        if self.current_epoch >= plain_from or self.config.knobs_alone:
             self.model.hide_nothing()
         # [samples, samples times each of PARTS]
         self.sums = torch.zeros(1 + len(PARTS), device=self.device)
@@ -209,16 +220,29 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
     def _losses(
         self, model: Translator, batch: Batch, order: Tensor, shares: Tensor | None = None
     ) -> tuple[Losses, Any]:
-        memory = model.encode(batch.codes, batch.mel)
+        memory = self._encode(model, batch)
         found = losses(
             model,
             memory,
             order,
             label_smoothing=self.config.label_smoothing,
             head_weight=self.config.head_weight,
+            knob_weight=self.config.knob_weight,
+            travel=self._travel(batch),
             shares=shares,
         )
         return found, memory
+
+    def _encode(self, model: Translator, batch: Batch) -> Memory:
+        if self.config.knobs_alone:
+            return self.kept["train" if self.trainer.training else "valid"].encode(model, batch)
+        return model.encode(batch.codes, batch.mel)
+
+    def _travel(self, batch: Batch) -> Tensor | None:
+        if self.travel is None or batch.params is None:
+            return None
+        turned: Tensor = self.travel(batch.order, batch.params)
+        return turned
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         shares = None
@@ -228,12 +252,17 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             batch = batch if n_samples else self._stand_in(batch)
         order = self._target(batch)
         if self.several:
-            counts = part_counts(order, self.model.n_pedals) * bool(n_samples)
+            counts = part_counts(order, self.model.n_pedals, self._travel(batch))
+            counts = counts * bool(n_samples)
             total = self._sum_over_ranks(torch.cat((counts, self.stop_wanted.to(counts))))
             # lightning takes the mean of the gradients over the devices.
-            shares = self.trainer.world_size * counts / total[:3].clamp_min(1.0)
-            self.stop_agreed = total[3]
-        found, _ = self._losses(self.model, batch, order, shares)
+            shares = self.trainer.world_size * counts / total[:-1].clamp_min(1.0)
+            self.stop_agreed = total[-1]
+        travel = self._travel(batch)
+        if self.config.knobs_alone and travel is not None:
+            found = knobs_alone(self.model, self._encode(self.model, batch), travel, shares)
+        else:
+            found, _ = self._losses(self.model, batch, order, shares)
         parts = torch.stack([getattr(found, name).detach() for name in PARTS])
         self.sums[0] += n_samples
         self.sums[1:] += n_samples * parts
@@ -246,8 +275,9 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             return tensor.new_zeros((1, *tensor.shape[1:]))
 
         mel = None if batch.mel is None else zeros(batch.mel)
-        order, position = zeros(batch.order) + PAD, zeros(batch.position)
-        return Batch(zeros(batch.codes), mel, order, None, zeros(batch.lengths), position)
+        order, position = zeros(batch.order) + PAD, zeros(batch.position) - 1
+        params = None if batch.params is None else zeros(batch.params)
+        return Batch(zeros(batch.codes), mel, order, params, zeros(batch.lengths), position)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.has_begun = True
@@ -270,6 +300,12 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         found = dict(zip(PARTS, (sums[1:] / sums[0].clamp_min(1.0)).tolist(), strict=True))
         heads = found["presence"] + found["precedence"]
         found["loss"] = found["tokens"] + self.config.head_weight * heads
+        if self.travel is None:
+            del found["knobs"]
+        elif self.config.knobs_alone:
+            found = {"knobs": found["knobs"], "loss": found["knobs"]}
+        else:
+            found["loss"] += self.config.knob_weight * found["knobs"]
         seconds = self.step_ended - self.epoch_began
         times = {
             "step_ms": 1000 * seconds / self.trainer.num_training_batches,
@@ -303,19 +339,19 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         listed = self.listed and [self.listed[i] for i in batch.position.tolist()]
         classes = classes_of(truth, commutes, listed)
         counts = np.zeros(len(COUNTS))
-        counts[:2] = len(batch), len(batch) * float(found.total)
+        counts[:3] = len(batch) * np.array([1.0, float(found.total), float(found.knobs)])
         for hypotheses, alike in zip(greedy, classes, strict=True):
             true, said = alike.names, names_of(hypotheses[0].ids, vocabulary)
             both = set(true) & set(said)
-            counts[2:5] += (true == said, alike.holds(said), set(true) == set(said))
-            counts[5:] += (len(both), len(set(said)), len(set(true)))
+            counts[3:6] += (true == said, alike.holds(said), set(true) == set(said))
+            counts[6:] += (len(both), len(set(said)), len(set(true)))
             self.seen.append((true, said))
         self.counts += torch.from_numpy(counts).to(self.device)
 
     def on_validation_epoch_end(self) -> None:
         names = self.card.vocabulary.names
         counts = self._sum_over_ranks(self.counts).tolist()
-        n, loss, exact, exact_class, right_set, hits, said, true = counts
+        n, loss, knob_loss, exact, exact_class, right_set, hits, said, true = counts
         f1 = 2 * hits / max(said + true, 1.0)
         found = {
             "loss": loss / n,
@@ -327,6 +363,10 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             # still moves where no chain is right as a whole.
             "score": exact_class / n + f1,
         }
+        if self.travel is not None:
+            found["knobs"] = knob_loss / n
+        if self.config.knobs_alone:
+            found["score"] = -found["knobs"]
         self.log_dict({f"valid/{name}": value for name, value in found.items()})
         truth, predicted = [y for y, _ in self.seen], [p for _, p in self.seen]
         table = torch.from_numpy(np.asarray(confusion(truth, predicted, names), np.float64))

@@ -14,18 +14,21 @@ from torch.nn import functional
 
 from fxtrain.contract import PAD, Commutes, Vocabulary
 from fxtrain.models import Memory, SetOrder, Translator
+from fxtrain.travel import knob_loss
 
 IGNORED = -100
 
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """``total`` is what is minimised; the others are its parts, in nats."""
+    """``total`` is what is minimised; the others are its parts, in nats. ``knobs``: 0 where the
+    model hears none."""
 
     total: Tensor
     tokens: Tensor
     presence: Tensor
     precedence: Tensor
+    knobs: Tensor
 
 
 def commute_table(vocabulary: Vocabulary, commutes: Commutes) -> Tensor:
@@ -99,11 +102,13 @@ def head_losses(heard: SetOrder, order: Tensor) -> tuple[Tensor, Tensor]:
     return presence, wrong.sum() / pairs.sum().clamp_min(1.0)
 
 
-def part_counts(order: Tensor, n_pedals: int) -> Tensor:
-    """float32 [3]: tokens, samples and pairs, over which the parts of :class:`Losses` are means."""
+def part_counts(order: Tensor, n_pedals: int, travel: Tensor | None = None) -> Tensor:
+    """float32 [4]: tokens, samples, pairs and knobs, over which the parts of :class:`Losses` are
+    means."""
     pairs = precedence_target(order, n_pedals).sum()
     n_samples = pairs.new_tensor(float(len(order)))
-    return torch.stack(((order != PAD).sum() + n_samples, n_samples, pairs))
+    n_knobs = pairs.new_zeros(()) if travel is None else (~travel.isnan()).sum()
+    return torch.stack(((order != PAD).sum() + n_samples, n_samples, pairs, n_knobs))
 
 
 def losses(
@@ -113,10 +118,14 @@ def losses(
     *,
     label_smoothing: float,
     head_weight: float,
+    knob_weight: float = 0.0,
+    travel: Tensor | None = None,
     shares: Tensor | None = None,
 ) -> Losses:
-    """Cross-entropy of the next pedal given the true ones before it, and the head's losses.
+    """Cross-entropy of the next pedal given the true ones before it, and the heads' losses.
 
+    ``travel`` float32 [B, V, P]: how far knobs are turned, for a model that hears them
+    (:class:`fxtrain.travel.Travel`).
     ``shares`` weighs the parts in ``total`` where these samples are some of a larger batch.
     """
     inputs, targets = teacher_tokens(order, model.n_pedals)
@@ -128,9 +137,23 @@ def losses(
         label_smoothing=label_smoothing,
     )
     presence, precedence = head_losses(model.set_order(memory), order)
+    knobs = tokens.new_zeros(())
+    if travel is not None:
+        knobs = knob_loss(model.knobs(memory), travel)
     if shares is None:
         total = tokens + head_weight * (presence + precedence)
+        if travel is not None:
+            total = total + knob_weight * knobs
     else:
-        parts = torch.stack((tokens, head_weight * presence, head_weight * precedence))
-        total = (shares * parts).sum()
-    return Losses(total, tokens, presence, precedence)
+        heads = head_weight * presence, head_weight * precedence, knob_weight * knobs
+        total = (shares * torch.stack((tokens, *heads))).sum()
+    return Losses(total, tokens, presence, precedence, knobs)
+
+
+def knobs_alone(
+    model: Translator, memory: Memory, travel: Tensor, shares: Tensor | None = None
+) -> Losses:
+    """The knob head's loss and nothing else, for a model that is taught no more than that."""
+    knobs = knob_loss(model.knobs(memory), travel)
+    nothing = knobs.new_zeros(())
+    return Losses(knobs if shares is None else shares[-1] * knobs, nothing, nothing, nothing, knobs)

@@ -32,7 +32,9 @@ from fxtrain.decode import (
 )
 from fxtrain.errors import UnreadableFileError
 from fxtrain.heard import hear_file, unreadable
+from fxtrain.knobs import Knobs
 from fxtrain.models import Memory, SetOrder
+from fxtrain.travel import read_knobs
 
 ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
 WINDOWS_AT_ONCE = 32
@@ -88,7 +90,8 @@ class Prediction:
     """What was heard. ``candidates`` are chains by probability, the first is the answer.
 
     presence: probability of each pedal of the answer; ``heard``: of every pedal the model knows;
-    both the mean of the best chains and the head. ``kin``: families of which it is surer that one
+    both the mean of the best chains and the head. ``knobs``: where those of each pedal stand, were
+    it there; empty of a model that hears none. ``kin``: families of which it is surer that one
     is there than which.
     textbook: the same pedals as a textbook board would have them.
     starts_s: where the windows of ``window_s`` begin that were heard, of a recording of
@@ -106,6 +109,7 @@ class Prediction:
     textbook: tuple[str, ...]
     starts_s: tuple[float, ...]
     heard: dict[str, float] = field(default_factory=dict)
+    knobs: Knobs = field(default_factory=dict)
     kin: tuple[Kin, ...] = ()
     length_s: float = 0.0
     window_s: float = 0.0
@@ -162,7 +166,8 @@ def predict_features(run: Run, features: Features) -> Prediction:
         starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
     )
     card, commutes = run.card, run.card.commuting_pairs
-    found, _, own = translate(run, features)
+    memory, logits = listen(run, features)
+    found, _, own = interpret(run, memory, logits)
     names = found[0].names
     place = card.vocabulary.names.index
     audible = [
@@ -178,6 +183,7 @@ def predict_features(run: Run, features: Features) -> Prediction:
         textbook=tuple(sorted(names, key=place)),
         starts_s=features.starts_s,
         heard=there,
+        knobs=knobs_of(run, memory),
         kin=kin_of(
             family_probabilities(found, own, card.vocabulary.families),
             there,
@@ -206,14 +212,20 @@ def missing_above_hz(file_hz: int, model_hz: int) -> float | None:
 def translate(
     run: Run, features: Features
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
-    """(candidates, the same before tuning, the head's word) of windows heard together.
+    """(candidates, the same before tuning, the head's word) of windows heard together."""
+    return interpret(run, *listen(run, features))
+
+
+def interpret(
+    run: Run, memory: Memory, heard: SetOrder
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
+    """:func:`translate` of what :func:`listen` gave.
 
     Windows together name more pedals than one, but they err alike: added up, they would be far too
     sure of it (docs/results-carry-over.md, "Longer recordings"). So the answer is that of their
     sum, and how sure it is that of one window on average.
     """
     card = run.card
-    memory, heard = listen(run, features)
     correlation = card.decode.window_correlation
     scorer, together = joint_scorer(run.model, memory, correlation), joint_head(heard, correlation)
     hypotheses = n_best(scorer, together, card.rules, card.decode)[0]
@@ -264,6 +276,13 @@ def listen(run: Run, features: Features) -> tuple[Memory, SetOrder]:
     return memory, run.model.set_order(memory)
 
 
+def knobs_of(run: Run, memory: Memory) -> Knobs:
+    """Where the knobs stand by all windows together; nothing of a model that hears none."""
+    if not run.card.model.hear_knobs:
+        return {}
+    return read_knobs(run.model.knobs(memory), run.card.vocabulary)
+
+
 def predict_file(run: Run, frontend: Frontend, path: str | os.PathLike[str]) -> Prediction:
     """Read, encode and translate one audio file. Errors name the file."""
     return predict_heard(run, hear_file(frontend, path), path)
@@ -290,7 +309,8 @@ def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) ->
         "guess": names if strange else None,
         "probability": round(prediction.candidates[0].probability, 4),
         "pedals": [
-            {"name": name, "probability": round(p, 4)} for name, p in prediction.presence.items()
+            {"name": name, "probability": round(p, 4), "knobs": knobs_dict(prediction, name)}
+            for name, p in prediction.presence.items()
         ],
         "presence": {name: round(p, 4) for name, p in prediction.heard.items()},
         "one_of": [
@@ -331,6 +351,14 @@ def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) ->
             "passed_over": prediction.n_passed_over,
         },
         "assumptions": list(ASSUMPTIONS),
+    }
+
+
+def knobs_dict(prediction: Prediction, pedal: str) -> dict[str, dict[str, float]]:
+    """Parameter -> where its knob stands, in its unit, and between what it lies with 80 %."""
+    return {
+        name: {"value": knob.value, "low": knob.low, "high": knob.high}
+        for name, knob in prediction.knobs.get(pedal, {}).items()
     }
 
 

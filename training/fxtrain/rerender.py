@@ -1,12 +1,12 @@
 """How near a predicted chain comes by ear: put on dry guitar, and measured against the true one.
 
-No knob is predicted yet, so the predicted chain is played twice: with typical knobs, as a guitarist
-would first set the pedals and as every export has them, and with the true knobs where the pedal is
+The predicted chain is played with typical knobs, as a guitarist would first set the pedals, with
+the knobs as they were heard, where the model hears them, and with the true ones where the pedal is
 really there. It stands beside the right chain with typical knobs (what not knowing the knobs
-costs), the right pedals and knobs in the order that sounds most wrong, a random chain and no
-effect. Each is played on the dry clip itself and on another of the split, for a chain may fit one
-clip by chance. And each pedal of the chain is taken out once: those that hardly move the sound are
-harder to name (`faint.py`).
+costs) and with those that were heard, the right pedals and knobs in the order that sounds most
+wrong, a random chain and no effect. Each is played on the dry clip itself and on another of the
+split, for a chain may fit one clip by chance. And each pedal of the chain is taken out once: those
+that hardly move the sound are harder to name (`faint.py`).
 """
 
 from __future__ import annotations
@@ -29,17 +29,22 @@ from fxtrain.contract import (
     RemadeClip,
 )
 from fxtrain.faint import Faint, faint, faint_lines
+from fxtrain.knobs import Knobs, as_heard
 from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, resample_sums
 from fxtrain.sounds import Sounds
 
 CONDITIONS = {
     "predicted": "predicted chain, typical knobs",
+    "predicted_heard": "predicted chain, knobs as heard",
     "predicted_true_knobs": "predicted chain, true knobs where right",
     "right_typical": "right chain, typical knobs",
+    "right_heard": "right chain, knobs as heard",
     "worst_order": "right pedals and knobs, worst order",
     "random": "random chain",
     "nothing": "no effect",
 }
+"""Those of knobs as heard only where the model hears them."""
+
 DRIES = {"true": "the dry clip itself", "other": "another dry clip"}
 MEASURES = {
     "si_sdr_db": ("SI-SDR, dB", True),
@@ -97,13 +102,15 @@ def rerender(
     sounds: Sounds,
     n_clips: int,
     *,
+    knobs: Sequence[Knobs] = (),
     groups: np.ndarray | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Rerendered:
     """Measure ``n_clips`` clips of the split, drawn by ``seed``; all where there are fewer.
 
-    ``groups`` int [n]: clips of the same recordings; None where all are independent.
+    ``knobs``: as they were heard on every clip, nothing of a model that hears none. ``groups`` int
+    [n]: clips of the same recordings; None where all are independent.
     """
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(truth))[:n_clips].tolist()
@@ -112,7 +119,8 @@ def rerender(
     found: list[Played] = []
     measured_at: list[int] = []
     for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
-        measured = _one_clip(position, predicted[position], sounds, near, rng)
+        heard_knobs = knobs[position] if knobs else None
+        measured = _one_clip(position, predicted[position], heard_knobs, sounds, near, rng)
         if measured is not None:
             found.append(measured)
             measured_at.append(position)
@@ -152,7 +160,7 @@ def _rows(
     clips: Sequence[dict[tuple[str, str], Nearness]], groups: np.ndarray, ordered: bool, seed: int
 ) -> Iterator[Row]:
     for dry, condition in itertools.product(DRIES, CONDITIONS):
-        if condition == "worst_order" and not ordered:
+        if (dry, condition) not in clips[0] or (condition == "worst_order" and not ordered):
             continue
         values = [dataclasses.asdict(clip[dry, condition]) for clip in clips]
         means = {name: _mean([value[name] for value in values], groups, seed) for name in MEASURES}
@@ -169,6 +177,7 @@ def _mean(values: Sequence[float], groups: np.ndarray, seed: int) -> Score:
 def _one_clip(
     position: int,
     said: Names,
+    knobs: Knobs | None,
     sounds: Sounds,
     others: Sequence[int],
     rng: np.random.Generator,
@@ -199,6 +208,9 @@ def _one_clip(
         "random": random_chain,
         "nothing": Chain(()),
     }
+    if knobs is not None:
+        chains["predicted_heard"] = as_heard(chains["predicted"], knobs)
+        chains["right_heard"] = as_heard(chains["right_typical"], knobs)
     orders = _other_orders(right, rng)
     near, trues = {}, {}
     for dry, heard in (("true", clip), ("other", other)):

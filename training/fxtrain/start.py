@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fxtrain.checkpoint import ModelCard, Run, load_run
-from fxtrain.config import ModelConfig, TrainConfig
+from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.contract import UsageError
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
@@ -23,6 +23,9 @@ ROWS = {
     "decoder.out.weight": 1,
     "decoder.out.bias": 1,
     "head.queries": 0,
+    "knob_head.queries": 0,
+    "knob_head.turn": 0,
+    "knob_head.bias": 0,
 }
 """Tensors with a row a pedal, and how many rows come after those: the chain's boundary."""
 LAST_OF_A_LAYER = ("self_attn.out_proj", "linear2", "convs.1")
@@ -35,11 +38,17 @@ def load_start(start_from: str | None) -> Run | None:
     return load_run(model_folder(Path(start_from))) if start_from is not None else None
 
 
-def deeper(before: Run, train: TrainConfig) -> ModelConfig:
-    """The model of ``before`` with the layers and blocks that ``train`` adds.
+def with_ears_for_knobs(config: Config) -> ModelConfig:
+    """The model that is asked for, which hears knobs where it is to be taught them."""
+    hears = config.model.hear_knobs or config.train.knobs != "none"
+    return dataclasses.replace(config.model, hear_knobs=hears)
 
-    They add nothing until they are taught: a larger model begins where a smaller one stopped
-    (Chen et al. 2016, Net2Net). Raises UsageError where there is nothing to add them to.
+
+def deeper(before: Run, train: TrainConfig) -> ModelConfig:
+    """The model of ``before`` with what ``train`` adds: layers, blocks, ears for knobs.
+
+    Layers and blocks add nothing until they are taught: a larger model begins where a smaller one
+    stopped (Chen et al. 2016, Net2Net). Raises UsageError where there is nothing to add them to.
     """
     model = before.card.model
     if train.more_layers and model.kind != "transformer":
@@ -56,6 +65,7 @@ def deeper(before: Run, train: TrainConfig) -> ModelConfig:
         model,
         n_layers=model.n_layers + train.more_layers,
         mel_blocks=model.mel_blocks + train.more_blocks,
+        hear_knobs=model.hear_knobs or train.knobs != "none",
     )
 
 
@@ -74,7 +84,8 @@ def take_over(before: Run, card: ModelCard, model: Translator) -> None:
         )
     known, state = before.model.state_dict(), model.state_dict()
     for name, n_after in ROWS.items():
-        known[name] = with_shared_rows(known[name], state[name], shared, n_after)
+        if name in known:
+            known[name] = with_shared_rows(known[name], state[name], shared, n_after)
     for name in state.keys() - known.keys():
         nothing = name.rpartition(".")[0].endswith(LAST_OF_A_LAYER)
         known[name] = state[name].zero_() if nothing else state[name]
@@ -84,13 +95,33 @@ def take_over(before: Run, card: ModelCard, model: Translator) -> None:
 def with_shared_rows(
     known: Tensor, fresh: Tensor, shared: list[tuple[int, int]], n_after: int
 ) -> Tensor:
-    """``fresh`` with the rows (theirs, ours) of pedals that both know, and the last ``n_after``."""
+    """``fresh`` with the rows (theirs, ours) of pedals that both know, and the last ``n_after``; as
+    it is where rows are of another width (other numbers of knobs)."""
+    if known.shape[1:] != fresh.shape[1:]:
+        return fresh
     rows = fresh.clone()
     old, new = (list(side) for side in zip(*shared, strict=True))
     rows[new] = known[old]
     if n_after:
         rows[-n_after:] = known[-n_after:]
     return rows
+
+
+def as_it_answers(before: ModelCard, card: ModelCard) -> ModelCard:
+    """``card``, but its answers are found as those of ``before``: by the same rules, with the same
+    settings. They are the same only where the pedals are."""
+    if before.vocabulary != card.vocabulary:
+        raise CheckpointError(
+            "knobs alone: the pedals or their knobs in these shards are not those of the run that "
+            "is started from; render with the pool that it was taught"
+        )
+    return dataclasses.replace(
+        card,
+        rules=before.rules,
+        commutes=before.commutes,
+        commutes_basis=before.commutes_basis,
+        decode=before.decode,
+    )
 
 
 def refuse_other_ears(before: Run, card: ModelCard) -> None:

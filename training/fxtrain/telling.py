@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fxtrain.contract import arrow
+from fxtrain.export.words import label, reading
 
 if TYPE_CHECKING:
+    from fxtrain.knobs import Heard as Knob
     from fxtrain.predict import Kin, PairOrder, Prediction
 
 NO_GUITAR = "this does not sound like a guitar through known pedals"
@@ -66,6 +68,7 @@ def prediction_lines(
         lines += _row("each pedal", ", ".join(pedals))
     for number, text in enumerate(map(some_pedal, prediction.kin)):
         lines += _row("" if number else "one of", text)
+    lines += _knobs(prediction)
     others = [c for c in prediction.candidates[1:n_best] if c.probability >= WORTH_NAMING]
     for number, other in enumerate(others):
         lines += _row(
@@ -108,6 +111,21 @@ def percent(probability: float) -> str:
 
 def _row(label: str, text: str) -> list[str]:
     return [f"  {label:<{LABEL_WIDTH}}{text}"]
+
+
+def _knobs(prediction: Prediction) -> Iterator[str]:
+    """Those that were heard, a row a pedal; phases and what may stand anywhere are left out."""
+    label_ = "knobs"
+    for pedal in dict.fromkeys(prediction.names):
+        heard = [knob for knob in prediction.knobs.get(pedal, {}).values() if not knob.is_rough]
+        if heard:
+            yield from _row(label_, f"{pedal}: {', '.join(map(_knob, heard))}")
+            label_ = ""
+
+
+def _knob(knob: Knob) -> str:
+    low, high = reading(knob.param, knob.low), reading(knob.param, knob.high)
+    return f"{label(knob.param)} {reading(knob.param, knob.value)} ({low} to {high})"
 
 
 def _order(pairs: Sequence[PairOrder]) -> Iterator[str]:

@@ -42,7 +42,7 @@ from fxtrain.models import Translator, resolve_model
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
 from fxtrain.runs import LAST_NAME, read_last
-from fxtrain.start import deeper, load_start, take_over
+from fxtrain.start import as_it_answers, deeper, load_start, take_over, with_ears_for_knobs
 
 TRAINING_COPIES = 4
 """Of every weight: itself, its gradient, and the optimiser's two moments."""
@@ -56,12 +56,12 @@ def prepare(
     """The card and the model, with weights drawn from ``config.train.seed``, or those of the run
     that ``config.train.start_from`` names. The run ``resume`` needs none: it has begun.
 
-    The recordings that the model knows from there stay known.
+    What the model knows from there stays known: recordings, and the licences they came with.
     """
     index = dataset.index
     before = load_start(None if resume else config.train.start_from)
     resolved = resolve_model(
-        deeper(before, config.train) if before else config.model,
+        deeper(before, config.train) if before else with_ears_for_knobs(config),
         n_codebooks=index.codec.n_codebooks,
         has_mel=index.mel is not None,
         # A run that knows tokens already may be taught without for a while.
@@ -81,7 +81,14 @@ def prepare(
         begun, _ = read_last(resume)
     if begun:
         known = {*card.recordings.split(), *begun.recordings.split()}
-        card = dataclasses.replace(card, recordings=" ".join(sorted(known)))
+        card = dataclasses.replace(
+            card,
+            recordings=" ".join(sorted(known)),
+            licences=begun.licences | card.licences,
+            shareable=begun.shareable and card.shareable,
+        )
+        if config.train.knobs_alone:
+            card = as_it_answers(begun, card)
     memory = machine_bytes()
     if TRAINING_COPIES * least_bytes(card) > memory:
         raise UsageError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fxtrain.config import DecodeSettings, Rules
 from fxtrain.contract import Commutes, Names, OrderClass, Record, Vocabulary, normal_form
@@ -41,13 +42,15 @@ MAX_SAMPLES = 2000
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A batch as the encoder hears it, and its true pedal ids and places in the split, which are
-    only passed along."""
+    """A batch as the encoder hears it, and its true pedal ids, places in the split and settings,
+    which are only passed along."""
 
     memory: Memory
     set_order: SetOrder
     truth: list[tuple[int, ...]]
     places: list[int]
+    order: Tensor | None = None
+    params: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -59,7 +62,8 @@ def listen_batches(model: Translator, batches: Iterable[Batch]) -> Iterator[Hear
         memory = model.encode(batch.codes, batch.mel)
         lengths = batch.lengths.tolist()
         truth = [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
-        yield Heard(memory, model.set_order(memory), truth, batch.position.tolist())
+        heard = model.set_order(memory)
+        yield Heard(memory, heard, truth, batch.position.tolist(), batch.order, batch.params)
 
 
 def decode_heard(

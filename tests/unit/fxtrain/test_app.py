@@ -150,6 +150,23 @@ def test_orders_that_sound_alike_are_said_of_any_board(client: TestClient) -> No
     assert board["settings"] == "given"
 
 
+def test_a_board_begins_with_the_knobs_as_they_were_heard(tmp_path: Path) -> None:
+    work = cheap_work(random_run(tmp_path / "run", hear_knobs=True))
+    client = TestClient(page_app(work, LIMITS), base_url="http://127.0.0.1")
+    facts = client.get("/api/start").json()
+    typical = {pedal["name"]: pedal["settings"] for pedal in facts["pedals"]}
+    found = give(client)
+    pedals = pedals_of(found)
+    assert found["board"]["settings"] == "heard"
+    assert "settings as heard, roughly" in found["board"]["basis"]
+    assert all(pedal["settings"] != typical[pedal["name"]] for pedal in pedals)
+    assert exported(client, found["id"], pedals[::-1])["settings"] == "heard"  # moved, not turned
+    first_try = [pedal | {"settings": typical[pedal["name"]]} for pedal in pedals]
+    assert exported(client, found["id"], first_try)["settings"] == "typical"
+    assert exported(client, found["id"], [first_try[0], *pedals[1:]])["settings"] == "given"
+    work.close()
+
+
 def test_your_own_dry_recording_is_played(client: TestClient) -> None:
     found, loud = give(client), wav(0.5 * riff(RATE_HZ // 2))
     dry = client.post("/api/dry", params={"name": "C:\\dry.wav"}, content=loud).json()

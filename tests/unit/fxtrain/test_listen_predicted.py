@@ -25,6 +25,7 @@ from fxtrain.listen.commands import listen
 from fxtrain.listen.study import (
     DRY,
     PREDICTED,
+    PREDICTED_HEARD,
     PREDICTED_TYPICAL,
     RANDOM_CHAIN,
     REFERENCE,
@@ -64,11 +65,12 @@ class Board(Bench):
 def run_and_shards(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     path = tmp_path_factory.mktemp("predicted")
     index = make_shards(path / "shards", n_train=8, n_valid=4, n_test=24, with_mel=True)
-    config = ModelConfig(kind="gru", d_model=32, n_heads=2)
-    card = card_of(index, resolve_model(config, n_codebooks=4, has_mel=True), {})
-    card = dataclasses.replace(card, rules=dataclasses.replace(card.rules, min_length=2))
-    torch.manual_seed(0)
-    save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
+    for name, hear_knobs in (("run", False), ("hears-knobs", True)):
+        config = ModelConfig(kind="gru", d_model=32, n_heads=2, hear_knobs=hear_knobs)
+        card = card_of(index, resolve_model(config, n_codebooks=4, has_mel=True), {})
+        card = dataclasses.replace(card, rules=dataclasses.replace(card.rules, min_length=2))
+        torch.manual_seed(0)
+        save_model(path / name, card, new_model(card, torch.randn(4, 64, 8)))
     return path / "run", path / "shards"
 
 
@@ -107,6 +109,21 @@ def test_items_from_a_run(board: Board, run_and_shards: tuple[Path, Path], tmp_p
         assert sorted(chains[WORST_ORDER].names) == sorted(true)
         assert chains[DRY].names == ()
         assert item.dry.startswith("the clip's own, test-")
+
+
+def test_what_a_model_heard_of_knobs_is_played(
+    board: Board, run_and_shards: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, shards = run_and_shards
+    make(tmp_path / "study", "--kind", "mushra", "--run", run.with_name("hears-knobs"),
+         "--shards", shards, "--n-items", 2)  # fmt: skip
+    study = read_study(tmp_path / "study")
+    assert PREDICTED_HEARD in study.conditions
+    assert PREDICTED_TYPICAL not in study.conditions
+    for item in study.items:
+        chains = {name: study.sounds[sound].chain for name, sound in item.conditions.items()}
+        first_try = board.example(chains[PREDICTED_HEARD].names)
+        assert chains[PREDICTED_HEARD] != first_try
 
 
 def test_where_the_clip_cannot_be_made_again_another_guitar_plays(

@@ -136,8 +136,8 @@ def test_prediction_as_json(run: Run) -> None:
     assert data["guess"] is None
     assert data["guitar"] is True
     assert data["pedals"][:2] == [
-        {"name": "delay", "probability": 0.9},
-        {"name": "reverb", "probability": 0.7},
+        {"name": "delay", "probability": 0.9, "knobs": {}},
+        {"name": "reverb", "probability": 0.7, "knobs": {}},
     ]
     assert data["presence"]["fuzz"] == 0.01
     assert [a["chain"] for a in data["alternatives"]] == [

@@ -50,7 +50,9 @@ def task_of(dataset: ShardDataset, run: Path, **changes: object) -> Task:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"resident": False, "n_workers": 2}], ids=["resident", "stream"]
+    "options",
+    [{}, {"knobs": "too"}, {"resident": False, "n_workers": 2}],
+    ids=["resident", "knobs", "stream"],
 )
 def test_two_processes_see_every_sample_once_and_step_as_one(
     options: dict[str, object], dataset: ShardDataset, tmp_path: Path
@@ -64,9 +66,9 @@ def test_two_processes_see_every_sample_once_and_step_as_one(
     assert sorted(seen) == list(range(33))
     for a, b in zip(found[0]["gradients"], found[1]["gradients"], strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
-    if options:
+    if "resident" in options:
         return
-    one = task_of(dataset, tmp_path / "one", batch_size=16)
+    one = task_of(dataset, tmp_path / "one", batch_size=16, **options)
     (tmp_path / "alone").mkdir()
     train_and_record(0, quiet, one, tmp_path / "alone")
     alone = torch.load(tmp_path / "alone" / "0.pt", weights_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from fxtrain.contract import (
     Pedal,
 )
 from fxtrain.data import open_shards
+from fxtrain.knobs import Heard, Knobs
 from fxtrain.rerender import (
     CONDITIONS,
     DRIES,
@@ -32,6 +34,8 @@ from fxtrain.rerender import (
     with_knobs_of,
 )
 from fxtrain.sounds import Sounds
+
+AS_HEARD = {"predicted_heard", "right_heard"}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,38 @@ def measure(
     }
 
 
+def test_knobs_as_heard_are_played_where_a_model_hears_them(shards: Path) -> None:
+    truth, vocabulary = truth_of(shards), open_shards(shards).index.vocabulary
+    entries = {entry.name: entry for entry in vocabulary.pedals}
+
+    class AllKnobs(ToyFrontend):
+        def example(self, names: Sequence[str]) -> Chain:
+            return Chain(
+                tuple(Pedal(n, {param.name: 0.25 for param in entries[n].params}) for n in names)
+            )
+
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = AllKnobs()
+    params = {(e.name, param.name): param for e in vocabulary.pedals for param in e.params}
+
+    def well_heard(position: int) -> Knobs:
+        return {
+            pedal.name: {
+                name: Heard(params[pedal.name, name], value, value, value, (0.5, 0.5, 0.5))
+                for name, value in pedal.settings.items()
+            }
+            for pedal in sounds.chain(position).pedals
+        }
+
+    knobs = [well_heard(position) for position in range(len(truth))]
+    rows = rerender(truth, truth, sounds, 40, knobs=knobs).rows
+    far = {(row.condition, row.dry): row.scores["mr_stft"].value for row in rows if not row.ordered}
+    assert {condition for condition, _ in far} == set(CONDITIONS) - {"worst_order"}
+    for dry in DRIES:
+        assert far["predicted_heard", dry] == far["right_heard", dry] == 0.0
+        assert far["predicted", dry] > 0
+
+
 def test_a_right_answer_with_true_knobs_is_the_truth(shards: Path) -> None:
     found, far = measure(shards, truth_of(shards))
     assert (found.n, found.skipped) == (40, 0)
@@ -68,7 +104,7 @@ def test_a_right_answer_with_true_knobs_is_the_truth(shards: Path) -> None:
         assert far["nothing", dry, False] > 0
         assert far["worst_order", dry, True] > far["predicted_true_knobs", dry, True] == 0.0
         assert ("worst_order", dry, False) not in far  # one pedal has no other order
-    assert {row.condition for row in found.rows} == set(CONDITIONS)
+    assert {row.condition for row in found.rows} == set(CONDITIONS) - AS_HEARD
     for row in found.rows:
         assert set(row.scores) == set(MEASURES)
         for score in row.scores.values():
@@ -163,7 +199,8 @@ def test_orders_of_a_long_chain_are_drawn() -> None:
 def test_lines_say_what_was_put_on_what(shards: Path) -> None:
     found, _ = measure(shards, truth_of(shards))
     text = "\n".join(rerender_lines(found))
-    for words in (*CONDITIONS.values(), "another dry clip, 40 clips", "of two or more pedals"):
+    played = [words for name, words in CONDITIONS.items() if name not in AS_HEARD]
+    for words in (*played, "another dry clip, 40 clips", "of two or more pedals"):
         assert words in text
     assert "0.00 (all alike)" in text
     assert "when a pedal is taken out" in text

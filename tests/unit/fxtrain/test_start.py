@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from tests.fixtures.shards import make_shards
 
+from fxtrain import trainer
 from fxtrain.checkpoint import load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig
-from fxtrain.contract import UsageError
+from fxtrain.contract import Licence, UsageError
 from fxtrain.data import open_shards
 from fxtrain.fit import fit
 from fxtrain.trainer import prepare
@@ -78,3 +80,19 @@ def test_what_cannot_be_added_to_is_refused(
 def test_added_layers_need_a_run_to_be_added_to() -> None:
     with pytest.raises(UsageError, match="give start_from as well, or set n_layers and mel_blocks"):
         TrainConfig(more_blocks=1)
+
+
+def test_what_a_run_came_with_stays_with_what_starts_from_it(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_run(runs / "picture")
+    closed = Licence("CC-BY-NC-ND-4.0", "https://creativecommons.org/licenses/by-nc-nd/4.0/", False)
+    card = dataclasses.replace(
+        before.card, licences={"closed": closed}, shareable=False, recordings="aa bb"
+    )
+    monkeypatch.setattr(trainer, "load_start", lambda _: dataclasses.replace(before, card=card))
+    train = TrainConfig(start_from=str(before.path))
+    found, _ = prepare(open_shards(runs / "shards"), Config(train=train))
+    assert found.licences == {"closed": closed} | before.card.licences
+    assert not found.shareable
+    assert found.recordings == "aa bb"

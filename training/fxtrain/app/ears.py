@@ -159,12 +159,12 @@ class Ears:
             pedal = from_dict(BoardPedal, data, f"pedal {number}")
             found.append(dataclasses.replace(pedal, probability=heard.get(pedal.name)))
         names = tuple(pedal.name for pedal in found)
-        typical = self._is_typical(found)
+        basis = self._basis(clip, found)
         same = names == clip.board.chain.names
         board = dataclasses.replace(
             clip.board,
             pedals=tuple(found),
-            settings="typical" if typical else "given",
+            settings=basis,
             probability=clip.board.probability if same else None,
             alternatives=clip.board.alternatives if same else (),
             pairs=self._pairs(clip, names),
@@ -186,6 +186,13 @@ class Ears:
             return max(before, default=-1), 1 + at
 
         return tuple(sorted(names, key=place))
+
+    def _basis(self, clip: Clip, pedals: list[BoardPedal]) -> str:
+        """Where these settings come from: what was heard or is typical, or somebody's hand."""
+        heard = {pedal.name: pedal.settings for pedal in clip.board.pedals}
+        if all(pedal.settings == heard.get(pedal.name) for pedal in pedals):
+            return clip.board.settings
+        return "typical" if self._is_typical(pedals) else "given"
 
     def _is_typical(self, pedals: list[BoardPedal]) -> bool:
         known = [pedal.name for pedal in pedals if pedal.name in self.entries]

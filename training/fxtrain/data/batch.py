@@ -51,9 +51,9 @@ class Batch:
         )
 
 
-def heard_fields(use_mel: bool | None) -> tuple[str, ...]:
-    """What a model reads of a sample: no settings of pedals, and mel only where it hears them."""
-    return ("codes", "order", "mel") if use_mel else ("codes", "order")
+def heard_fields(use_mel: bool | None, hear_knobs: bool = False) -> tuple[str, ...]:
+    """What a model reads of a sample: mel, and settings of pedals, only where it hears them."""
+    return ("codes", "order", *("mel",) * bool(use_mel), *("params",) * hear_knobs)
 
 
 def as_tensors(arrays: Rows) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from fxtrain.contract import (
     to_unit,
     unknown_name,
 )
+from fxtrain.knobs import as_heard
 from fxtrain.telling import percent, what_is_missing
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ NO_GUITAR = "this does not sound like a guitar through known pedals: all of it i
 
 BASES = {
     "typical": "typical settings: the pedals were heard, the places of their knobs were not",
+    "heard": "settings as heard, roughly: the model is surer of the pedals than of their knobs",
     "given": "settings as given",
 }
 """Where the settings come from, and the line that every file carries about it."""
@@ -141,12 +143,13 @@ class Board:
 
 
 def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str) -> Board:
-    """The board of a prediction. No model hears settings yet: they are a guitarist's first try."""
+    """The board of a prediction. Where the model hears no knobs, they stand as a guitarist would
+    first set them."""
     best = prediction.candidates[0]
-    chain = frontend.example(best.names)
+    chain = as_heard(frontend.example(best.names), prediction.knobs)
     return Board(
         title=title,
-        settings="typical",
+        settings="heard" if prediction.knobs else "typical",
         pedals=tuple(
             BoardPedal(pedal.name, pedal.settings, _round(prediction.presence[pedal.name]))
             for pedal in chain.pedals

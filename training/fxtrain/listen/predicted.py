@@ -15,9 +15,10 @@ import numpy as np
 
 from fxtrain.contract import Chain, Features, Frontend, FxError
 from fxtrain.data import ShardDataset
+from fxtrain.knobs import as_heard
 from fxtrain.listen.dries import Dries, Dry, own_dry
 from fxtrain.listen.items import ItemSpec
-from fxtrain.listen.study import PREDICTED, PREDICTED_TYPICAL
+from fxtrain.listen.study import PREDICTED, PREDICTED_HEARD, PREDICTED_TYPICAL
 from fxtrain.metrics import classes_of
 from fxtrain.rerender import with_knobs_of
 from fxtrain.sounds import Sounds
@@ -129,7 +130,11 @@ def predicted_items(
             continue
         dry, _ = clips.take(row)
         typical = frontend.example(found.names)
-        answer = {PREDICTED: with_knobs_of(typical, true), PREDICTED_TYPICAL: typical}
+        answer = {PREDICTED: with_knobs_of(typical, true)}
+        if found.knobs:
+            answer[PREDICTED_HEARD] = as_heard(typical, found.knobs)
+        else:
+            answer[PREDICTED_TYPICAL] = typical
         specs.append(ItemSpec(str(record["id"]), dry, true, answer))
         if len(specs) == n:
             return Looked(specs, n_looked_at, n_right)

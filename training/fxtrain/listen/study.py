@@ -56,6 +56,7 @@ REFERENCE = "reference"
 SWAPPED = "swapped"
 PREDICTED = "predicted"
 PREDICTED_TYPICAL = "predicted (typical knobs)"
+PREDICTED_HEARD = "predicted (knobs as heard)"
 DRY = "dry"
 WORST_ORDER = "worst order"
 RANDOM_CHAIN = "random chain"
@@ -67,7 +68,9 @@ MEANING = {
     SWAPPED: "the same pedals and settings, two neighbours exchanged",
     PREDICTED: "the pedals that the model named, in its order, with the true knobs where the "
     "pedal is really there",
-    PREDICTED_TYPICAL: "the same with typical knobs, as every export has it",
+    PREDICTED_TYPICAL: "the same with typical knobs, as every export has it of a model that hears "
+    "no knobs",
+    PREDICTED_HEARD: "the same with the knobs as the model heard them, as every export has it",
     DRY: "no pedal at all",
     WORST_ORDER: "the right pedals and settings, in the order that sounds least like the reference",
     RANDOM_CHAIN: "as many pedals, drawn at random with random settings",

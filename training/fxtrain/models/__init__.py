@@ -9,10 +9,10 @@ from torch import Tensor
 from fxtrain.config import ModelConfig
 from fxtrain.errors import CheckpointError
 from fxtrain.models.encoder import Memory
-from fxtrain.models.heads import SetOrder
+from fxtrain.models.heads import N_PLACES, SetOrder
 from fxtrain.models.translator import Translator
 
-__all__ = ["Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
+__all__ = ["N_PLACES", "Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
 
 
 def resolve_model(
@@ -55,8 +55,8 @@ def resolve_model(
 
 
 def build_model(
-    config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int
+    config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int, n_knobs: int = 0
 ) -> Translator:
     """A new translator, weights drawn from torch's generator. ``config`` must be resolved; its
     ``kind`` picks the encoder's context and the decoder's body."""
-    return Translator(config, codebooks, n_pedals=n_pedals, n_mels=n_mels)
+    return Translator(config, codebooks, n_pedals=n_pedals, n_mels=n_mels, n_knobs=n_knobs)

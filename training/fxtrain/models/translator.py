@@ -1,6 +1,7 @@
 """The translator: codes (and log-mel) of a clip in, scores of ordered pedals out. torch only.
 
-Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, U decoder step, V pedal.
+Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, U decoder step, V pedal,
+P knob of a pedal, W place of its travel.
 """
 
 from __future__ import annotations
@@ -10,25 +11,28 @@ from torch import Tensor, nn
 from fxtrain.config import ModelConfig
 from fxtrain.models.decoder import Decoder
 from fxtrain.models.encoder import Encoder, Memory
-from fxtrain.models.heads import SetOrder, SetOrderHead
+from fxtrain.models.heads import KnobHead, SetOrder, SetOrderHead
 
 
 class Translator(nn.Module):
-    """Encoder, autoregressive decoder, and a set-and-precedence head on the same states.
+    """Encoder, autoregressive decoder, and heads on the same states: set and precedence, and knobs
+    where the model hears them.
 
     Nothing here takes the answer except :meth:`decode`, which takes the pedals *so far*.
     """
 
     def __init__(
-        self, config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int
+        self, config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int, n_knobs: int
     ) -> None:
-        """codebooks: float32 [K, size, dim] of the codec; n_mels: 0 where there is no mel."""
+        """codebooks: float32 [K, size, dim] of the codec; n_mels: 0 where there is no mel; n_knobs:
+        of the pedal that has most."""
         super().__init__()
         self.config = config
         self.n_pedals = n_pedals
         self.encoder = Encoder(config, codebooks[: config.n_codebooks], n_mels)
         self.decoder = Decoder(config, n_pedals)
         self.head = SetOrderHead(config, n_pedals)
+        self.knob_head = KnobHead(config, n_pedals, n_knobs) if config.hear_knobs else None
 
     def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
         """int64 [B, K, T], float32 [B, M, T] in 0..1 or None"""
@@ -46,6 +50,13 @@ class Translator(nn.Module):
     def set_order(self, memory: Memory) -> SetOrder:
         heard: SetOrder = self.head(memory)
         return heard
+
+    def knobs(self, memory: Memory) -> Tensor:
+        """float32 [B, V, P, W], unnormalised log-probabilities of where each knob stands, were its
+        pedal there. Only of a model that hears knobs."""
+        assert self.knob_head is not None
+        turned: Tensor = self.knob_head(memory)
+        return turned
 
     def hide_nothing(self) -> None:
         """From here on training hears clips as they are: no dropout, no masks, no other timbre."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from fxtrain.contract import Chain, FxError, Names, Vocabulary
 from fxtrain.evaluate import Answers
+from fxtrain.knobs import Knobs, as_heard
 from fxtrain.metrics import levenshtein
 from fxtrain.rerender import play
 from fxtrain.sounds import Sounds
@@ -80,7 +81,8 @@ def _card(position: int, answers: Answers, sounds: Sounds, vocabulary: Vocabular
     record, found = sounds.record(position), answers.heard[position]
     truth, best = answers.truth[position], found[0]
     right = answers.classes[position].holds(best.names)
-    heard, mute = _hear(position, best.names, sounds)
+    turned = answers.knobs[position] if answers.knobs else {}
+    heard, mute = _hear(position, best.names, turned, sounds)
     return ClipCard(
         clip_id=str(record.get("id", position)),
         source=": ".join(str(record[key]) for key in ("source", "item") if record.get(key)),
@@ -96,15 +98,17 @@ def _card(position: int, answers: Answers, sounds: Sounds, vocabulary: Vocabular
     )
 
 
-def _hear(position: int, answer: Names, sounds: Sounds) -> tuple[tuple[Sound, ...], str]:
+def _hear(
+    position: int, answer: Names, knobs: Knobs, sounds: Sounds
+) -> tuple[tuple[Sound, ...], str]:
     """(what there is to listen to, why there is nothing)."""
     try:
         clip = sounds.remake(position)
         waves = {
             "Wet: what the model heard": clip.wet,
             "Dry: what was played": clip.dry[clip.n_run_in :],
-            "The answer on that dry clip, typical knobs": play(
-                sounds.frontend, clip, sounds.frontend.example(answer)
+            f"The answer on that dry clip, {'knobs as heard' if knobs else 'typical knobs'}": play(
+                sounds.frontend, clip, as_heard(sounds.frontend.example(answer), knobs)
             ),
         }
         return tuple(

@@ -1,0 +1,318 @@
+"""Where knobs stand: what is taught of them, what is read off an answer, and who says so."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures.shards import make_shards
+from fxtrain.checkpoint import Run, load_run
+from fxtrain.config import Config, ModelConfig, TrainConfig
+from fxtrain.contract import (
+    PAD,
+    Chain,
+    Features,
+    Param,
+    Pedal,
+    PedalEntry,
+    UsageError,
+    Vocabulary,
+    from_unit,
+    to_unit,
+)
+from fxtrain.data import ShardDataset, open_shards
+from fxtrain.decode import Candidate
+from fxtrain.errors import CheckpointError
+from fxtrain.evaluate import answer, evaluation_dict, judge, table
+from fxtrain.fit import fit
+from fxtrain.knobs import Heard, Knobs, as_heard
+from fxtrain.models import N_PLACES
+from fxtrain.objective import part_counts
+from fxtrain.predict import Prediction, knobs_dict, predict_features, prediction_dict
+from fxtrain.telling import prediction_lines
+from fxtrain.trainer import prepare
+from fxtrain.travel import Travel, knob_loss, mean_travel, read_knobs
+from fxtrain.turned import turned, turned_lines
+
+MIX = Param("mix", "ratio", 0.2, 0.6, "linear", "how much")
+RATE = Param("rate_hz", "Hz", 0.3, 3.0, "log", "how fast")
+PHASE = Param("phase_cycles", "cycles", 0.0, 1.0, "linear", "where it begins")
+FIXED = Param("level_db", "dB", 3.0, 3.0, "linear", "how loud")
+VOCABULARY = Vocabulary(
+    (
+        PedalEntry("chorus", "modulation", (RATE, PHASE, MIX)),
+        PedalEntry("boost", "drive", (FIXED,)),
+        PedalEntry("delay", "time", (MIX,)),
+    )
+)
+CHORUS, BOOST, DELAY = range(3)
+SMALL = ModelConfig(d_model=16, n_heads=2, n_layers=1, mel_channels=2)
+
+
+def travel_of(*chains: Chain) -> torch.Tensor:
+    order = torch.from_numpy(np.stack([VOCABULARY.encode_order(c.names, 3) for c in chains])).long()
+    params = torch.from_numpy(np.stack([VOCABULARY.encode_params(c, 3) for c in chains]))
+    return Travel(VOCABULARY)(order, params)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_travel_is_the_contracts_own_measure(rate: float, mix: float, echo: float) -> None:
+    chorus = {
+        "rate_hz": from_unit(RATE, rate),
+        "phase_cycles": 0.3,
+        "mix": from_unit(MIX, mix),
+    }
+    delay = {"mix": from_unit(MIX, echo)}
+    pedals = Pedal("delay", delay), Pedal("boost", {"level_db": 3.0}), Pedal("chorus", chorus)
+    found = travel_of(Chain(pedals))[0]
+    assert float(found[CHORUS, 0]) == pytest.approx(to_unit(RATE, chorus["rate_hz"]), abs=1e-5)
+    assert float(found[CHORUS, 2]) == pytest.approx(to_unit(MIX, chorus["mix"]), abs=1e-5)
+    assert float(found[DELAY, 0]) == pytest.approx(to_unit(MIX, delay["mix"]), abs=1e-5)
+    # A phase, what cannot be turned, and what the pedal does not have.
+    assert found[CHORUS, 1].isnan()
+    assert found[BOOST].isnan().all()
+    assert found[DELAY, 1:].isnan().all()
+
+
+def test_of_a_pedal_that_stands_twice_the_first_counts() -> None:
+    twice = Chain((Pedal("delay", {"mix": 0.3}), Pedal("delay", {"mix": 0.5})))
+    found = travel_of(twice, Chain(()))
+    assert float(found[0, DELAY, 0]) == pytest.approx(0.25)
+    assert found[0, CHORUS].isnan().all()
+    assert found[1].isnan().all()
+
+
+@settings(deadline=None)
+@given(st.floats(0, 1))
+def test_the_loss_is_least_where_the_mean_is_the_truth(u: float) -> None:
+    travel = torch.tensor([[[u, math.nan]]])
+    free = torch.zeros(1, 1, 2, N_PLACES, requires_grad=True)
+    optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = knob_loss(free, travel)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    assert free.grad is not None
+    assert not free.grad[0, 0, 1].any()
+    believed = free.detach().softmax(-1)
+    assert float(mean_travel(believed)[0, 0, 0]) == pytest.approx(u, abs=0.01)
+
+
+def test_a_batch_without_knobs_weighs_nothing() -> None:
+    logits = torch.randn(2, 3, 3, N_PLACES, requires_grad=True)
+    loss = knob_loss(logits, torch.full((2, 3, 3), math.nan))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert float(loss.detach()) == 0
+    assert not logits.grad.any()
+    order = torch.tensor([[DELAY, PAD, PAD]])
+    travel = travel_of(Chain((Pedal("delay", {"mix": 0.3}),)))
+    assert part_counts(order, 3, travel).tolist() == [2, 1, 0, 1]
+    assert part_counts(order, 3).tolist() == [2, 1, 0, 0]
+
+
+def test_what_is_believed_of_a_knob_is_told_with_its_range() -> None:
+    logits = torch.zeros(2, 3, 3, N_PLACES)  # two windows
+    logits[:, CHORUS, 0, 6] = 30.0  # sure: six eighths
+    logits[0, DELAY, 0, 2] = logits[1, DELAY, 0, 4] = 30.0  # the windows disagree
+    knobs = read_knobs(logits, VOCABULARY)
+    assert {name: list(each) for name, each in knobs.items()} == {
+        "chorus": ["rate_hz", "mix"], "boost": [], "delay": ["mix"],
+    }  # fmt: skip
+    rate, mix, echo = knobs["chorus"]["rate_hz"], knobs["chorus"]["mix"], knobs["delay"]["mix"]
+    assert rate.travel == pytest.approx((0.75, 0.75 - 0.05, 0.75 + 0.05), abs=1e-4)
+    assert rate.value == pytest.approx(from_unit(RATE, 0.75), rel=1e-4)
+    assert rate.low < rate.value < rate.high
+    assert not rate.is_rough
+    # Nothing known: the places stand for equal stretches but for those at the ends.
+    assert mix.travel[0] == pytest.approx(0.5)
+    assert mix.is_rough
+    assert mix.travel[1] == pytest.approx(1 - mix.travel[2])
+    assert mix.travel[1] < 0.1
+    assert echo.travel[0] == pytest.approx(3 / 8)
+    assert not echo.is_rough
+    assert echo.travel[1] == pytest.approx(0.25 - 0.6 / 16, abs=1e-4)
+
+
+def test_what_was_heard_is_put_on_a_chain() -> None:
+    knobs = read_knobs(torch.zeros(1, 3, 3, N_PLACES), VOCABULARY)
+    first = {"rate_hz": 1.0, "phase_cycles": 0.2, "mix": 0.3}
+    chain = Chain((Pedal("chorus", first), Pedal("fuzz", {"bias": 0.1})))
+    found = as_heard(chain, knobs)
+    assert found.names == chain.names
+    assert found.pedals[0].settings == pytest.approx(
+        {"rate_hz": from_unit(RATE, 0.5), "phase_cycles": 0.2, "mix": 0.4}
+    )
+    assert found.pedals[1] == chain.pedals[1]
+    assert as_heard(chain, {}) == chain
+
+
+def heard(param: Param, mean: float, low: float, high: float) -> Heard:
+    value, least, most = (from_unit(param, u) for u in (mean, low, high))
+    return Heard(param, value, least, most, (mean, low, high))
+
+
+def test_errors_stand_beside_those_of_the_middle() -> None:
+    knobs: list[Knobs] = [
+        {"delay": {"mix": heard(MIX, 0.3, 0.2, 0.5)}},
+        {"delay": {"mix": heard(MIX, 0.9, 0.8, 1.0)}},
+        {"delay": {"mix": heard(MIX, 0.0, 0.0, 0.1)}},
+    ]
+    travel = np.full((3, 3, 3), np.nan, np.float32)
+    travel[:2, DELAY, 0] = 0.25, 0.5  # the third clip has no delay
+    every, mix = turned(knobs, travel, VOCABULARY, np.array([0, 1, 1]))
+    assert dataclasses.replace(every, pedal="delay", knob="mix") == mix
+    assert (mix.pedal, mix.knob, mix.n, mix.null) == ("delay", "mix", 2, 0.125)
+    assert mix.error.value == pytest.approx((0.05 + 0.4) / 2)
+    assert mix.error.n == 2
+    assert (mix.between, mix.width) == (0.5, pytest.approx(0.25))
+    lines = list(turned_lines((every, mix)))
+    assert lines[2].split()[:2] == ["all", "0.225"]
+    assert lines[3].startswith("delay mix ")
+    assert turned(knobs, np.full_like(travel, np.nan), VOCABULARY, np.arange(3)) == ()
+    assert list(turned_lines(())) == []
+
+
+def test_a_guitarist_reads_what_was_heard_and_no_more() -> None:
+    found = Prediction(
+        candidates=(Candidate(("delay", "chorus", "boost"), 0.7, ()),),
+        presence={"delay": 0.9, "chorus": 0.8, "boost": 0.7},
+        pairs=(),
+        textbook=("boost", "chorus", "delay"),
+        starts_s=(0.0,),
+        knobs={
+            "delay": {"mix": heard(MIX, 0.5, 0.4, 0.6)},
+            "chorus": {"rate_hz": heard(RATE, 0.5, 0.25, 0.7), "mix": heard(MIX, 0.5, 0.1, 0.9)},
+            "fuzz": {"mix": heard(MIX, 0.5, 0.4, 0.6)},
+        },
+    )
+    lines = prediction_lines(found, "clip.wav", 3)
+    at = lines.index("  knobs       delay: mix 40% (36% to 44%)")
+    assert lines[at + 1] == "              chorus: rate 0.95 Hz (0.53 Hz to 1.5 Hz)"
+    assert sum("mix" in line for line in lines) == 1
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    path = tmp_path_factory.mktemp("knobs") / "shards"
+    make_shards(path, n_train=48, n_valid=12, n_test=12, with_mel=True)
+    return open_shards(path)
+
+
+def teach(dataset: ShardDataset, path: Path, model: ModelConfig | None = None, **told) -> Run:  # type: ignore[no-untyped-def]
+    config = Config(model or ModelConfig(), TrainConfig(batch_size=16, **told))
+    return load_run(fit(dataset, config, path, device="cpu", say=lambda _: None).path)
+
+
+@pytest.fixture(scope="module")
+def before(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return teach(dataset, tmp_path_factory.mktemp("before") / "run", SMALL, max_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def alone(dataset: ShardDataset, before: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    path = tmp_path_factory.mktemp("alone") / "run"
+    return teach(dataset, path, max_epochs=2, start_from=str(before.path), knobs="alone")
+
+
+def test_knobs_alone_leave_every_answer_as_it_is(
+    dataset: ShardDataset, before: Run, alone: Run
+) -> None:
+    old, new = before.model.state_dict(), alone.model.state_dict()
+    assert {name.split(".")[0] for name in new.keys() - old.keys()} == {"knob_head"}
+    assert all(torch.equal(new[name], weights) for name, weights in old.items())
+    assert alone.card.decode == before.card.decode
+    assert alone.card.model.hear_knobs
+    assert answer(alone, dataset).heard == answer(before, dataset).heard
+    # And the head has learnt something, though there is nothing to be heard in these clips.
+    _, fresh = prepare(
+        dataset, Config(train=TrainConfig(start_from=str(before.path), knobs="alone"))
+    )
+    moved = new["knob_head.turn"] - fresh.state_dict()["knob_head.turn"]
+    assert moved.abs().max() > 1e-4
+
+
+def test_a_run_that_is_taught_anew_hears_knobs_too(dataset: ShardDataset, tmp_path: Path) -> None:
+    run = teach(dataset, tmp_path / "too", SMALL, max_epochs=1, knobs="too")
+    assert run.card.model.hear_knobs
+    again = teach(dataset, tmp_path / "again", max_epochs=1, start_from=str(run.path))
+    assert again.card.model.hear_knobs
+    moved = again.model.state_dict()["knob_head.turn"] - run.model.state_dict()["knob_head.turn"]
+    assert moved.abs().max() > 0
+
+
+def test_knobs_are_scored_told_and_left_out_of_what_hears_none(
+    dataset: ShardDataset, before: Run, alone: Run
+) -> None:
+    found = judge(alone, dataset, answer(alone, dataset))
+    assert found.turned[0].pedal == "all"
+    assert found.turned[0].n > len(found.turned)
+    assert evaluation_dict(found)["turned"][0]["error"]["value"] > 0
+    assert any(line.startswith("knob (error in travel)") for line in table(found))
+    deaf = judge(before, dataset, answer(before, dataset))
+    assert deaf.turned == ()
+    assert str(found.scores) == str(deaf.scores)
+
+    block = dataset.load("test")
+    assert block.mel is not None
+    clip = Features(block.codes[:2], block.mel[:2], (0.0, 1.0))
+    said = predict_features(alone, clip)
+    assert set(said.knobs) == set(alone.card.vocabulary.names)
+    for pedal in prediction_dict(said, "clip.wav", alone, 3)["pedals"]:
+        assert pedal["knobs"] == knobs_dict(said, pedal["name"])
+    for entry in alone.card.vocabulary.pedals:
+        knobs = knobs_dict(said, entry.name)
+        assert set(knobs) == {param.name for param in entry.params}
+        assert all(knob["low"] <= knob["value"] <= knob["high"] for knob in knobs.values())
+    assert predict_features(before, clip).knobs == {}
+
+
+def test_a_resumed_run_is_the_run(dataset: ShardDataset, before: Run, tmp_path: Path) -> None:
+    told = {"start_from": str(before.path), "knobs": "alone"}
+    whole = teach(dataset, tmp_path / "whole", max_epochs=3, **told)
+    config = Config(train=TrainConfig(batch_size=16, max_epochs=1, **told))
+    fit(dataset, config, tmp_path / "parts", device="cpu", say=lambda _: None)
+    more = dataclasses.replace(config.train, max_epochs=3)
+    config = Config(model=whole.card.model, train=more)
+    # The learning rate's schedule is another, so only what must not differ is looked at.
+    fit(dataset, config, tmp_path / "parts", resume=True, device="cpu", say=lambda _: None)
+    parts = load_run(tmp_path / "parts")
+    assert parts.card.decode == before.card.decode
+    old = before.model.state_dict()
+    assert all(torch.equal(parts.model.state_dict()[name], old[name]) for name in old)
+
+
+def test_other_pedals_are_refused_other_lengths_are_not(before: Run, tmp_path: Path) -> None:
+    config = Config(train=TrainConfig(start_from=str(before.path), knobs="alone"))
+    told = {"n_train": 8, "n_valid": 4, "n_test": 0, "with_mel": True}
+    make_shards(tmp_path / "short", max_chain_length=2, **told)  # type: ignore[arg-type]
+    card, _ = prepare(open_shards(tmp_path / "short"), config)
+    assert card.rules == before.card.rules
+    pedals = ("compressor", "distortion", "delay", "wah")
+    make_shards(tmp_path / "wah", pedals=pedals, **told)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="knobs alone: the pedals or their knobs"):
+        prepare(open_shards(tmp_path / "wah"), config)
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({"knobs": "alone"}, "give start_from as well"),
+        ({"knobs": "alone", "start_from": "run", "more_layers": 1}, "neither more_layers"),
+        ({"knobs": "alnoe"}, "unknown knobs 'alnoe'"),
+        ({"knob_weight": -1.0}, "knob_weight"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(told: dict[str, object], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        TrainConfig(**told)  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Encoder states that are kept: where the encoder is not taught, it says the same every time.
+
+Imports torch. Shapes: B batch, S encoder step, D channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fxtrain.data.stream import RESIDENT_BYTES, Batch
+from fxtrain.models import Memory, Translator
+
+
+class KeptStates:
+    """A split as a frozen encoder hears it, each sample once; in half precision, on the host, and
+    only where all of it takes no more than a split may take on a device."""
+
+    def __init__(self, n_samples: int) -> None:
+        self._n_samples = n_samples
+        self._known = torch.zeros(n_samples, dtype=torch.bool)
+        self._states: Tensor | None = None
+
+    @torch.no_grad()
+    def encode(self, model: Translator, batch: Batch) -> Memory:
+        """What ``model.encode`` gives, to half precision."""
+        places = batch.position.cpu()
+        if bool((places < 0).any()):  # no sample of the split: it stands in for one
+            return model.encode(batch.codes, batch.mel)
+        if self._states is not None and bool(self._known[places].all()):
+            return Memory(self._states[places].to(batch.codes.device).float())
+        states = model.encode(batch.codes, batch.mel).states.half()
+        if 2 * self._n_samples * states[0].numel() <= RESIDENT_BYTES:
+            if self._states is None:
+                self._states = states.new_empty((self._n_samples, *states.shape[1:]), device="cpu")
+            self._states[places] = states.cpu()
+            self._known[places] = True
+        return Memory(states.float())

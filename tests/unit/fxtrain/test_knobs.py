@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.frontends import ToyFrontend
 from fixtures.shards import make_shards
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig
@@ -36,6 +37,8 @@ from fxtrain.knobs import Heard, Knobs, as_heard
 from fxtrain.models import N_PLACES
 from fxtrain.objective import part_counts
 from fxtrain.predict import Prediction, knobs_dict, predict_features, prediction_dict
+from fxtrain.report import page
+from fxtrain.sounds import Sounds
 from fxtrain.telling import prediction_lines
 from fxtrain.trainer import prepare
 from fxtrain.travel import Travel, knob_loss, mean_travel, read_knobs
@@ -275,6 +278,24 @@ def test_knobs_are_scored_told_and_left_out_of_what_hears_none(
         assert set(knobs) == {param.name for param in entry.params}
         assert all(knob["low"] <= knob["value"] <= knob["high"] for knob in knobs.values())
     assert predict_features(before, clip).knobs == {}
+
+
+def test_the_page_shows_knobs_where_they_are_heard(
+    dataset: ShardDataset, before: Run, alone: Run
+) -> None:
+    def page_of(run: Run) -> str:
+        sounds = Sounds(dataset, "test")
+        sounds.__dict__["frontend"] = ToyFrontend()
+        answers = answer(run, dataset)
+        return page(run, dataset, answers, judge(run, dataset, answers), sounds, n_clips=1)
+
+    text, deaf = page_of(alone), page_of(before)
+    table = text.partition('<section id="knobs">')[2].partition("</section>")[0]
+    rows = [row for row in table.split("<tr>") if '<th scope="row">' in row]
+    assert len(rows) == len(judge(alone, dataset, answer(alone, dataset)).turned)
+    assert "The answer on that dry clip, knobs as heard" in text
+    assert 'id="knobs"' not in deaf
+    assert "The answer on that dry clip, typical knobs" in deaf
 
 
 def test_a_resumed_run_is_the_run(dataset: ShardDataset, before: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ROUGH = 0.5
 
 
 @dataclass(frozen=True)
-class Heard:
+class Knob:
     """A knob as it was heard, in its own unit: the mean of what is believed, and the two places
     between which 80 % of it lies. ``travel``: all three on the knob's way from 0 to 1."""
 
@@ -33,7 +33,7 @@ class Heard:
         return high - low > ROUGH
 
 
-Knobs = dict[str, dict[str, Heard]]
+Knobs = dict[str, dict[str, Knob]]
 """Pedal -> parameter -> how it was heard."""
 
 
@@ -42,7 +42,7 @@ def can_be_heard(param: Param) -> bool:
     return param.low < param.high and not is_cyclic(param)
 
 
-def as_heard(chain: Chain, knobs: Mapping[str, Mapping[str, Heard]]) -> Chain:
+def as_heard(chain: Chain, knobs: Mapping[str, Mapping[str, Knob]]) -> Chain:
     """``chain`` with what was heard of its knobs; of others the settings stay."""
 
     def turned(pedal: Pedal) -> Pedal:

@@ -218,7 +218,12 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         return batch.order
 
     def _losses(
-        self, model: Translator, batch: Batch, order: Tensor, shares: Tensor | None = None
+        self,
+        model: Translator,
+        batch: Batch,
+        order: Tensor,
+        travel: Tensor | None,
+        shares: Tensor | None = None,
     ) -> tuple[Losses, Any]:
         memory = self._encode(model, batch)
         found = losses(
@@ -228,7 +233,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             label_smoothing=self.config.label_smoothing,
             head_weight=self.config.head_weight,
             knob_weight=self.config.knob_weight,
-            travel=self._travel(batch),
+            travel=travel,
             shares=shares,
         )
         return found, memory
@@ -250,19 +255,18 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         if self.several:
             # Devices in lock step: one that has no sample left goes along with one that weighs 0.
             batch = batch if n_samples else self._stand_in(batch)
-        order = self._target(batch)
+        order, travel = self._target(batch), self._travel(batch)
         if self.several:
-            counts = part_counts(order, self.model.n_pedals, self._travel(batch))
+            counts = part_counts(order, self.model.n_pedals, travel)
             counts = counts * bool(n_samples)
             total = self._sum_over_ranks(torch.cat((counts, self.stop_wanted.to(counts))))
             # lightning takes the mean of the gradients over the devices.
             shares = self.trainer.world_size * counts / total[:-1].clamp_min(1.0)
             self.stop_agreed = total[-1]
-        travel = self._travel(batch)
         if self.config.knobs_alone and travel is not None:
             found = knobs_alone(self.model, self._encode(self.model, batch), travel, shares)
         else:
-            found, _ = self._losses(self.model, batch, order, shares)
+            found, _ = self._losses(self.model, batch, order, travel, shares)
         parts = torch.stack([getattr(found, name).detach() for name in PARTS])
         self.sums[0] += n_samples
         self.sums[1:] += n_samples * parts
@@ -322,7 +326,8 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         if len(batch) == 0:
             return
         model, rules = self.scored, self.card.rules
-        found, memory = self._losses(model, batch, self._target(batch))
+        target, travel = self._target(batch), self._travel(batch)
+        found, memory = self._losses(model, batch, target, travel)
         if not torch.isfinite(found.total):
             raise FxError(
                 f"the loss became {float(found.total)} in epoch {self.current_epoch + 1}; "

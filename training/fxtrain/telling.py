@@ -15,7 +15,7 @@ from fxtrain.contract import arrow
 from fxtrain.export.words import label, reading
 
 if TYPE_CHECKING:
-    from fxtrain.knobs import Heard as Knob
+    from fxtrain.knobs import Knob
     from fxtrain.predict import Kin, PairOrder, Prediction
 
 NO_GUITAR = "this does not sound like a guitar through known pedals"
@@ -68,7 +68,8 @@ def prediction_lines(
         lines += _row("each pedal", ", ".join(pedals))
     for number, text in enumerate(map(some_pedal, prediction.kin)):
         lines += _row("" if number else "one of", text)
-    lines += _knobs(prediction)
+    for number, text in enumerate(_knobs(prediction)):
+        lines += _row("" if number else "knobs", text)
     others = [c for c in prediction.candidates[1:n_best] if c.probability >= WORTH_NAMING]
     for number, other in enumerate(others):
         lines += _row(
@@ -114,13 +115,11 @@ def _row(label: str, text: str) -> list[str]:
 
 
 def _knobs(prediction: Prediction) -> Iterator[str]:
-    """Those that were heard, a row a pedal; phases and what may stand anywhere are left out."""
-    label_ = "knobs"
+    """Those that were heard, a line a pedal; phases and what may stand anywhere are left out."""
     for pedal in dict.fromkeys(prediction.names):
         heard = [knob for knob in prediction.knobs.get(pedal, {}).values() if not knob.is_rough]
         if heard:
-            yield from _row(label_, f"{pedal}: {', '.join(map(_knob, heard))}")
-            label_ = ""
+            yield f"{pedal}: {', '.join(map(_knob, heard))}"
 
 
 def _knob(knob: Knob) -> str:

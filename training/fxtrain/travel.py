@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fxtrain.contract import PAD, Vocabulary, from_unit
-from fxtrain.knobs import Heard, Knobs, can_be_heard
+from fxtrain.knobs import Knob, Knobs, can_be_heard
 from fxtrain.models import N_PLACES, Memory, Translator
 
 SURE = 0.8
@@ -33,23 +33,17 @@ class Travel(nn.Module):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         shape = len(vocabulary.pedals), vocabulary.max_params
-        low, span = torch.zeros(shape), torch.ones(shape)
-        is_log, is_heard = (
-            torch.zeros(shape, dtype=torch.bool),
-            torch.zeros(shape, dtype=torch.bool),
-        )
+        self.register_buffer("low", torch.zeros(shape), persistent=False)
+        self.register_buffer("span", torch.ones(shape), persistent=False)
+        for name in ("is_log", "is_heard"):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.bool), persistent=False)
         for v, entry in enumerate(vocabulary.pedals):
             for p, param in enumerate(entry.params):
-                if not can_be_heard(param):
-                    continue
-                ends = param.low, param.high
-                if param.scale == "log":
-                    is_log[v, p] = True
-                    ends = math.log(param.low), math.log(param.high)
-                is_heard[v, p], low[v, p], span[v, p] = True, ends[0], ends[1] - ends[0]
-        for name, table in (("low", low), ("span", span), ("is_log", is_log)):
-            self.register_buffer(name, table, persistent=False)
-        self.register_buffer("is_heard", is_heard, persistent=False)
+                if can_be_heard(param):
+                    is_log = param.scale == "log"
+                    low, high = map(math.log if is_log else float, (param.low, param.high))
+                    self.is_heard[v, p], self.is_log[v, p] = True, is_log
+                    self.low[v, p], self.span[v, p] = low, high - low
 
     def forward(self, order: Tensor, params: Tensor) -> Tensor:
         """int64 [B, L], float32 [B, L, P] -> float32 [B, V, P] in 0..1, NaN where a pedal is not
@@ -96,7 +90,7 @@ def read_knobs(logits: Tensor, vocabulary: Vocabulary) -> Knobs:
             if can_be_heard(param):
                 travel = means[v][p], ends[0][v][p], ends[1][v][p]
                 value, low, high = (from_unit(param, u) for u in travel)
-                found[entry.name][param.name] = Heard(param, value, low, high, travel)
+                found[entry.name][param.name] = Knob(param, value, low, high, travel)
     return found
 
 

@@ -17,6 +17,10 @@ from fxtrain.knobs import Knobs
 from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, resample_sums
 
 MIDDLE = 0.5
+ALL = ("all", "")
+
+Row = tuple[int, tuple[float, float, float, float]]
+"""A clip, and of a knob on it: error, that of the middle, whether in range, width of the range."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def turned(
     ``travel`` float32 [N, V, P]: the truth, NaN where there is none. ``groups`` int [N]: clips of
     the same recordings.
     """
-    rows: list[tuple[int, tuple[str, str], tuple[float, ...]]] = []
+    names = ((entry.name, param.name) for entry in vocabulary.pedals for param in entry.params)
+    by_knob: dict[tuple[str, str], list[Row]] = {ALL: [], **{name: [] for name in names}}
     for clip, heard in enumerate(knobs):
         for v, entry in enumerate(vocabulary.pedals):
             for p, param in enumerate(entry.params):
@@ -59,34 +64,16 @@ def turned(
                 if knob is None or np.isnan(true):
                     continue
                 mean, low, high = knob.travel
-                values = (
-                    abs(mean - true),
-                    abs(MIDDLE - true),
-                    float(low <= true <= high),
-                    high - low,
-                )
-                rows.append((clip, (entry.name, param.name), values))
-    if not rows:
-        return ()
-    by_knob: dict[tuple[str, str], list[int]] = {("all", ""): list(range(len(rows)))}
-    for number_, (_, knob_name, _) in enumerate(rows):
-        by_knob.setdefault(knob_name, []).append(number_)
-    order = [("all", ""), *((e.name, q.name) for e in vocabulary.pedals for q in e.params)]
-    return tuple(
-        _row(name, [rows[i] for i in by_knob[name]], groups, seed)
-        for name in order
-        if name in by_knob
-    )
+                inside = float(low <= true <= high)
+                row = clip, (abs(mean - true), abs(MIDDLE - true), inside, high - low)
+                by_knob[ALL].append(row)
+                by_knob[entry.name, param.name].append(row)
+    return tuple(_row(name, rows, groups, seed) for name, rows in by_knob.items() if rows)
 
 
-def _row(
-    name: tuple[str, str],
-    rows: Sequence[tuple[int, tuple[str, str], tuple[float, ...]]],
-    groups: np.ndarray,
-    seed: int,
-) -> Turned:
-    values = np.array([row[2] for row in rows])
-    of = groups[[row[0] for row in rows]]
+def _row(name: tuple[str, str], rows: Sequence[Row], groups: np.ndarray, seed: int) -> Turned:
+    values = np.array([row for _, row in rows])
+    of = groups[[clip for clip, _ in rows]]
     table = group_sums(np.column_stack([values[:, 0], np.ones(len(values))]), of)
     totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
     error, null, inside, width = values.mean(0).tolist()

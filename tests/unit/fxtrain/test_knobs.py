@@ -33,7 +33,7 @@ from fxtrain.decode import Candidate
 from fxtrain.errors import CheckpointError
 from fxtrain.evaluate import answer, evaluation_dict, judge, table
 from fxtrain.fit import fit
-from fxtrain.knobs import Heard, Knobs, as_heard
+from fxtrain.knobs import Knob, Knobs, as_heard
 from fxtrain.models import N_PLACES
 from fxtrain.objective import part_counts
 from fxtrain.predict import Prediction, knobs_dict, predict_features, prediction_dict
@@ -160,9 +160,9 @@ def test_what_was_heard_is_put_on_a_chain() -> None:
     assert as_heard(chain, {}) == chain
 
 
-def heard(param: Param, mean: float, low: float, high: float) -> Heard:
+def heard(param: Param, mean: float, low: float, high: float) -> Knob:
     value, least, most = (from_unit(param, u) for u in (mean, low, high))
-    return Heard(param, value, least, most, (mean, low, high))
+    return Knob(param, value, least, most, (mean, low, high))
 
 
 def test_errors_stand_beside_those_of_the_middle() -> None:

@@ -20,7 +20,7 @@ from fxtrain.contract import (
     Pedal,
 )
 from fxtrain.data import open_shards
-from fxtrain.knobs import Heard, Knobs
+from fxtrain.knobs import Knob, Knobs
 from fxtrain.rerender import (
     CONDITIONS,
     DRIES,
@@ -79,7 +79,7 @@ def test_knobs_as_heard_are_played_where_a_model_hears_them(shards: Path) -> Non
     def well_heard(position: int) -> Knobs:
         return {
             pedal.name: {
-                name: Heard(params[pedal.name, name], value, value, value, (0.5, 0.5, 0.5))
+                name: Knob(params[pedal.name, name], value, value, value, (0.5, 0.5, 0.5))
                 for name, value in pedal.settings.items()
             }
             for pedal in sounds.chain(position).pedals

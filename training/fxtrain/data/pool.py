@@ -6,7 +6,6 @@ cost more than reading it. Shapes: B batch, N sample of the pool.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -116,11 +115,11 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
         return sum(len(shard) for shard in self._shards)
 
     def batches(
-        self, worker: int, n_workers: int, *, reopen: bool = False, slots: int = 0
+        self, worker: int, n_workers: int, *, reopen: bool = False, reuse: bool = False
     ) -> Iterator[Rows]:
         """The batches of one worker; ``reopen`` where it has a process of its own.
 
-        With ``slots`` a batch is written over that of so many batches before.
+        With ``reuse`` each is written over the one before.
         """
         run, sizes = worker_batches(
             self._n_samples, self._batch_size, self._rank, self._world_size, worker, n_workers
@@ -130,14 +129,12 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
         longest = max(len(shard) for shard in self._shards)
         pool = Pool(self._layout, self._pool_samples + min(longest, len(run)))
         sizes.reverse()
-        outs = itertools.cycle(
-            [Pool(self._layout, self._batch_size).arrays for _ in range(slots)] or [None]
-        )
+        out = Pool(self._layout, self._batch_size).arrays if reuse else None
         for number, low, high in self._parts(run, epoch):
             self._read(number, low, high, pool.room(high - low), reopen=reopen)
             if pool.n >= self._pool_samples:
-                yield from self._deal(pool, sizes, rng, outs)
-        yield from self._deal(pool, sizes, rng, outs)
+                yield from self._deal(pool, sizes, rng, out)
+        yield from self._deal(pool, sizes, rng, out)
 
     def _parts(self, run: range, epoch: int) -> Iterator[tuple[int, int, int]]:
         """(number of a shard, first row, end row) of what lies in ``run``, in reading order."""
@@ -171,14 +168,14 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
         pool: Pool,
         sizes: list[int],
         rng: np.random.Generator,
-        outs: Iterator[Rows | None],
+        out: Rows | None,
     ) -> Iterator[Rows]:
         """Batches of the shuffled pool, as many as it can fill; the rest stays for the next."""
         rows = rng.permutation(pool.n) if self._shuffle else np.arange(pool.n)
         done = 0
         while sizes and done + sizes[-1] <= pool.n:
             size = sizes.pop()
-            yield pool.take(rows[done : done + size], next(outs))
+            yield pool.take(rows[done : done + size], out)
             done += size
         pool.keep(rows[done:])
 

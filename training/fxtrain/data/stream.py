@@ -148,12 +148,17 @@ class StreamLoader:
             for rows in self._workers:
                 if isinstance(rows, FxError):
                     raise rows
-                yield self._arrived(self._ready(rows))
+                yield self._batch(rows)
+            return
+        stored = self._dataset.batches(0, 1, reuse=True)
+        if self._device.type == "cpu":
+            # Widened by the thread that gathered the rows: its core still holds them.
+            yield from made_ahead(map(self._batch, stored), AHEAD)
         else:
-            # What was made ahead and what is being widened lie in memory that is used again.
-            stored = self._dataset.batches(0, 1, slots=AHEAD + 2)
-            for tensors in made_ahead(map(self._ready, stored), AHEAD):
-                yield self._arrived(tensors)
+            yield from map(self._arrived, made_ahead(map(self._ready, stored), AHEAD))
+
+    def _batch(self, rows: Rows) -> Batch:
+        return self._arrived(self._ready(rows))
 
     def _ready(self, rows: Rows) -> dict[str, torch.Tensor]:
         """Rows as tensors; what :func:`widen` will not copy is copied here."""

@@ -108,7 +108,7 @@ class Guitarist:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    run = random_run(tmp_path_factory.mktemp("page") / "run")
+    run = random_run(tmp_path_factory.mktemp("page") / "run", hear_knobs=True)
     with page_served(run) as found:
         yield found
 
@@ -140,7 +140,7 @@ def test_what_was_heard_is_shown(page: Guitarist) -> None:
     answer = " → ".join(page.board)
     assert len(page.all("#alternatives li")) == 2
     assert answer not in [button.text for button in page.all("#alternatives button")]
-    assert "the places of their knobs were not" in page.text("#basis")
+    assert "settings as heard, roughly" in page.text("#basis")
     painted = """
       const canvas = document.querySelector("#wave > div").shadowRoot.querySelector("canvas");
       const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -174,6 +174,21 @@ def test_another_answer_goes_on_the_board(page: Guitarist) -> None:
     assert page.board == wanted
     page.rendering(lambda: page.press("#reset"))
     assert page.text("#sentence").startswith(" → ".join(page.board))
+
+
+def test_a_pedal_of_another_answer_is_set_as_it_would_have_been_heard(
+    page: Guitarist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = next(name for name in ("fuzz", "wah", "delay", "reverb") if name not in page.board)
+
+    def with_other(board: Any) -> dict[str, Any]:
+        return board_json(board) | {"alternatives": [{"pedals": [other], "probability": 0.4}]}
+
+    monkeypatch.setattr("fxtrain.app.server.board_json", with_other)
+    page.give(tmp_path / "a lick.wav")
+    page.rendering(lambda: page.press("#alternatives button"))
+    assert page.board == [other]
+    assert "settings as heard, roughly" in page.text("#basis")
 
 
 def test_what_is_hardly_likely_is_not_named(

@@ -164,6 +164,15 @@ def test_a_board_begins_with_the_knobs_as_they_were_heard(tmp_path: Path) -> Non
     first_try = [pedal | {"settings": typical[pedal["name"]]} for pedal in pedals]
     assert exported(client, found["id"], first_try)["settings"] == "typical"
     assert exported(client, found["id"], [first_try[0], *pedals[1:]])["settings"] == "given"
+    others = [
+        {"name": name, "settings": settings}
+        for name, settings in found["turned"].items()
+        if name not in {pedal["name"] for pedal in pedals}
+    ]
+    assert others
+    assert all(pedal["settings"] != typical[pedal["name"]] for pedal in others)
+    assert exported(client, found["id"], others)["settings"] == "heard"
+    assert all(found["turned"][pedal["name"]] == pedal["settings"] for pedal in pedals)
     work.close()
 
 

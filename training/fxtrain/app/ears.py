@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from fxtrain.export.board import Board, BoardPedal, Neighbours, board_of, check_
 from fxtrain.export.drawing import COLOURS, OTHER_COLOUR
 from fxtrain.export.files import download, export_files, formats
 from fxtrain.export.words import HIDDEN_UNIT, label
+from fxtrain.knobs import as_heard
 from fxtrain.telling import some_pedal
 
 if TYPE_CHECKING:
@@ -60,12 +61,15 @@ class Dry:
 
 @dataclass(frozen=True)
 class Clip:
-    """What was given, and what was heard on it. ``rate_hz``: the given file's own; ``kin``: what is
-    known of families of pedals, a sentence each; ``truth``: what the example really is."""
+    """What was given, and what was heard on it. ``rate_hz``: the given file's own; ``turned``: how
+    each pedal that the model knows would be set if it were there, none of a model that hears no
+    knobs; ``kin``: what is known of families of pedals, a sentence each; ``truth``: what the
+    example really is."""
 
     board: Board
     sound: Sound
     rate_hz: int
+    turned: dict[str, dict[str, float]] = field(default_factory=dict)
     kin: tuple[str, ...] = ()
     truth: tuple[str, ...] = ()
 
@@ -130,8 +134,10 @@ class Ears:
         prediction = predict_features(self.run, features)
         weights = self.run.card.weights
         board = board_of(prediction, title, self.frontend, weights.sha256 if weights else "")
+        known = self.frontend.example([name for name in prediction.knobs if name in self.entries])
+        turned = {p.name: p.settings for p in as_heard(known, prediction.knobs).pedals}
         kin = tuple(map(some_pedal, prediction.kin))
-        return Clip(board, self._sound(sound), sound.sample_rate_hz, kin, truth)
+        return Clip(board, self._sound(sound), sound.sample_rate_hz, turned, kin, truth)
 
     def phrase(self, name: str) -> Dry:
         """A built-in dry guitar."""
@@ -189,7 +195,7 @@ class Ears:
 
     def _basis(self, clip: Clip, pedals: list[BoardPedal]) -> str:
         """Where these settings come from: what was heard or is typical, or somebody's hand."""
-        heard = {pedal.name: pedal.settings for pedal in clip.board.pedals}
+        heard = clip.turned | {pedal.name: pedal.settings for pedal in clip.board.pedals}
         if all(pedal.settings == heard.get(pedal.name) for pedal in pedals):
             return clip.board.settings
         return "typical" if self._is_typical(pedals) else "given"

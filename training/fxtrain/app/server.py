@@ -118,6 +118,7 @@ class Page:
             "id": self.clips.put(clip),
             "rate_hz": clip.rate_hz,
             "board": board_json(clip.board),
+            "turned": clip.turned,
             "kin": clip.kin,
             "truth": clip.truth,
             "sound": self.sound_json(clip.sound),

@@ -116,7 +116,7 @@ async function shown(found) {
   at("kin").textContent = found.kin.length === 0 ? "" : `Surer of the kind than of the pedal: ${found.kin.join("; ")}.`;
   at("textbook").textContent = textbook(found.board);
   at("unsure").textContent = order(found.board.pairs.filter((pair) => pair.audible));
-  alternatives(found.board);
+  alternatives(found);
   view.show(found.board.pedals);
   told(found.board);
   hear(0);
@@ -150,7 +150,8 @@ function textbook(board) {
   return `A textbook would have ${board.textbook.join(" → ")}: ${turned.join(", ")}.`;
 }
 
-function alternatives(board) {
+/** Other boards that it may have been, with their knobs as they would then have been heard. */
+function alternatives({ board, turned }) {
   const answer = board.pedals.map((pedal) => pedal.name).join();
   const others = board.alternatives.filter(({ pedals, probability }) => (
     probability >= WORTH_NAMING && pedals.join() !== answer));
@@ -168,7 +169,7 @@ function alternatives(board) {
     take.addEventListener("click", () => {
       const known = new Map(board.pedals.map((pedal) => [pedal.name, pedal]));
       view.show(other.pedals.map((name) => known.get(name)
-        ?? { name, settings: { ...view.kinds.get(name).settings }, bypassed: false }));
+        ?? { name, settings: { ...(turned[name] ?? view.kinds.get(name).settings) }, bypassed: false }));
       say(`On the board: ${text}.`);
       changed();
     });

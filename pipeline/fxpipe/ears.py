@@ -37,8 +37,8 @@ def features(
 ) -> HeardWindows:
     """What a model hears of windows of one length, and ``also`` as another log-mel picture.
 
-    The same function serves training data and inference. Resampling, if any, comes first, then
-    the level rule, then codec and mel on the same samples.
+    As ``hearing.hear`` gives of training data: resampling, if any, comes first, then the level
+    rule, then codec and mel on the same samples.
     """
     rate = codec.info.sample_rate_hz
     levelled, loudness = zip(*(level(wave, sample_rate_hz, rate) for wave in waves), strict=True)

@@ -81,7 +81,11 @@ def _heard(
     from_hz: int, part: Part, wave: np.ndarray
 ) -> tuple[np.ndarray, float, np.ndarray | None]:
     levelled, loud = level(wave, from_hz, part.sample_rate_hz)
-    return levelled, loud, log_mel(levelled, part.sample_rate_hz, part.mel) if part.mel else None
+    if part.mel is None:
+        return levelled, loud, None
+    import scipy.fft
+
+    return levelled, loud, log_mel(levelled, part.sample_rate_hz, part.mel, scipy.fft.rfft)
 
 
 class Ahead:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.fft
 
 from fixtures.audio import RATE_HZ, riff
 from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
@@ -83,6 +84,14 @@ def test_a_tone_lights_its_own_band():
 def test_every_band_can_be_lit():
     noise = np.random.default_rng(0).standard_normal(RATE_HZ).astype(np.float32)
     assert (log_mel(noise, RATE_HZ, INFO)[:, 40] > 0).all()
+
+
+def test_scipys_fft_is_as_good_as_numpys():
+    ours, theirs = (
+        log_mel(riff(88_200), RATE_HZ, INFO, fft.rfft).astype(int) for fft in (np.fft, scipy.fft)
+    )
+    assert np.abs(ours - theirs).max() <= 1
+    assert np.mean(ours != theirs) < 1e-4
 
 
 def test_residue_below_the_floor_is_not_there():

@@ -16,7 +16,15 @@ from fxpipe.describe import index_kind
 from fxpipe.plan import PLAN_NAME
 from fxpipe.renders import KIND, read_renders_index
 from fxpipe.tasks import RECEIPTS
-from fxtrain.contract import INDEX_NAME, Folder, Problem, open_folder, read_index, to_dict
+from fxtrain.contract import (
+    INDEX_NAME,
+    Folder,
+    Problem,
+    check_files,
+    open_folder,
+    read_index,
+    to_dict,
+)
 
 MACHINE_KEYS = ("versions", "codec.backend", "source", "skipped", "recipe.source", "recipe.changed")
 """Of an index, with all that is below them: the same data set may be made with others."""
@@ -55,6 +63,10 @@ def compare(one: str, other: str) -> Comparison:
     for key, a, b in _differences(*(dict(_leaves(to_dict(index))) for index in indexes)):
         found = Problem(INDEX_NAME, f"{key} is {_short(a)} here, {_short(b)} in {other}")
         (notes if _is_machines(key) else problems).append(found)
+    for folder, index in zip(folders, indexes, strict=True):
+        if folder.size(PLAN_NAME) is not None:  # where recordings lie, which may differ
+            plan = tuple(file for file in index.files if file.path == PLAN_NAME)
+            problems += check_files(folder, plan)
     listed = [
         {file.path: file.sha256 for file in _listed(index) if file.path != PLAN_NAME}
         for index in indexes

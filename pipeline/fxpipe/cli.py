@@ -11,6 +11,7 @@ import click
 
 from fxpipe import console
 from fxpipe.options import (
+    MAX_CHAINS,
     chain_options,
     fractions_option,
     include_option,
@@ -80,7 +81,7 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 
 @cli.command()
 @click.option("--dataset", default="synth", show_default=True, help="See 'fxpipe sources'.")
-@click.option("--n-chains", type=click.IntRange(3), default=1000, show_default=True)
+@click.option("--n-chains", type=click.IntRange(3, MAX_CHAINS), default=1000, show_default=True)
 @click.option("-o", "--output", default="renders", show_default=True, help="Directory or URI.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data set lies.")
 @include_option
@@ -118,7 +119,7 @@ def render(**options: Any) -> None:
 
 @cli.command()
 @click.argument("renders", required=False)
-@click.option("--n-chains", type=click.IntRange(3), default=1000, show_default=True)
+@click.option("--n-chains", type=click.IntRange(3, MAX_CHAINS), default=1000, show_default=True)
 @chain_options
 @fractions_option
 @click.option("--seed", type=integer, default=0, show_default=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -123,9 +124,11 @@ def _load(name: str, sha256: str, **options: Any) -> Codec:
 
 
 @functools.lru_cache(maxsize=1)
-def _renders(uri: str, identity: str) -> RendersIndex:
-    index = read_renders_index(open_folder(uri))
-    if index.identity != identity:
+def _renders(uri: str, sha256: str) -> RendersIndex:
+    """Read once a process. ``sha256`` of the index: a worker lives on from run to run."""
+    folder = open_folder(uri)
+    index = read_renders_index(folder)
+    if hashlib.sha256(folder.read(INDEX_NAME)).hexdigest() != sha256:
         raise CodecError(f"{uri}: the renders changed while they were being encoded; start again")
     return index
 
@@ -133,7 +136,7 @@ def _renders(uri: str, identity: str) -> RendersIndex:
 def encode_shard(job: Job) -> Receipt:
     """The dask task: read clips, encode, write one shard."""
     spec = EncodeSpec(**job["spec"])
-    renders = _renders(job["renders"], job["renders_identity"])
+    renders = _renders(job["renders"], job["renders_sha256"])
     devices = job["devices"]
     device = devices[worker_index() % len(devices)] if len(devices) > 1 else devices[0]
     info = from_dict(CodecInfo, job["codec"], "codec")
@@ -352,6 +355,7 @@ def _jobs(
     shared = {
         "renders": renders_folder.uri,
         "renders_identity": renders.identity,
+        "renders_sha256": hashlib.sha256(renders_folder.read(INDEX_NAME)).hexdigest(),
         "uri": folder.uri,
         "identity": identity,
         "spec": to_dict(spec),

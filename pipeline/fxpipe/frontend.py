@@ -81,35 +81,26 @@ class PipelineFrontend:
         self._codec = codec
 
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
-        import soundfile
+        from fxpipe.recording import read_file
 
-        from fxpipe.recording import read_file, read_mono
-
+        where = os.fspath(path)
         try:
-            audio, sample_rate_hz, _ = read_mono(read_file(Path(path)))
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
-            if not Path(path).exists():
-                raise SourceError(f"{os.fspath(path)}: no such file") from None
-            raise SourceError(
-                f"{os.fspath(path)}: cannot be read as audio ({_reason(error)}); "
-                "save it as WAV or FLAC"
-            ) from None
-        if len(audio) == 0 or not np.isfinite(audio).all():
-            raise SourceError(f"{os.fspath(path)}: holds no usable samples; record it again")
-        return audio, sample_rate_hz
+            data = read_file(Path(path))
+        except FileNotFoundError:
+            raise SourceError(f"{where}: no such file") from None
+        except (OSError, ValueError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            raise SourceError(f"{where}: cannot be read ({reason})") from None
+        try:
+            return _decoded(data)
+        except SourceError as error:
+            raise SourceError(f"{where}: {error}") from None
 
     def decode(self, data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]:
-        import soundfile
-
-        from fxpipe.recording import read_mono
-
         try:
-            audio, sample_rate_hz, _ = read_mono(data, most_s)
-        except (soundfile.SoundFileError, ValueError) as error:
-            raise SourceError(f"this cannot be read as audio ({_reason(error)})") from None
-        if len(audio) == 0 or not np.isfinite(audio).all():
-            raise SourceError("this holds no usable samples; record it again")
-        return audio, sample_rate_hz
+            return _decoded(data, most_s)
+        except SourceError as error:
+            raise SourceError(f"this {error}") from None
 
     def encode(self, wave: np.ndarray, sample_rate_hz: int) -> Features:
         """Windows of the training length; silent ones are left out."""
@@ -192,8 +183,35 @@ class PipelineFrontend:
         return board_files(chain, title, remarks)
 
 
-def _reason(error: Exception) -> str:
-    """In few words; libsndfile's begin with the object that it was given."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error) if isinstance(error, ValueError) else str(error).split(": ")[-1].rstrip(".")
+NOT_RECOGNISED = 1
+"""libsndfile's number for a format that it does not know."""
+
+
+def _decoded(data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]:
+    """A file's bytes as mono samples. SourceError: what is wrong with "it", and what helps."""
+    import soundfile
+
+    from fxpipe.recording import read_mono
+
+    if not data:
+        raise SourceError("is empty (0 bytes); copy it again")
+    try:
+        audio, sample_rate_hz, _ = read_mono(data, most_s)
+    except soundfile.SoundFileError as error:
+        reason = str(error).split(": ")[-1].rstrip(".")  # behind the object that it was given
+        if getattr(error, "code", NOT_RECOGNISED) == NOT_RECOGNISED:
+            what = f"cannot be read as audio ({reason}); save it as WAV or FLAC"
+        else:
+            what = f"is damaged ({reason}); copy it or export it again"
+        raise SourceError(what) from None
+    except ValueError as error:
+        raise SourceError(f"cannot be used: {error}") from None
+    if not len(audio):
+        raise SourceError("holds no sound (0 samples); record it again")
+    bad = np.flatnonzero(~np.isfinite(audio))
+    if len(bad):
+        raise SourceError(
+            f"holds {len(bad)} samples of {len(audio)} that are no numbers, the first at "
+            f"{bad[0] / sample_rate_hz:.2f} s; export it again, as 16- or 24-bit WAV"
+        )
+    return audio, sample_rate_hz

@@ -10,6 +10,8 @@ import click
 
 Command = Callable[..., Any]
 MAX_SEED = 2**63 - 1
+MAX_CHAINS = 10**9
+"""Of one render: 176 TB. Beyond it a number is a slip."""
 
 
 def integer(value: Any) -> int:

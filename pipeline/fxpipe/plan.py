@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -256,22 +257,36 @@ def _check_stock(plan: Plan) -> None:
             )
 
 
+def plan_bytes(plan: Plan) -> bytes:
+    return json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()}).encode()
+
+
 def save_plan(folder: Folder, plan: Plan) -> FileEntry:
-    text = json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()})
-    return folder.write(PLAN_NAME, text.encode())
+    return folder.write(PLAN_NAME, plan_bytes(plan))
+
+
+def read_plan(folder: Folder, identity: str, sha256: str | None = None) -> Plan:
+    """The plan of the data set ``identity``, from a file with this ``sha256`` where one is given.
+
+    RenderError where there is none, or another's.
+    """
+    where = f"{folder.uri}/{PLAN_NAME}"
+    try:
+        data = folder.read(PLAN_NAME)
+        plan = from_dict(Plan, read_json(data, where), where)
+    except (ContractError, FileNotFoundError) as error:
+        raise RenderError(f"{error}; type the command that wrote this directory again") from None
+    is_file = sha256 in (None, hashlib.sha256(data).hexdigest())
+    if plan.identity != identity or not is_file:
+        raise RenderError(f"{where} is another plan than this render's; start it again")
+    return plan
 
 
 @functools.lru_cache(maxsize=2)
-def load_plan(uri: str, identity: str) -> Plan:
-    """The plan a worker goes by; ``identity`` keeps one worker from serving two plans."""
-    where = f"{uri}/{PLAN_NAME}"
-    try:
-        plan = from_dict(Plan, read_json(open_folder(uri).read(PLAN_NAME), where), where)
-    except (ContractError, FileNotFoundError) as error:
-        raise RenderError(f"{error}; type the command that wrote this directory again") from None
-    if plan.identity != identity:
-        raise RenderError(f"{uri}/{PLAN_NAME} is another plan than this render's; start it again")
-    return plan
+def load_plan(uri: str, identity: str, sha256: str) -> Plan:
+    """What a worker goes by, read once a process. It lives on from run to run, and where the
+    recordings lie is not part of the identity: the file's ``sha256`` tells its plans apart."""
+    return read_plan(open_folder(uri), identity, sha256)
 
 
 def take_clip(

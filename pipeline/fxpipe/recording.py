@@ -44,6 +44,26 @@ def read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def missing_bytes(data: bytes) -> int:
+    """How many bytes a WAV file's header promises that are not there; 0 of other formats.
+
+    A header that was never brought up to date, as of a recorder that lost its power or a program
+    that wrote into a pipe, promises nothing (0) or all that there can be.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return 0
+    promised = int.from_bytes(data[4:8], "little")
+    missing = promised + 8 - len(data)
+    return missing if missing > MISCOUNTED_BYTES and promised < UNKNOWN_BYTES else 0
+
+
+UNKNOWN_BYTES = 2**31 - 2**16
+"""From here on a RIFF size is a placeholder: ffmpeg writes 2**32 - 1, SoX about 2**31."""
+
+MISCOUNTED_BYTES = 4096
+"""Some programs count a header or their own notes once too often; a cut loses more than that."""
+
+
 def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dict[str, Fact]]:
     """Decode a file's bytes: mono float32 [N], sample rate in Hz, and its format.
 
@@ -64,10 +84,12 @@ def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dic
 
 def _check_header(file: soundfile.SoundFile, most_s: float | None) -> None:
     if file.format not in FORMATS:
-        raise ValueError(f"format {file.format} is not read here")
+        raise ValueError(f"format {file.format} is not read here: save it as WAV or FLAC")
     low, high = RATES_HZ
     if not low <= file.samplerate <= high:
-        raise ValueError(f"a sample rate of {file.samplerate} Hz, expected {low} to {high}")
+        raise ValueError(
+            f"a sample rate of {file.samplerate} Hz, expected {low} to {high}: record it at 44100"
+        )
     longest = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate)
     # Compressed formats may say that they do not know, which reads as a number beyond all.
     if file.frames > longest and file.format != "OGG":

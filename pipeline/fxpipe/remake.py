@@ -17,7 +17,7 @@ import numpy as np
 from fxpipe.chains.chain import generator
 from fxpipe.encode import chain_of
 from fxpipe.errors import RenderError, SourceError
-from fxpipe.plan import Plan, load_plan, take_clip
+from fxpipe.plan import Plan, read_plan, take_clip
 from fxpipe.render import After, RenderSpec, draw_clip, finish, run_chain
 from fxpipe.renders import read_renders_index
 from fxpipe.sources import SOURCES, assign_splits, open_source
@@ -114,7 +114,7 @@ def _find_plan(recipe: Mapping[str, Any], renders: str | None) -> Plan:
                 f"{renders}: other renders than these shards were encoded from; give those, or "
                 "leave --renders away"
             )
-        return load_plan(folder.uri, index.identity)
+        return read_plan(folder, index.identity)
     return _plan_of_source(recipe)
 
 

@@ -8,13 +8,12 @@ never does.
 from __future__ import annotations
 
 import bisect
-import contextlib
-import dataclasses
 import functools
+import hashlib
 import itertools
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
@@ -24,16 +23,17 @@ from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError
 from fxpipe.orders.classes import order_class
 from fxpipe.pedals import vocabulary_of
-from fxpipe.plan import PLAN_NAME
 from fxpipe.plan import Plan as Plan
 from fxpipe.plan import load_plan as load_plan
 from fxpipe.plan import make_plan as make_plan
+from fxpipe.plan import plan_bytes
 from fxpipe.plan import save_plan as save_plan
 from fxpipe.plan import shard_size as shard_size
 from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
 from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left
+from fxpipe.shard_size import settle_shard_size
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.tasks import (
     Job,
@@ -56,7 +56,6 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     SplitCounts,
-    UsageError,
     Vocabulary,
     add_counts,
     count_samples,
@@ -133,11 +132,14 @@ class RendersIndex:
 def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
     """One job a shard; a shard's clips never depend on how many there are or who makes it."""
     size = plan.shard_size or shard_size(sum(plan.n_clips.values()))
-    identity = plan.identity
+    shared = {
+        "uri": folder.uri,
+        "identity": plan.identity,
+        "plan_sha256": hashlib.sha256(plan_bytes(plan)).hexdigest(),
+    }
     return [
-        {
-            "uri": folder.uri,
-            "identity": identity,
+        shared
+        | {
             "name": f"{split}-{number:06d}",
             "split": split,
             "first": first,
@@ -150,7 +152,7 @@ def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
 
 def render_shard(job: Job) -> Receipt:
     """The dask task: draw, render and write one shard."""
-    plan = load_plan(job["uri"], job["identity"])
+    plan = load_plan(job["uri"], job["identity"], job["plan_sha256"])
     split, positions = job["split"], range(job["first"], job["first"] + job["n"])
     waves, packed = empty_npy((job["n"], plan.spec.n_samples), np.int16)
     records: dict[int, Record] = {}
@@ -288,7 +290,7 @@ def render_all(
     told of the shards that were there, ``on_shard`` of those made now; of both without it.
     """
     found = read_receipts(folder, plan.identity, verify=repair)
-    plan = settle_shard_size(folder, plan, found)
+    plan = settle_shard_size(folder, plan, [receipt.shard for receipt in found.values()])
     jobs = shard_jobs(plan, folder)
     done, missing = what_is_left(
         folder, jobs, found, made_with(), functools.partial(_is_counted, plan)
@@ -302,31 +304,6 @@ def render_all(
     index = _index_of(plan, [done[job["name"]] for job in jobs], plan_file)
     write_finished(folder, index)
     return index
-
-
-def settle_shard_size(folder: Folder, plan: Plan, found: Mapping[str, Receipt]) -> Plan:
-    """The plan with a number: that of the shards that are there, where some are ``found``."""
-    there = _size_of(found.values(), plan)
-    if found and there is None and folder.size(PLAN_NAME) is not None:
-        with contextlib.suppress(RenderError):  # a damaged plan is written anew
-            there = load_plan(folder.uri, plan.identity).shard_size
-    if there is not None and plan.shard_size not in (None, there):
-        raise UsageError(
-            f"{folder.uri}: its shards are of {there} clips, not {plan.shard_size}; leave "
-            "--shard-size away to go on with them, or make all anew with --overwrite"
-        )
-    size = there or plan.shard_size or shard_size(sum(plan.n_clips.values()))
-    return dataclasses.replace(plan, shard_size=size)
-
-
-def _size_of(receipts: Iterable[Receipt], plan: Plan) -> int | None:
-    """Clips a shard, as finished ones show it; none where each is the only one of its split."""
-    for shard in (receipt.shard for receipt in receipts):
-        if shard.first:
-            return shard.first // max(1, int(shard.name.rpartition("-")[2]))
-        if shard.n_samples < plan.n_clips[shard.split]:
-            return shard.n_samples
-    return None
 
 
 def _is_counted(plan: Plan, receipt: Receipt, job: Job) -> bool:

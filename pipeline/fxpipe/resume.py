@@ -265,8 +265,13 @@ def alone_in(
         if overwrite:
             for name in _to_clear(folder, kind):
                 folder.delete(name)
-        elif _is_anothers(folder, owner_of(folder), identity):  # since it was looked at
-            raise _unfinished(folder, asked)
+        else:
+            owner = owner_of(folder)
+            if _is_anothers(folder, owner, identity):  # since it was looked at
+                raise _unfinished(folder, asked)
+            if owner.identity not in (None, identity):  # killed before its first shard was whole
+                for name in filter(kind.files.fullmatch, folder.names()):
+                    folder.delete(name)
         if _read(folder, OWNER_NAME) != mark:
             folder.write(OWNER_NAME, mark)
         yield

@@ -26,8 +26,15 @@ from fxpipe.encode import (
 )
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
 from fxpipe.orders.commute import load_table
-from fxpipe.renders import Plan, RendersIndex, make_plan, read_renders_index, render_all
+from fxpipe.renders import (
+    Plan,
+    RendersIndex,
+    make_plan,
+    read_renders_index,
+    render_all,
+)
 from fxpipe.resume import RENDERS, SHARDS, alone_in, is_begun, is_finished, is_same_place
+from fxpipe.shard_size import settle_shard_size
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.manifest import load_manifest
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
@@ -110,6 +117,7 @@ def render_command(
     if finished and not resume:
         click.echo(f"{output}: already rendered, nothing to do", err=True)
         index = read_renders_index(folder)
+        settle_shard_size(folder, plan, index.shards)
     else:
         with (
             alone_in(folder, RENDERS, identity, overwrite=overwrite, asked=asked),

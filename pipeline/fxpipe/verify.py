@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import click
 import numpy as np
@@ -15,7 +16,7 @@ from fxpipe.against import compare
 from fxpipe.describe import index_kind
 from fxpipe.encode import chain_of
 from fxpipe.pedals import check_pedal
-from fxpipe.plan import PLAN_NAME, Plan, load_plan
+from fxpipe.plan import PLAN_NAME, Plan, read_plan
 from fxpipe.renders import (
     KIND,
     RendersIndex,
@@ -26,6 +27,7 @@ from fxpipe.renders import (
     tally_of,
     totals_of,
 )
+from fxpipe.resume import RENDERS, SHARDS, Kind
 from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import (
     INDEX_NAME,
@@ -45,6 +47,7 @@ from fxtrain.contract import (
     difference,
     need,
     open_folder,
+    read_index,
     shorten,
 )
 
@@ -87,15 +90,22 @@ def check_directory(
     """All problems of renders/ or shards/; empty when whole. ``say``: what was not looked at."""
     folder = open_folder(directory)
     if index_kind(directory) == KIND:
-        return check_index_sum(folder) + check_renders(directory, say=say, progress=progress)
+        found = check_index_sum(folder, say) + check_strays(folder, RENDERS, read_renders_index)
+        return found + check_renders(directory, say=say, progress=progress)
     from fxtrain.data import read_shard as read_tokens
 
-    return check_index_sum(folder) + check_dataset(folder, read_tokens)
+    found = check_index_sum(folder, say) + check_strays(folder, SHARDS, read_index)
+    return found + check_dataset(folder, read_tokens)
 
 
-def check_index_sum(folder: Folder) -> list[Problem]:
+def check_index_sum(folder: Folder, say: Say = say_nothing) -> list[Problem]:
     """An index altered in a place that no other check looks at. A copy may lack the sum."""
-    if folder.size(INDEX_SUM) is None or folder.size(INDEX_NAME) is None:
+    if folder.size(INDEX_NAME) is None:
+        return []
+    if folder.size(INDEX_SUM) is None:
+        say(
+            f"{INDEX_SUM} is not in {folder.uri}: {INDEX_NAME} is believed where nothing else tells"
+        )
         return []
     found = hashlib.sha256(folder.read(INDEX_NAME)).hexdigest()
     if found.encode() == folder.read(INDEX_SUM):  # whatever a damaged sum holds
@@ -106,6 +116,21 @@ def check_index_sum(folder: Folder) -> list[Problem]:
             f"{folder.uri}/{INDEX_NAME} has another sha256 than {INDEX_SUM} says; type the command "
             "that wrote this directory, with --resume",
         )
+    ]
+
+
+def check_strays(folder: Folder, kind: Kind, read: Callable[[Folder], Any]) -> list[Problem]:
+    """Shards' files that the index does not list: another run's, or copies under a new name."""
+    try:
+        index = read(folder)
+    except FxError:
+        return []  # the one problem that is told of an index which cannot be read
+    listed = {file.path for shard in index.shards for file in shard.files}
+    listed.update(file.path for file in index.files)
+    return [
+        Problem(name, f"is not in {INDEX_NAME}: left by another run, or a copy; delete it")
+        for name in folder.names()
+        if kind.files.fullmatch(name) and name not in listed
     ]
 
 
@@ -145,7 +170,7 @@ def check_renders(
             problems.append(Problem(shard.name, str(error)))
     if not problems:
         problems += check_totals(index, totals_of(tallies, index.vocabulary))
-    return problems + check_copies(folder, index, say=say, progress=progress)
+    return problems + check_plan(folder, index, say=say, progress=progress)
 
 
 def _check_tallied(records: Sequence[Record], shard: ShardEntry) -> None:
@@ -174,31 +199,47 @@ def _sums(redraws: Mapping[str, Mapping[str, int]], n_phrases: int) -> dict[str,
     return {"n_phrases": n_phrases, **counted}
 
 
-def check_copies(
+SAME_IN_PLAN = ("spec", "seed", "split_seed", "fractions", "commutes", "kinds")
+"""What the index repeats of the plan beside it."""
+
+
+def check_plan(
     folder: Folder, index: RendersIndex, *, say: Say = say_nothing, progress: bool = False
 ) -> list[Problem]:
-    """Recordings on different sides of the split that hold one performance.
-
-    Looks at the recordings where the plan says they lie; those that are not there are told to
-    ``say``, and are no problem.
-    """
-    from fxpipe.sources.duplicates import find_copies
-
+    """The index against the plan beside it, and the recordings that the plan names."""
     if folder.size(PLAN_NAME) is None:
         say(f"{PLAN_NAME} is not in {folder.uri}: not looked for copies across the splits")
         return []
     try:
-        plan: Plan = load_plan(folder.uri, index.identity)
+        plan = read_plan(folder, index.identity)
     except (FxError, ValueError, KeyError, TypeError) as error:
         return [Problem(PLAN_NAME, f"cannot be used: {error}; render again to write it anew")]
+    pairs = {name: (getattr(index, name), getattr(plan, name)) for name in SAME_IN_PLAN}
+    pairs["source_digest"] = index.source_digest, plan.scan.digest
+    problems = [
+        Problem(INDEX_NAME, f"{name} is not that of {PLAN_NAME}; restore the file that was altered")
+        for name, (said, planned) in pairs.items()
+        if said != planned
+    ]
+    return problems + check_copies(plan, say=say, progress=progress)
+
+
+def check_copies(plan: Plan, *, say: Say = say_nothing, progress: bool = False) -> list[Problem]:
+    """Recordings on different sides of the split that hold one performance.
+
+    Looks at the recordings where the plan says they lie; those that are not there, or not what
+    they were, are told to ``say``, and are no problem: the clips are made.
+    """
+    from fxpipe.sources.duplicates import find_copies
+
     if len(set(plan.splits.values())) < 2:
         return []
     search = find_copies(plan.scan.items, plan.splits, progress=progress)
     if search.unread:
         n, first = len(search.unread), search.unread[0]
         say(
-            f"{n} of {len(plan.scan.items)} recordings are not where they were, the first "
-            f"{first.uri}: not looked at for copies across the splits"
+            f"{n} of {len(plan.scan.items)} recordings are not where they were, or not what they "
+            f"were, the first {first.uri}: not looked at for copies across the splits"
         )
     return [
         Problem(

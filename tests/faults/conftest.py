@@ -15,7 +15,6 @@ import pytest
 from fixtures.cli import Ran
 from fxpipe import console, encode, renders
 from fxpipe.cli import cli
-from fxpipe.plan import load_plan
 
 Fx = Callable[..., Ran]
 
@@ -50,8 +49,6 @@ def inside(patch: pytest.MonkeyPatch) -> Fx:
         patch.setattr(module, "run_tasks", lambda function, jobs, workers: map(function, jobs))
 
     def run(*words: str | Path) -> Ran:
-        load_plan.cache_clear()
-        encode._renders.cache_clear()
         patch.setattr(sys, "argv", ["fxpipe", *map(str, words)])
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

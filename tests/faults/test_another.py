@@ -16,7 +16,7 @@ from fxpipe.differs import (
     facts_of_shards,
     unlike,
 )
-from fxpipe.plan import load_plan
+from fxpipe.plan import read_plan
 from fxpipe.renders import read_renders_index
 from fxpipe.resume import OWNER_NAME
 from fxtrain.contract import CodecInfo, LocalFolder, read_index
@@ -88,7 +88,7 @@ def test_shards_of_other_renders(whole, fx: Fx):
 
 def test_what_has_no_value_that_anybody_knows_is_told_in_words(whole):
     there = read_renders_index(LocalFolder(whole / "renders"))
-    asked = facts_of_plan(load_plan(str(whole / "renders"), there.identity))
+    asked = facts_of_plan(read_plan(LocalFolder(whole / "renders"), there.identity))
     recordings = dataclasses.replace(there, source_digest="another")
     assert unlike(facts_of_renders(recordings), asked).startswith("other recordings")
     source = dataclasses.replace(recordings, source="folder:/a", kinds=("note",))

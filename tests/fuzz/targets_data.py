@@ -280,15 +280,15 @@ def _renders(root: Path) -> tuple[Any, Any]:
 
 def plan_and_receipts(root: Path) -> Case:
     """plan.json and receipts, as a worker and a resumed driver read them."""
-    from fxpipe.plan import PLAN_NAME, Plan
+    from fxpipe.plan import PLAN_NAME, Plan, read_plan
     from fxpipe.render import draw_clip
-    from fxpipe.renders import _is_counted, load_plan, shard_jobs, take_clip
+    from fxpipe.renders import _is_counted, shard_jobs, take_clip
     from fxpipe.tasks import read_receipts
     from fxtrain.contract import from_dict, read_json
 
     folder, index = _renders(root)
     recorded = _scanned(root / "audio")
-    plan = load_plan(folder.uri, index.identity)
+    plan = read_plan(folder, index.identity)
     jobs = shard_jobs(plan, folder)
     generated = json.loads(folder.read(PLAN_NAME))
     receipts = {
@@ -309,7 +309,7 @@ def plan_and_receipts(root: Path) -> Case:
         data = json_bytes(rng, document)
         folder.write(PLAN_NAME, data)
         found = from_dict(Plan, read_json(data, "plan"), "plan")
-        load_plan.__wrapped__(folder.uri, found.identity)
+        read_plan(folder, found.identity)
         for split in SPLITS:
             if found.n_clips[split] and (found.generated or found.items_of(split)):
                 draw = draw_clip(found.spec, found.seed, split, 0)

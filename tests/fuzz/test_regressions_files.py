@@ -370,12 +370,12 @@ def test_a_render_of_a_pedal_that_nobody_knows_is_a_problem(tmp_path):
 def test_a_plan_without_its_licence_or_items_is_one_line(tmp_path, change):
     from fuzz.targets_data import _renders
     from fxpipe.errors import RenderError
-    from fxpipe.plan import load_plan
+    from fxpipe.plan import read_plan
 
     folder, index = _renders(tmp_path)
     plan = json.loads(folder.read("plan.json"))
     plan["scan"].update(change)
     folder.write("plan.json", json.dumps(plan).encode())
     with pytest.raises(RenderError, match="again") as error:
-        load_plan.__wrapped__(folder.uri, index.identity)  # as a fresh worker does
+        read_plan(folder, index.identity)
     one_line(error)

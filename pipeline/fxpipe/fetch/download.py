@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -71,7 +72,7 @@ class ResumingDownloader:
     file_name: str
     wanted: Wanted
     manner: Manner = field(default_factory=Manner)
-    on_whole: Callable[[Found], None] = lambda found: None
+    on_whole: Callable[[Path, Found], None] = lambda path, found: None
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], pooch: object) -> None:
         output = Path(output_file)
@@ -82,7 +83,7 @@ class ResumingDownloader:
             output.hardlink_to(part)
         except OSError:  # a disk without hard links
             part.replace(output)
-        self.on_whole(found)
+        self.on_whole(output, found)
 
 
 def one_fetch(lock: Path, name: str, progress: bool) -> AbstractContextManager[None]:
@@ -188,8 +189,13 @@ class _Errand:
                 f"{path}: {problem}: not the {file.name} of {self.manifest.title}, or damaged; "
                 "move it away or leave --archive out to download it"
             )
-        add_pin(self.base, self.manifest.name, file, found)
+        self._pin(file, path, found)
         return path
+
+    def _pin(self, file: RemoteFile, path: Path, found: Found) -> None:
+        """Every later fetch must bring these bytes; not so of an archive that does not open."""
+        if not file.name.endswith(".zip") or zipfile.is_zipfile(path):
+            add_pin(self.base, self.manifest.name, file, found)
 
     def _fetch(self, file: RemoteFile, wanted: Wanted) -> Path:
         import pooch
@@ -204,12 +210,12 @@ class _Errand:
             registry={file.name: known_hash},
             urls={file.name: url},
         )
-        pin = partial(add_pin, self.base, self.manifest.name, file)
+        pin = partial(self._pin, file)
         bringer = ResumingDownloader(file.name, wanted, self.manner, pin)
         path = Path(keeper.fetch(file.name, downloader=bringer))
         _sync_folder(self.store)
         if find_pin(read_pins(self.base), self.manifest.name, file) is None:  # kept, unpinned
-            pin(look_at(path, progress=self.manner.progress))
+            pin(path, look_at(path, progress=self.manner.progress))
         path.with_name(f"{file.name}.part").unlink(missing_ok=True)
         return path
 

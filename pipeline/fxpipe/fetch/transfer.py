@@ -173,9 +173,10 @@ def _transfer(
             now = part.stat().st_size if part.exists() else 0
             failures = 1 if now - offset >= PROGRESS_BYTES else failures + 1
             if failures > manner.retries:
+                kept = f"{now} bytes are kept in {part}: the same command goes on from there"
                 raise DownloadError(
                     f"{name} from {url}: gave up after {manner.retries} retries ({reply.reason}); "
-                    f"{now} bytes are kept in {part}: the same command goes on from there"
+                    + (kept if now else "nothing came: try the same command later")
                 )
             wait_s = (
                 manner.backoff_s * 2 ** (failures - 1) if reply.wait_s is None else reply.wait_s
@@ -201,7 +202,7 @@ def _request(
         start, total = _content_range(response.headers.get("Content-Range", ""))
         if status == 416:
             if total != offset:
-                part.unlink()  # longer than the file there: begin again
+                part.unlink(missing_ok=True)  # longer than the file there: begin again
             return _Reply(total == offset, f"status 416 at byte {offset}")
         if status not in (200, 206) or (status == 206 and start is None):
             raise DownloadError(
@@ -266,7 +267,12 @@ def _content_range(value: str) -> tuple[int | None, int | None]:
     """``bytes 5-9/10`` -> (5, 10); ``bytes */10`` -> (None, 10)."""
     span, _, total = value.removeprefix("bytes").strip().partition("/")
     start = span.split("-")[0]
-    return (int(start) if start.isdigit() else None, int(total) if total.isdigit() else None)
+    return _number(start), _number(total)
+
+
+def _number(text: str) -> int | None:
+    """Of the digits 0 to 9, as RFC 9110 has them; a superscript is a digit to Python."""
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _version(headers: Any) -> str | None:
@@ -276,9 +282,8 @@ def _version(headers: Any) -> str | None:
 
 
 def _length(headers: Any) -> int | None:
-    value = headers.get("Content-Length", "")
     encoded = headers.get("Content-Encoding", "identity") != "identity"
-    return int(value) if value.isdigit() and not encoded else None
+    return None if encoded else _number(headers.get("Content-Length", ""))
 
 
 def _tells_its_end(headers: Any) -> bool:
@@ -289,8 +294,8 @@ def _tells_its_end(headers: Any) -> bool:
 def _retry_after_s(headers: Any) -> float | None:
     """Seconds to wait, from a number or an HTTP date; None where the server names none."""
     value = headers.get("Retry-After", "")
-    if value.isdigit():
-        return float(value)
+    if (seconds := _number(value)) is not None:
+        return float(seconds)
     try:
         when = email.utils.parsedate_to_datetime(value)
     except ValueError:

@@ -45,10 +45,10 @@ def measure(
     folder: Folder, plan: Plan, workers: Workers, on_clip: Callable[[], None]
 ) -> SymmetryTable:
     """Play every pair of the plan's pool both ways round on its training clips."""
-    save_plan(folder, plan)
+    sha256 = save_plan(folder, plan).sha256
     n_clips = plan.n_clips[SPLIT]
     jobs: list[Job] = [
-        {"uri": folder.uri, "identity": plan.identity, "position": position}
+        {"uri": folder.uri, "identity": plan.identity, "plan_sha256": sha256, "position": position}
         for position in range(n_clips)
     ]
     rows: list[Row] = []
@@ -60,7 +60,7 @@ def measure(
 
 def measure_clip(job: Job) -> list[Row]:
     """The dask task: all pairs that can be heard on one clip."""
-    plan = load_plan(job["uri"], job["identity"])
+    plan = load_plan(job["uri"], job["identity"], job["plan_sha256"])
     spec, position = plan.spec, job["position"]
     dry, _ = take_clip(plan, SPLIT, position, 0, draw_clip(spec, plan.seed, SPLIT, position))
     pedals, alone = _audible_pedals(plan, position, dry)

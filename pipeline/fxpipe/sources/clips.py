@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import hashlib
 import threading
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def read_recording(item: Item, sample_rate_hz: int) -> Audio:
     """All of ``item``, mono float32 [N], not to be written to; silence where it has a lead-in.
 
     A file is decoded and resampled (soxr HQ) whole; what was read last is kept, up to 256 MB.
-    Raises SourceError where the file has gone or changed since the scan.
+    Raises SourceError where the file has gone, or is not byte for byte what the scan saw: its
+    hash is part of the data set's identity.
     """
     try:
         state = Path(item.uri).stat()
@@ -121,7 +123,7 @@ def read_recording(item: Item, sample_rate_hz: int) -> Audio:
     audio: Audio = _load(
         item.uri,
         (state.st_size, state.st_mtime_ns),
-        (item.n_samples, item.sample_rate_hz),
+        str(item.meta.get("sha256")),
         float(item.meta.get("lead_in_s", 0.0)),
         sample_rate_hz,
     )
@@ -142,19 +144,20 @@ _kept: cachetools.LRUCache[tuple[object, ...], Audio] = cachetools.LRUCache(
 def _load(
     uri: str,
     file_state: tuple[int, int],  # size and mtime: a file written anew is read anew
-    scanned: tuple[int, int],
+    sha256: str,
     lead_in_s: float,
     sample_rate_hz: int,
 ) -> Audio:
     try:
-        audio, own_rate_hz, _ = read_mono(read_file(Path(uri)))
+        data = read_file(Path(uri))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise SourceError(
+                f"{uri}: its bytes are not those that the scan saw (sha256 {sha256[:12]}…): put "
+                "that file back, or render again to scan the source anew"
+            )
+        audio, own_rate_hz, _ = read_mono(data)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise SourceError(f"{uri}: cannot be read any more: {error}; restore the file") from error
-    if (len(audio), own_rate_hz) != scanned:
-        raise SourceError(
-            f"{uri}: {len(audio)} samples at {own_rate_hz} Hz, but the scan saw {scanned[0]} at "
-            f"{scanned[1]} Hz: the file has changed; render again to scan the source anew"
-        )
     audio[: round(lead_in_s * own_rate_hz)] = 0.0
     if own_rate_hz != sample_rate_hz:
         audio = soxr.resample(audio, own_rate_hz, sample_rate_hz, quality="HQ")

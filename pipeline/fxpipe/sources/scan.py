@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from fxpipe.errors import SourceError
-from fxpipe.recording import Audio, read_file, read_mono
+from fxpipe.recording import Audio, missing_bytes, read_file, read_mono
 from fxpipe.sources.base import Item, MetaValue, Scan, Skipped
 from fxtrain.contract import legible
 from fxtrain.contract.schema import Licence
@@ -169,6 +169,8 @@ def _look_at(candidate: Candidate) -> Item:
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         detail = str(error).split(": ", 1)[-1].splitlines()[0] if str(error) else repr(error)
         raise _UnusableError(f"cannot be read: {detail}") from error
+    if missing := missing_bytes(data):
+        raise _UnusableError(f"cut short: {missing} bytes of it are missing; copy it again")
     if len(audio) < MIN_DURATION_S * sample_rate_hz:
         raise _UnusableError(f"too short: {len(audio)} samples at {sample_rate_hz} Hz")
     if not np.isfinite(audio).all():

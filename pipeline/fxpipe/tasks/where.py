@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 import warnings
@@ -22,7 +23,7 @@ import click
 
 from fxpipe.tasks import farewell
 from fxpipe.tasks.release import Release, differences, refusal, release_here
-from fxtrain.contract import FxError, MissingExtraError, UsageError
+from fxtrain.contract import FxError, MissingExtraError, UsageError, shorten
 
 CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
 CONNECT_S = 10
@@ -75,10 +76,19 @@ class Crew:
     release: Release | None = None
 
 
+ADDRESS = re.compile(r"(?:[a-z]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):\d{1,5}")
+"""Of a dask scheduler: a protocol, a host and a port."""
+
+
 def choose_workers(workers: int | None, scheduler: str | None, cluster: str | None) -> Workers:
     """The options ``-j``, ``--scheduler`` and ``--cluster`` as one."""
     if scheduler and cluster:
         raise UsageError("--scheduler and --cluster exclude each other: leave one away")
+    if scheduler and not ADDRESS.fullmatch(scheduler):
+        raise UsageError(
+            f"--scheduler {shorten(scheduler)} is no address; give it as 'dask scheduler' prints "
+            "it: tcp://HOST:8786"
+        )
     if cluster and workers is None:
         raise UsageError(f"--cluster {cluster} needs -j: how many workers there may be at most")
     if cluster and find_spec(CLUSTERS[cluster]) is None:
@@ -266,8 +276,9 @@ def _started(cluster: Callable[..., Any], **options: Any) -> Any:
         except RuntimeError as error:
             cause = str(error.__cause__ or error)
     raise FxError(
-        f"local workers died while they started, {STARTS} times ({cause:.100}): not enough memory? "
-        "Try fewer at a time (-j); finished shards are kept: type the same line again"
+        f"local workers died while they started, {STARTS} times ({cause:.100}): not enough memory, "
+        "or too few open files (ulimit -n)? Try fewer at a time (-j); finished shards are kept: "
+        "type the same line again"
     )
 
 

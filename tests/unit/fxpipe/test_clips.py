@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def test_what_is_kept_stays_within_its_bytes(
     for k in range(5):
         path = tmp_path / f"{k}.wav"
         path.write_bytes(b"x")
-        item = Item(path.name, "g", str(path), n, RATE_HZ, "unknown", 0.5, ((0.0, 1.0),))
+        meta = {"sha256": hashlib.sha256(b"x").hexdigest()}
+        item = Item(path.name, "g", str(path), n, RATE_HZ, "unknown", 0.5, ((0.0, 1.0),), meta)
         read_recording(item, RATE_HZ)
         assert clips._kept.currsize <= clips.CACHE_BYTES
     assert len(clips._kept) == 3

@@ -313,7 +313,8 @@ def test_as_poochs_downloader_the_part_keeps_its_name(server: Server, tmp_path: 
     url = f"{server.url}/file.zip"
     whole: list[str] = []
     downloader = ResumingDownloader(
-        "file.zip", Wanted(md5=MD5), Manner(False, 0, 0.0), lambda found: whole.append(found.sha256)
+        *("file.zip", Wanted(md5=MD5), Manner(False, 0, 0.0)),
+        lambda path, found: whole.append(found.sha256),
     )
     server.plan = [cut(CHUNK)]
     with pytest.raises(DownloadError):
@@ -323,3 +324,11 @@ def test_as_poochs_downloader_the_part_keeps_its_name(server: Server, tmp_path: 
     assert server.ranges == [None, f"bytes={CHUNK}-"]
     assert (tmp_path / "tmp5678").read_bytes() == DATA
     assert whole == [SHA256]
+
+
+@pytest.mark.parametrize("value", ["²", "٣", "-1", "1e3", ""])
+def test_what_is_no_number_in_a_header_is_none(value: str) -> None:
+    assert transfer._retry_after_s({"Retry-After": value}) is None
+    assert transfer._length({"Content-Length": value}) is None
+    assert transfer._content_range(f"bytes {value}-5/{value}") == (None, None)
+    assert transfer._content_range("bytes 5-9/10") == (5, 10)

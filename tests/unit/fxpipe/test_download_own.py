@@ -341,3 +341,18 @@ def test_an_archive_that_is_not_there_or_a_folder(own: Path, tmp_path: Path, dat
     for path, words in ((tmp_path / "gone.zip", "not there"), (tmp_path, "a folder: --data-dir")):
         with pytest.raises(SourceError, match=words):
             fetch_dataset(str(own), data, archives=[path], **QUICK)
+
+
+def test_an_archive_that_does_not_open_is_not_what_a_later_one_must_be(
+    own: Path, server: Server, data: Path
+) -> None:
+    whole = server.files["file.zip"]
+    server.files["file.zip"] = whole[: len(whole) // 2]
+    with pytest.raises(DownloadError, match=r"file\.zip: not a sound zip archive .* fetch again"):
+        fetch_dataset(str(own), data, **QUICK)
+    assert not (data / "sources.lock.json").exists()
+    (found,) = data.rglob("file.zip")
+    found.unlink()  # as the message says
+    server.files["file.zip"] = whole
+    fetch_dataset(str(own), data, **QUICK)
+    assert pins(data)[0]["sha256"] == hashlib.sha256(whole).hexdigest()

@@ -78,7 +78,8 @@ def test_channels_that_differ_are_mixed(tmp_path: Path, right: float) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"cannot be read as audio \(Format not recognised\); save it as WAV or FLAC"),
+        (b"", r"is empty \(0 bytes\); copy it again"),
+        (b"words", r"cannot be read as audio \(Format not recognised\); save it as WAV or FLAC"),
         (b"\x00\x00\x00 ftypM4A \x00\x00", "cannot be read as audio .*; save it as WAV or FLAC"),
     ],
 )
@@ -110,6 +111,20 @@ def test_a_length_that_no_header_says_is_bounded_too(monkeypatch: pytest.MonkeyP
     with pytest.raises(TooLongError) as error:
         open_frontend().decode(data.getvalue(), most_s=3.0)
     assert error.value.seconds == 4.0
+
+
+def test_a_damaged_file_and_bad_samples_are_told_apart(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    soundfile.write(data, tone(80_000, 8_000), 8_000, format="FLAC")
+    damaged = bytearray(data.getvalue())
+    damaged[len(damaged) // 3 :: 50] = bytes(len(damaged[len(damaged) // 3 :: 50]))
+    with pytest.raises(SourceError, match=r"this is damaged \(.*\); copy it or export it again"):
+        open_frontend().decode(bytes(damaged))
+    wave = tone(8_000, 8_000)
+    wave[[4_000, 5_000]] = np.nan, np.inf
+    soundfile.write(tmp_path / "bad.wav", wave, 8_000, subtype="FLOAT")
+    with pytest.raises(SourceError, match=r"2 samples of 8000 .*the first at 0\.50 s; export it"):
+        open_frontend().read(tmp_path / "bad.wav")
 
 
 def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fxpipe.chains.chain import ChainSpec
 from fxpipe.config import parse_fractions, parse_kinds
 from fxpipe.errors import SourceError
 from fxpipe.pedals import POOLS
-from fxpipe.plan import split_sizes
+from fxpipe.plan import read_plan, split_sizes
 from fxpipe.render import RenderSpec
 from fxpipe.sources import open_source
 from fxpipe.verify import check_directory
@@ -130,7 +130,7 @@ def test_a_plan_survives_its_file(tmp_path, source):
     folder = open_folder(tmp_path / "r")
     plan = plan_of(source, kinds=["note"], fractions=(0.0, 0.5, 0.5))
     rd.save_plan(folder, plan)
-    assert rd.load_plan(folder.uri, plan.identity) == plan
+    assert read_plan(folder, plan.identity) == plan
 
 
 @pytest.mark.parametrize("backend", ["webdataset", "zarr"])

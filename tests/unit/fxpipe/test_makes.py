@@ -17,7 +17,7 @@ from fxpipe.errors import PedalError
 from fxpipe.frontend import open_frontend
 from fxpipe.pedals import MAKES, PEDALS, POOLS, build_pedal, lti_pairs, make_of
 from fxpipe.pedals.circuits import FRAME, bend, delayed, swept
-from fxpipe.plan import PLAN_NAME, load_plan
+from fxpipe.plan import PLAN_NAME, read_plan
 from fxpipe.render import RenderSpec, run_chain
 from fxpipe.sources import open_source
 from fxpipe.verify import check_renders
@@ -241,8 +241,7 @@ def test_renders_of_before_keep_their_identity(render, monkeypatch):
     said = json.loads(folder.read(PLAN_NAME))
     del said["spec"]["chain"]["makes"]  # as it was written then
     folder.write(PLAN_NAME, json.dumps(said).encode())
-    load_plan.cache_clear()
-    plan = load_plan(folder.uri, index.identity)
+    plan = read_plan(folder, index.identity)
     hashed: dict = {}
     monkeypatch.setattr("fxpipe.plan.identity_of", lambda values: hashed.update(values) or "")
     assert plan.identity == ""

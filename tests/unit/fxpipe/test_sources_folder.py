@@ -147,3 +147,19 @@ def test_a_relative_folder_gives_absolute_places(
     items = FolderSource(Path("mine")).scan().items
     assert all(Path(item.uri).is_absolute() for item in items)
     assert items[0].item_id == "riff0_mf_rr1.wav"
+
+
+def test_a_wav_that_was_cut_short_is_left_out_and_named(tmp_path: Path) -> None:
+    for name in ("whole", "cut", "unknown", "miscounted"):
+        write_wav(tmp_path / f"{name}.wav", pluck(45 + len(name), 1.0))
+    data = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(data[: len(data) // 2])
+    for name, size in (("unknown", 2**32 - 1), ("miscounted", 36 + 100 + 2 * 44_100)):
+        data = bytearray((tmp_path / f"{name}.wav").read_bytes())
+        data[4:8] = size.to_bytes(4, "little")
+        (tmp_path / f"{name}.wav").write_bytes(data)
+    scan = FolderSource(tmp_path).scan()
+    assert {item.item_id for item in scan.items} == {"whole.wav", "unknown.wav", "miscounted.wav"}
+    (skipped,) = scan.skipped
+    assert skipped.item_id == "cut.wav"
+    assert "cut short: 44122 bytes of it are missing" in skipped.reason

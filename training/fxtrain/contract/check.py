@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from fxtrain.contract.chain import Vocabulary, arrow
 from fxtrain.contract.errors import FxError, shorten
 from fxtrain.contract.folder import Folder
-from fxtrain.contract.index import count_samples, read_codebooks, read_index, read_verified
+from fxtrain.contract.index import (
+    add_counts,
+    count_samples,
+    read_codebooks,
+    read_index,
+    read_verified,
+)
 from fxtrain.contract.schema import (
     INDEX_NAME,
     SPLITS,
@@ -68,7 +74,8 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
         read_codebooks(folder, index)
     except FxError as error:
         problems.append(Problem("codebooks", str(error)))
-    chains: dict[str, list[tuple[str, ...]]] = {split: [] for split in SPLITS}
+    none = count_samples((), index.vocabulary)
+    counts = dict.fromkeys(SPLITS, none)
     groups: dict[str, str] = {}
     seen: set[str] = set()
     licences: set[str] = set()
@@ -83,16 +90,14 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
             for block in read_shard(folder, shard, index, held):
                 validate_block(block, index, shard.name)
                 names = [index.vocabulary.decode_order(order) for order in block.order]
-                chains.setdefault(shard.split, []).extend(names)
+                tally = count_samples(names, index.vocabulary)
+                counts[shard.split] = add_counts(counts.get(shard.split, none), tally)
                 problems += check_records(block.records, shard, groups, seen)
                 problems += check_labels(names, block.records, shard)
                 licences.update(str(record.get("licence")) for record in block.records)
         except FxError as error:
             problems.append(Problem(shard.name, str(error)))
     if read_shard is not None and not problems:
-        counts = {
-            split: count_samples(orders, index.vocabulary) for split, orders in chains.items()
-        }
         problems += check_counts(index.counts, counts, index.vocabulary)
         problems += check_licences(index.licences, licences, shareable=index.shareable)
     return problems

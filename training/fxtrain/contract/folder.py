@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import socket
+import stat
 import time
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -33,7 +34,8 @@ class Folder(Protocol):
 
     uri: str
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str) -> bytes:
+        """FileNotFoundError where there is no such file."""
 
     def open(self, name: str) -> BinaryIO: ...
 
@@ -72,6 +74,8 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> FxError:
     mend = "make the directory writable or choose another"
     if error.errno in NO_SPACE:
         mend = "free some space or choose another directory"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        mend = "a file or a broken link is in the way: choose another directory"
     return FxError(
         f"cannot write {os.fspath(path)}: {error.strerror or error}; nothing finished was lost: "
         f"{mend}, then run the same command again"
@@ -84,10 +88,14 @@ class LocalFolder:
         self.uri = str(path)
 
     def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+        with self.open(name) as file:
+            return file.read()
 
     def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
+        target = self.path / name
+        if not stat.S_ISREG(target.stat().st_mode):  # a pipe would be waited for, for ever
+            raise FileNotFoundError(errno.ENOENT, "not a file", str(target))
+        return target.open("rb")
 
     def size(self, name: str) -> int | None:
         target = self.path / name

@@ -36,7 +36,8 @@ from scale_plan import (
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
 from fxtrain.evaluate import Answers, Evaluation, evaluate, judge_answers
-from fxtrain.metrics import Score, classes_of, numbered
+from fxtrain.intervals import Score
+from fxtrain.metrics import classes_of, numbered
 from fxtrain.predict import translate
 
 SHOWN = {

@@ -17,9 +17,7 @@ from fxtrain.errors import CheckpointError
 from fxtrain.models import Translator
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
-
-BEST_NAME = "checkpoints/best.safetensors"
-BEST_SCORES_NAME = "checkpoints/best.json"
+from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME, NEW
 
 
 class KeepBest(Callback):  # type: ignore[misc]
@@ -92,7 +90,9 @@ def load_best(run: Path, model: Translator) -> dict[str, float]:
     """Put the best weights of a run into ``model``; their validation scores come back."""
     path, scores = run / BEST_NAME, run / BEST_SCORES_NAME
     if not path.is_file() or not scores.is_file():
-        raise CheckpointError(f"{path} is missing: no epoch of this run was finished")
+        raise CheckpointError(
+            f"{path} or {scores.name} is missing: no epoch was finished, or it was removed; {NEW}"
+        )
     load_state(model, path.read_bytes(), str(path))
     found = read_json(scores.read_bytes(), str(scores))
     try:

@@ -183,8 +183,6 @@ def fit(
     if dry_run:
         echo_plan(training.plan(dataset, config, device, resume), as_json)
         return
-    if resume is not None:
-        runs.check_resume(resume, dataset, max_epochs=config.train.max_epochs)
     result = training.fit(
         dataset,
         config,
@@ -380,7 +378,14 @@ def predict(
     from fxtrain.export.files import Exports
     from fxtrain.finding import model_folder
     from fxtrain.heard import hear, named
-    from fxtrain.telling import board_line, csv_header, csv_refusal, csv_row, prediction_lines
+    from fxtrain.telling import (
+        NO_GUITAR,
+        board_line,
+        csv_header,
+        csv_refusal,
+        csv_row,
+        prediction_lines,
+    )
 
     clips = named(clips)
     exports, n_failed = Exports(target, clips), 0
@@ -405,7 +410,11 @@ def predict(
                     click.echo(csv_refusal(name, str(error)))
                 n_failed += 1
                 continue
-            if found.guitar is not False or anyway:
+            if found.guitar is False and not anyway:
+                if target is not None:
+                    log(f"fxtrain: error: {name}: no board was written: {NO_GUITAR}; --anyway does")
+                    n_failed += 1
+            else:
                 try:
                     board = exports.write(found, clip, loaded)
                 except (FxError, OSError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fxtrain.metrics import Score
+from fxtrain.intervals import Score
 
 
 def number(value: float) -> str:

@@ -30,11 +30,11 @@ from fxtrain.decode import (
     precedence,
     presence,
 )
+from fxtrain.intervals import Score
 from fxtrain.knobs import Knobs
 from fxtrain.metrics import (
     HEADLINES,
     PedalScore,
-    Score,
     by_pair,
     by_pedal,
     ceilings,

@@ -15,7 +15,7 @@ import numpy as np
 
 from fxtrain.columns import between, number
 from fxtrain.contract import Names
-from fxtrain.metrics import Score, design_effect, group_sums, wilson
+from fxtrain.intervals import Score, design_effect, group_sums, wilson
 
 EDGES_DB = (0.0, 0.5, 1.0, 2.0, 4.0, math.inf)
 """Of log-mel; up to half a dB apart two orders count as sounding the same, too."""

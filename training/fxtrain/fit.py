@@ -12,6 +12,7 @@ import shlex
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,16 @@ import numpy as np
 import torch
 
 from fxtrain.callbacks import StopRequestedError, load_best
-from fxtrain.checkpoint import CONFIG_NAME, METRICS_NAME, ModelCard, save_model
+from fxtrain.checkpoint import (
+    CONFIG_NAME,
+    EVALUATION_NAME,
+    METRICS_NAME,
+    PAGE_NAME,
+    ModelCard,
+    read_card,
+    save_model,
+    warning_of_leak,
+)
 from fxtrain.config import Config, TrainConfig, config_json
 from fxtrain.contract import FxError, LocalFolder
 from fxtrain.data import ShardDataset
@@ -29,7 +39,8 @@ from fxtrain.device import resolve_device
 from fxtrain.errors import InterruptedFitError
 from fxtrain.evaluate import provenance
 from fxtrain.finding import RUNS
-from fxtrain.metrics import Score, ceilings, classes_of, fixed_order, scores
+from fxtrain.intervals import Score
+from fxtrain.metrics import ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Translator
 from fxtrain.objective import losses
 from fxtrain.ranks import Say
@@ -139,6 +150,9 @@ def fit(
     place = resolve_device(device)
     lightning_precision(config.train.precision, place)
     card, model = prepare(dataset, config, resume=run if resume else None)
+    for split in ("valid", "test"):
+        if leak := warning_of_leak(card, dataset.index, split):
+            say(leak)
     if run is None:
         run = new_run_folder(RUNS)
     config = dataclasses.replace(config, model=card.model)
@@ -209,7 +223,7 @@ def finish(
         some = some_of(loader, dataset.n_samples("valid"))
         settings = tune(model, some, card.rules, card.decode, vocabulary, commutes, listed)
         card = dataclasses.replace(card, decode=settings)
-    card = save_model(run, card, model)
+    card = put_model(run, card, model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
     said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]
     chains = [names_of(ids, vocabulary) for ids in truth]
@@ -233,6 +247,18 @@ def finish(
     )
     LocalFolder(run).write(METRICS_NAME, metrics_json(result))
     return result
+
+
+def put_model(run: Path, card: ModelCard, model: Translator) -> ModelCard:
+    """The model in its run; scores of other weights do not stay beside it."""
+    before = None
+    with suppress(FxError):
+        before = read_card(run).weights
+    card = save_model(run, card, model)
+    if card.weights != before:
+        for name in (METRICS_NAME, EVALUATION_NAME, PAGE_NAME):
+            (run / name).unlink(missing_ok=True)
+    return card
 
 
 def median_of(times: StepTimes, name: str) -> float | None:
@@ -277,7 +303,9 @@ def interrupted(task: Task, card: ModelCard, model: Translator) -> str:
     if not (run / LAST_NAME).is_file():
         return "stopped before the first epoch was finished; run the same command again"
     load_best(run, model)
-    save_model(run, card, model)
+    with suppress(FxError):  # as an earlier end of this run was tuned
+        card = dataclasses.replace(card, decode=read_card(run).decode)
+    put_model(run, card, model)
     shards = dict.fromkeys(shard.folder.uri for shard in task.dataset.shards)
     again = shlex.join(["fxtrain", "fit", *shards, "--resume", str(run)])
     return f"stopped; the best epoch so far is saved. Go on with: {again}"

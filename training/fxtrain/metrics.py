@@ -19,22 +19,34 @@ spearman         mean over samples of the rank correlation of the positions of s
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.contract import Commutes, Names, OrderClass, Record, listed_class
+from fxtrain.contract import (
+    Commutes,
+    Names,
+    OrderClass,
+    Record,
+    UsageError,
+    listed_class,
+    unknown_name,
+)
+from fxtrain.intervals import (
+    N_RESAMPLES,
+    Score,
+    design_effect,
+    group_sums,
+    interval,
+    resample_sums,
+    wilson,
+)
 
 Chains = Sequence[Names]
 Classes = Sequence[OrderClass]
 Columns = dict[str, np.ndarray]
-N_RESAMPLES = 1000
-Z = 1.959964
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""The normal quantile at 97.5 %, and Student's t there by degrees of freedom, from 1 on."""
 HEADLINES = (
     "exact",
     "exact_class",
@@ -51,22 +63,6 @@ HEADLINES = (
     "spearman",
 )
 """Scores over all lengths, in the order in which they are shown."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """``value`` with a 95 % interval over ``n`` samples (or pairs); NaN where nothing counts.
-
-    Shares of samples have Wilson's interval (Wilson 1927), honest at 0 and 1; the rest a bootstrap
-    (Efron 1979). Both take samples of one group for as much as they say about other groups: the
-    bootstrap draws whole groups, Wilson's is told fewer samples (`design_effect`), and both are
-    wider where groups are few. NaN of a single group.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,14 @@ def scores(
 
     ``families``: every pedal that may be named -> its family. ``groups`` int [n]: samples of the
     same recordings, which are no independent witnesses; None where all are.
+    Raises UsageError where there is no sample, or a pedal that is not in ``families``.
     """
+    truth, predicted = [tuple(y) for y in truth], [tuple(p) for p in predicted]
+    if not truth:
+        raise UsageError("no sample to score: expected one true chain at least")
+    for name in dict.fromkeys(name for chain in (*truth, *predicted) for name in chain):
+        if name not in families:  # it would count as nothing, not as wrong
+            raise UsageError(f"{unknown_name('pedal', name, families)}; add it to families")
     columns = sample_columns(truth, predicted, families, classes)
     lengths = sorted({len(y) for y in truth})
     names = list(columns)
@@ -227,8 +230,10 @@ def _share(part: str, whole: str) -> Callable[[Columns], np.ndarray]:
 
 def _mean_over_lengths(part: str, lengths: Sequence[int]) -> Callable[[Columns], np.ndarray]:
     def mean(sums: Columns) -> np.ndarray:
+        """NaN of draws that lack a length: the mean of the others is another score."""
         each = np.stack([_ratio(sums[f"{part}@{n}"], sums[f"n@{n}"]) for n in lengths])
-        return _nan_mean(each)
+        means: np.ndarray = each.mean(0)
+        return means
 
     return mean
 
@@ -260,84 +265,6 @@ def numbered(names: Iterable[Hashable]) -> np.ndarray:
     """int [n]: equal names get the same number, in the order in which they come."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
-
-
-def group_sums(table: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """[G, columns] sums of a per-sample table over each group's rows; as it is without groups."""
-    if groups is None:
-        return table
-    _, row = np.unique(groups, return_inverse=True)
-    sums = np.zeros((int(row.max()) + 1, table.shape[1]))
-    np.add.at(sums, row, table)
-    return sums
-
-
-def resample_sums(table: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """[R, columns] sums of a table over bootstrap draws of its rows: samples, or groups of them."""
-    n_rows = len(table)
-    even = np.full(n_rows, 1.0 / n_rows)
-    sums = [rng.multinomial(n_rows, even).astype(float) @ table for _ in range(n_resamples)]
-    return np.stack(sums)
-
-
-def t_quantile(df: int) -> float:
-    """Student's t at 97.5 %, within 6e-4: from a table, then by expansion (Abramowitz & Stegun
-    26.7.5). The trainer goes without scipy."""
-    if df <= len(T_975):
-        return T_975[df - 1]
-    first, second = Z**3 + Z, 5 * Z**5 + 16 * Z**3 + 3 * Z
-    third = 3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z
-    return Z + first / (4 * df) + second / (96 * df**2) + third / (384 * df**3)
-
-
-def design_effect(successes: np.ndarray, counted: np.ndarray) -> float:
-    """Squared width of a share's interval over groups [G], as a multiple of that of as many
-    independent samples: the ratio of their variances (Kish 1965), 1 at least, and of Student's t to
-    the normal quantile, for the groups' spread is an estimate itself (Korn & Graubard 1998).
-
-    Where all samples agree there is no spread, and each group counts once. NaN of a single group.
-    """
-    n = float(counted.sum())
-    n_groups = int(np.count_nonzero(counted))
-    if n_groups == n:
-        return 1.0
-    if n_groups < 2:
-        return math.nan
-    share = float(successes.sum()) / n
-    few = (t_quantile(n_groups - 1) / Z) ** 2
-    if share in (0.0, 1.0):
-        return few * n / n_groups
-    spread = float(np.square(successes - share * counted).sum())
-    return few * max(1.0, n_groups / (n_groups - 1) * spread / (n * share * (1 - share)))
-
-
-def wilson(successes: float, n: int, effect: float = 1.0) -> Score:
-    """A share with Wilson's 95 % interval for ``n / effect`` samples."""
-    if n == 0:
-        return Score(math.nan, math.nan, math.nan, 0)
-    share, alone, z = successes / n, n / effect, Z
-    if math.isnan(effect):
-        return Score(share, math.nan, math.nan, n)
-    middle = (share + z * z / (2 * alone)) / (1 + z * z / alone)
-    spread = math.sqrt(share * (1 - share) / alone + z * z / (4 * alone * alone))
-    half = z / (1 + z * z / alone) * spread
-    return Score(share, max(0.0, middle - half), min(1.0, middle + half), n)
-
-
-def interval(resampled: np.ndarray, n_rows: int) -> tuple[float, float]:
-    """Central 95 % of draws of ``n_rows`` rows, and more of them where these are few, for draws of
-    few rows spread too little (expanded percentiles, Hesterberg 2015).
-
-    NaN where no draw counts, or where all are the same: rows that do not differ say nothing about
-    how far others would.
-    """
-    known = resampled[~np.isnan(resampled)]
-    if not known.size or n_rows < 2:
-        return math.nan, math.nan
-    reach = math.sqrt(n_rows / (n_rows - 1)) * t_quantile(n_rows - 1)
-    tail = 50 * math.erfc(reach / math.sqrt(2))  # per cent
-    low, high = map(float, np.percentile(known, [tail, 100 - tail]))
-    return (low, high) if high - low > 1e-12 * max(1.0, abs(high)) else (math.nan, math.nan)
 
 
 def levenshtein(y: Sequence[str], p: Sequence[str]) -> int:

@@ -13,7 +13,8 @@ import numpy as np
 
 from fxtrain.columns import between, number
 from fxtrain.contract import Names, OrderClass, Record
-from fxtrain.metrics import Score, fixed_order, scores
+from fxtrain.intervals import Score
+from fxtrain.metrics import fixed_order, scores
 
 NOT_SAID = "not said"
 

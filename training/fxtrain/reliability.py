@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.metrics import group_sums, interval, resample_sums
+from fxtrain.intervals import group_sums, interval, resample_sums
 
 N_BINS = 10
 N_RESAMPLES = 200

@@ -29,8 +29,8 @@ from fxtrain.contract import (
     RemadeClip,
 )
 from fxtrain.faint import Faint, faint, faint_lines
+from fxtrain.intervals import N_RESAMPLES, Score, group_sums, interval, resample_sums
 from fxtrain.knobs import Knobs, as_heard
-from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, resample_sums
 from fxtrain.sounds import Sounds
 
 CONDITIONS = {

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import safetensors
 import torch
 
 from fxtrain.checkpoint import (
@@ -40,7 +41,10 @@ from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 
 LAST_NAME = "checkpoints/last.ckpt"
+BEST_NAME = "checkpoints/best.safetensors"
+BEST_SCORES_NAME = "checkpoints/best.json"
 LOCK_NAME = ".busy"
+NEW = "start a new run"
 OWN_NAMES = (
     CONFIG_NAME,
     CARD_NAME,
@@ -121,18 +125,38 @@ def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
     return config if max_epochs is None else replace_train(config, max_epochs=max_epochs)
 
 
-def check_resume(run: Path, dataset: ShardDataset, *, max_epochs: int | None = None) -> None:
-    """Raise unless the shards are those of the run, naming the difference in pedals or codec.
+def check_resume(run: Path, dataset: ShardDataset, *, max_epochs: int | None = None) -> ModelCard:
+    """The card that the run began with. Raises unless all is there that going on needs, and the
+    shards are those of the run; a difference in pedals or codec is named.
 
     Nor may ``max_epochs`` be fewer than what the run has behind it.
     """
     card, done = read_last(run)
+    check_best(run)
     check_data(card, dataset.index, dataset.folder.uri, all_codes=dataset.all_codes)
+    if card.data_identity != dataset.index.identity:
+        raise CheckpointError(
+            f"{run}: these shards (identity {dataset.index.identity[:12]}) are not those that the "
+            f"run began with ({card.data_identity[:12]}); resume on those, or {NEW}"
+        )
     if max_epochs is not None and max_epochs < done:
         raise UsageError(
             f"{run}: {done} epochs are done, but {max_epochs} at most are asked for; give "
             f"--epochs {done} to end here, or more to go on"
         )
+    return card
+
+
+def check_best(run: Path) -> None:
+    """Raise where the weights of the best epoch are not there, whole: training ends with them."""
+    for name in (BEST_NAME, BEST_SCORES_NAME):
+        if not (run / name).is_file():
+            raise CheckpointError(f"{run / name} is gone, and the best epoch with it; {NEW}")
+    try:
+        with safetensors.safe_open(run / BEST_NAME, "pt"):
+            pass
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{run / BEST_NAME}: damaged ({_line(error)}); {NEW}") from None
 
 
 def read_last(run: Path) -> tuple[ModelCard, int]:
@@ -145,7 +169,7 @@ def read_last(run: Path) -> tuple[ModelCard, int]:
     except Exception as error:  # torch raises half a dozen types for files that are not its own
         raise CheckpointError(
             f"{where}: cannot be read ({_line(error)}); it may be damaged or come from another "
-            "program: start a new run"
+            f"program: {NEW}"
         ) from None
 
 

@@ -41,7 +41,7 @@ from fxtrain.errors import CheckpointError
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
-from fxtrain.runs import LAST_NAME, read_last
+from fxtrain.runs import LAST_NAME, check_resume
 from fxtrain.start import as_it_answers, deeper, load_start, take_over, with_ears_for_knobs
 
 TRAINING_COPIES = 4
@@ -59,6 +59,7 @@ def prepare(
     What the model knows from there stays known: recordings, and the licences they came with.
     """
     index = dataset.index
+    begun = check_resume(resume, dataset, max_epochs=config.train.max_epochs) if resume else None
     before = load_start(None if resume else config.train.start_from)
     resolved = resolve_model(
         deeper(before, config.train) if before else with_ears_for_knobs(config),
@@ -76,9 +77,8 @@ def prepare(
             "render again with other --lengths"
         )
     card = card_of(index, resolved, versions())
-    begun = before.card if before else None
-    if resume:
-        begun, _ = read_last(resume)
+    if before:
+        begun = before.card
     if begun:
         known = {*card.recordings.split(), *begun.recordings.split()}
         card = dataclasses.replace(

@@ -13,8 +13,8 @@ import numpy as np
 
 from fxtrain.columns import between, number
 from fxtrain.contract import Vocabulary
+from fxtrain.intervals import N_RESAMPLES, Score, group_sums, interval, resample_sums
 from fxtrain.knobs import Knobs
-from fxtrain.metrics import N_RESAMPLES, Score, group_sums, interval, resample_sums
 
 MIDDLE = 0.5
 ALL = ("all", "")

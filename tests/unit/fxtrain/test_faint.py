@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fxtrain.faint import EDGES_DB, faint, faint_lines, span
-from fxtrain.metrics import wilson
+from fxtrain.intervals import wilson
 
 TRUTH = [("fuzz", "delay"), ("fuzz",), ("delay",), ()]
 SAID = [("fuzz",), ("fuzz",), ("delay", "fuzz"), ("delay",)]

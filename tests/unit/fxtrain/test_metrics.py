@@ -21,6 +21,7 @@ from fxtrain.contract import (
     listed_class,
     normal_form,
 )
+from fxtrain.intervals import design_effect, group_sums, interval, resample_sums, t_quantile, wilson
 from fxtrain.metrics import (
     HEADLINES,
     by_pair,
@@ -28,18 +29,12 @@ from fxtrain.metrics import (
     ceilings,
     classes_of,
     constant_chain,
-    design_effect,
     fixed_order,
-    group_sums,
-    interval,
     levenshtein,
     numbered,
     pairwise_counts,
-    resample_sums,
     scores,
     spearman,
-    t_quantile,
-    wilson,
 )
 
 FAMILIES = {"drive": "drive", "chorus": "modulation", "delay": "time", "reverb": "time"}

@@ -27,7 +27,8 @@ from fxtrain.decode import Candidate
 from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, judge, provenance, table
 from fxtrain.evaluate import evaluation_dict as as_dict
 from fxtrain.faint import span
-from fxtrain.metrics import HEADLINES, Score
+from fxtrain.intervals import Score
+from fxtrain.metrics import HEADLINES
 from fxtrain.models import resolve_model
 from fxtrain.report import page
 from fxtrain.report.clips import data_uri, pick

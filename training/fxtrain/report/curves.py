@@ -12,7 +12,7 @@ from typing import Any
 
 from fxtrain.checkpoint import METRICS_NAME
 from fxtrain.contract import ContractError, from_dict, read_json
-from fxtrain.metrics import Score
+from fxtrain.intervals import Score
 
 LOG_FOLDER = "tensorboard"
 LOSSES = {"train/loss": "training", "valid/loss": "validation"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup, escape
 
-from fxtrain.metrics import wilson
+from fxtrain.intervals import wilson
 from fxtrain.reliability import Bin
 from fxtrain.report.curves import Curve
 

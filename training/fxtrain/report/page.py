@@ -23,7 +23,8 @@ from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
 from fxtrain.data import ShardDataset
 from fxtrain.evaluate import Answers, Evaluation
 from fxtrain.faint import span
-from fxtrain.metrics import HEADLINES, Score
+from fxtrain.intervals import Score
+from fxtrain.metrics import HEADLINES
 from fxtrain.report import drawing
 from fxtrain.report.clips import cards, pick
 from fxtrain.report.curves import read_training

@@ -1,0 +1,131 @@
+"""A run that goes on: what of it stays, what is refused, and what is told before a run begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.shards import make_shards
+from fxtrain import fit as training
+from fxtrain.checkpoint import METRICS_NAME, PAGE_NAME, load_run
+from fxtrain.cli import cli, run_cli
+from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
+from fxtrain.data import ShardDataset, open_shards
+from fxtrain.errors import CheckpointError, InterruptedFitError
+from fxtrain.fit import fit, plan, put_model
+from fxtrain.module import TranslatorModule
+from fxtrain.runs import load_run_config
+
+MODEL = ModelConfig(kind="gru", d_model=16, n_layers=1, n_heads=2, frame_mask=0.0)
+SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=2, lr=3e-3, warmup_steps=5))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    path = tmp_path_factory.mktemp("data") / "shards"
+    make_shards(path, n_train=96, n_valid=24, n_test=0)
+    return open_shards(path)
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    fit(dataset, SETTINGS, run, device="cpu", say=lambda text: None)
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy, whose decoding was tuned to something that no default says."""
+    found = shutil.copytree(finished, tmp_path / "run")
+    loaded = load_run(found)
+    tuned = DecodeSettings(length_bias=0.7, head_weight=0.3, temperature=1.7)
+    put_model(found, dataclasses.replace(loaded.card, decode=tuned), loaded.model)
+    (found / PAGE_NAME).write_text("scores of these weights")
+    return found
+
+
+def stop(dataset: ShardDataset, run: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Go on, and press Ctrl-C at the first step of this epoch, counted from 0."""
+    as_it_is = TranslatorModule.on_train_batch_end
+
+    def pressing(module: TranslatorModule, *args: Any) -> None:
+        as_it_is(module, *args)
+        if module.current_epoch == epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TranslatorModule, "on_train_batch_end", pressing)
+    config = load_run_config(run, max_epochs=9)
+    with pytest.raises(InterruptedFitError, match="the best epoch so far is saved"):
+        fit(dataset, config, run, resume=True, device="cpu", say=lambda text: None)
+
+
+def test_stopped_without_a_better_epoch_a_finished_run_is_as_it_was(
+    dataset: ShardDataset, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("model.json", "model.safetensors", METRICS_NAME, PAGE_NAME)
+    before = {name: (run / name).read_bytes() for name in names}
+    stop(dataset, run, monkeypatch, epoch=2)
+    assert {name: (run / name).read_bytes() for name in names} == before
+
+
+def test_stopped_with_a_better_one_it_stays_tuned_and_has_no_scores_of_other_weights(
+    dataset: ShardDataset, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, tuned = (run / "model.safetensors").read_bytes(), load_run(run).card.decode
+    stop(dataset, run, monkeypatch, epoch=8)
+    assert (run / "model.safetensors").read_bytes() != before
+    assert load_run(run).card.decode == tuned
+    assert not (run / METRICS_NAME).exists()
+    assert not (run / PAGE_NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "n_bytes", "problem"),
+    [
+        ("best.safetensors", None, "best.safetensors is gone, and the best epoch with it"),
+        ("best.json", None, "best.json is gone"),
+        ("best.safetensors", 2000, "best.safetensors: damaged"),
+    ],
+)
+def test_a_best_epoch_that_is_lost_is_told_before_any_training(
+    dataset: ShardDataset, run: Path, name: str, n_bytes: int | None, problem: str
+) -> None:
+    lost = run / "checkpoints" / name
+    if n_bytes is None:
+        lost.unlink()
+    else:
+        lost.write_bytes(lost.read_bytes()[:n_bytes])
+    with pytest.raises(CheckpointError, match=f"{problem}.*start a new run"):
+        plan(dataset, load_run_config(run), "cpu", run)
+
+
+def test_a_dry_run_refuses_what_could_not_be_resumed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_shards(tmp_path / "others", n_train=8, n_valid=8, n_test=0, seed=5)
+    line = ["fit", str(tmp_path / "others"), "--resume", str(run), "--dry-run"]
+    assert run_cli(cli, "fxtrain", line) == 1
+    assert "not those that the run began with" in capsys.readouterr().err
+
+
+def test_recordings_that_the_start_was_taught_on_are_told(
+    dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def leak(card: object, index: object, split: str) -> str | None:
+        asked.append(split)
+        return f"warning: known recordings behind {split}" if split == "valid" else None
+
+    monkeypatch.setattr(training, "warning_of_leak", leak)
+    said: list[str] = []
+    fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=said.append)
+    assert asked == ["valid", "test"]
+    assert said[0] == "warning: known recordings behind valid"

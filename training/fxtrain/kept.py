@@ -23,16 +23,20 @@ class KeptStates:
 
     @torch.no_grad()
     def encode(self, model: Translator, batch: Batch) -> Memory:
-        """What ``model.encode`` gives, to half precision."""
-        places = batch.position.cpu()
+        """What ``model.encode`` gives, to half precision; asked of it for new samples only."""
+        places, device = batch.position.cpu(), batch.codes.device
         if bool((places < 0).any()):  # no sample of the split: it stands in for one
             return model.encode(batch.codes, batch.mel)
-        if self._states is not None and bool(self._known[places].all()):
-            return Memory(self._states[places].to(batch.codes.device).float())
-        states = model.encode(batch.codes, batch.mel).states.half()
-        if 2 * self._n_samples * states[0].numel() <= RESIDENT_BYTES:
+        new = ~self._known[places]
+        if bool(new.any()):
+            rows = new.to(device)
+            mel = None if batch.mel is None else batch.mel[rows]
+            found = model.encode(batch.codes[rows], mel).states.half()
+            if 2 * self._n_samples * found[0].numel() > RESIDENT_BYTES:
+                return Memory(found.float())  # none is ever kept, so all were new
             if self._states is None:
-                self._states = states.new_empty((self._n_samples, *states.shape[1:]), device="cpu")
-            self._states[places] = states.cpu()
-            self._known[places] = True
-        return Memory(states.float())
+                self._states = found.new_empty((self._n_samples, *found.shape[1:]), device="cpu")
+            self._states[places[new]] = found.cpu()
+            self._known[places[new]] = True
+        assert self._states is not None
+        return Memory(self._states[places].to(device).float())

@@ -38,8 +38,9 @@ Knobs = dict[str, dict[str, Knob]]
 
 
 def can_be_heard(param: Param) -> bool:
-    """Not where it cannot be turned; nor a phase, which is another in every window."""
-    return param.low < param.high and not is_cyclic(param)
+    """Not where it cannot be turned; nor a phase, which is another in every window; nor a switch,
+    of whose positions there is no mean."""
+    return param.low < param.high and not is_cyclic(param) and param.scale != "choice"
 
 
 def as_heard(chain: Chain, knobs: Mapping[str, Mapping[str, Knob]]) -> Chain:

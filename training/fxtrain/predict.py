@@ -34,13 +34,11 @@ from fxtrain.errors import UnreadableFileError
 from fxtrain.heard import hear_file, unreadable
 from fxtrain.knobs import Knobs
 from fxtrain.models import Memory, SetOrder
+from fxtrain.telling import POSSIBLE
 from fxtrain.travel import read_knobs
 
 ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
 WINDOWS_AT_ONCE = 32
-POSSIBLE = 0.15
-"""A pedal less probable than this is not worth naming beside the answer."""
-
 UNSURE = 0.75
 """An order less probable than this is called unsure."""
 
@@ -354,10 +352,11 @@ def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) ->
     }
 
 
-def knobs_dict(prediction: Prediction, pedal: str) -> dict[str, dict[str, float]]:
-    """Parameter -> where its knob stands, in its unit, and between what it lies with 80 %."""
+def knobs_dict(prediction: Prediction, pedal: str) -> dict[str, dict[str, float | bool]]:
+    """Parameter -> where its knob stands, in its unit, and between what it lies with 80 %;
+    ``heard``: whether that is less than half of its travel, so that it is worth telling."""
     return {
-        name: {"value": knob.value, "low": knob.low, "high": knob.high}
+        name: {"value": knob.value, "low": knob.low, "high": knob.high, "heard": not knob.is_rough}
         for name, knob in prediction.knobs.get(pedal, {}).items()
     }
 

@@ -15,6 +15,7 @@ from fxtrain.contract import arrow
 from fxtrain.export.words import label, reading
 
 if TYPE_CHECKING:
+    from fxtrain.contract import Param
     from fxtrain.knobs import Knob
     from fxtrain.predict import Kin, PairOrder, Prediction
 
@@ -23,6 +24,8 @@ ASSUMED = "a guitar recorded directly (DI), no amplifier or cabinet after the pe
 FAMILY_WORDS = {"time": "time-based"}
 """What guitarists call a family, where the data has a shorter word."""
 LABEL_WIDTH = 12
+POSSIBLE = 0.15
+"""A pedal less probable than this is not worth naming beside the answer."""
 WORTH_NAMING = 0.01
 """A chain less probable than this is no alternative to anybody."""
 
@@ -32,6 +35,7 @@ CSV_COLUMNS = (
     "chain",
     "sure",
     "pedals",
+    "knobs",
     "second",
     "second_sure",
     "third",
@@ -66,12 +70,14 @@ def prediction_lines(
     if prediction.names:
         pedals = (f"{name} {percent(p)}" for name, p in prediction.presence.items())
         lines += _row("each pedal", ", ".join(pedals))
+    if others := perhaps(prediction):
+        lines += _row("perhaps", others)
     for number, text in enumerate(map(some_pedal, prediction.kin)):
         lines += _row("" if number else "one of", text)
     for number, text in enumerate(_knobs(prediction)):
         lines += _row("" if number else "knobs", text)
-    others = [c for c in prediction.candidates[1:n_best] if c.probability >= WORTH_NAMING]
-    for number, other in enumerate(others):
+    chains = [c for c in prediction.candidates[1:n_best] if c.probability >= WORTH_NAMING]
+    for number, other in enumerate(chains):
         lines += _row(
             "" if number else "or else",
             f"{percent(other.probability):>4}  {arrow(other.names)}",
@@ -92,6 +98,13 @@ def some_pedal(kin: Kin) -> str:
     which = ", ".join(f"{name} {percent(p)}" for name, p in kin.pedals.items())
     family = FAMILY_WORDS.get(kin.family, kin.family)
     return f"some {family} pedal {percent(kin.probability)} ({which})"
+
+
+def perhaps(prediction: Prediction) -> str:
+    """Pedals that may be there beside the answer, and stand in no family that is told."""
+    told = {*prediction.names, *(name for kin in prediction.kin for name in kin.pedals)}
+    found = {n: p for n, p in prediction.heard.items() if n not in told and p >= POSSIBLE}
+    return ", ".join(f"{n} {percent(found[n])}" for n in sorted(found, key=lambda n: -found[n]))
 
 
 def what_is_missing(prediction: Prediction) -> str:
@@ -117,14 +130,16 @@ def _row(label: str, text: str) -> list[str]:
 def _knobs(prediction: Prediction) -> Iterator[str]:
     """Those that were heard, a line a pedal; phases and what may stand anywhere are left out."""
     for pedal in dict.fromkeys(prediction.names):
-        heard = [knob for knob in prediction.knobs.get(pedal, {}).values() if not knob.is_rough]
+        every = prediction.knobs.get(pedal, {}).values()
+        heard = [knob for knob in every if not knob.is_rough]
         if heard:
-            yield f"{pedal}: {', '.join(map(_knob, heard))}"
+            among = [knob.param for knob in every]
+            yield f"{pedal}: {', '.join(_knob(knob, among) for knob in heard)}"
 
 
-def _knob(knob: Knob) -> str:
+def _knob(knob: Knob, among: Sequence[Param]) -> str:
     low, high = reading(knob.param, knob.low), reading(knob.param, knob.high)
-    return f"{label(knob.param)} {reading(knob.param, knob.value)} ({low} to {high})"
+    return f"{label(knob.param, among)} {reading(knob.param, knob.value)} ({low} to {high})"
 
 
 def _order(pairs: Sequence[PairOrder]) -> Iterator[str]:
@@ -202,6 +217,7 @@ def csv_row(prediction: Prediction, file: str) -> str:
         [
             *(file, guitar, *best[0]),
             "; ".join(f"{name} {p:.2f}" for name, p in presence.items()),
+            "" if strange else "; ".join(_knobs(prediction)),
             *(*best[1], *best[2]),
             "; ".join(orders["sure"]),
             "; ".join(orders["unsure"]),

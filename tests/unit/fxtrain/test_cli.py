@@ -343,6 +343,12 @@ def test_what_is_no_guitar_is_said_and_is_no_failure(
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.startswith("file,guitar,chain,")
     assert [row.startswith(f"{clip},no,,") for row in rows] == [True, True]
+    assert call("predict", clip, "--run", trained, "--export", tmp_path / "out") == 1
+    told = only_line(capsys.readouterr().err)
+    assert f"{clip}: no board was written: this does not sound like a guitar" in told
+    assert told.endswith("--anyway does")
+    assert call("predict", clip, "--run", trained, "--export", clip) == 2
+    assert f"{clip} is a file, expected a folder" in only_line(capsys.readouterr().err)
     assert call("predict", clip, "--run", trained, "--csv", "--json") == 2
     assert "give one of them" in only_line(capsys.readouterr().err)
 

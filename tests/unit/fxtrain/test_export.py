@@ -39,6 +39,7 @@ from fxtrain.export.board import (
     Board,
     BoardPedal,
     Neighbours,
+    as_it_is_now,
     board_bytes,
     board_of,
     check_board,
@@ -48,6 +49,7 @@ from fxtrain.export.board import (
 from fxtrain.export.drawing import COLOURS, describe, draw
 from fxtrain.export.files import download, export_files, formats, write_files
 from fxtrain.export.words import knobs, label, reading, turn
+from fxtrain.knobs import Knob
 from fxtrain.predict import PairOrder, Prediction
 
 SCHEMA = json.loads(files("fxtrain.export").joinpath(SCHEMA_NAME).read_bytes())
@@ -196,14 +198,19 @@ def test_settings_that_cannot_be_are_refused(pedal: BoardPedal, says: str) -> No
 
 def test_every_knob_has_a_name_and_a_reading() -> None:
     for entry in ENTRIES.values():
-        names = [label(param, entry) for param in knobs(entry)]
+        names = [label(param, knobs(entry)) for param in knobs(entry)]
         assert len(set(names)) == len(names), entry.name
         for param in knobs(entry):
             assert turn(param, param.low) == -135
             assert turn(param, param.high) == 135
             assert all(len(reading(param, value)) <= 9 for value in (param.low, param.high))
     eq = ENTRIES["eq"]
-    assert [label(param, eq) for param in eq.params] == ["bass", "mid dB", "mid Hz", "treble"]
+    assert [label(param, eq.params) for param in eq.params] == [
+        "bass",
+        "mid dB",
+        "mid Hz",
+        "treble",
+    ]
     assert reading(ENTRIES["delay"].params[0], 219.0891) == "219 ms"
     assert reading(ENTRIES["distortion"].params[1], 4000.0) == "4 kHz"
     assert not [p for p in knobs(ENTRIES["chorus"]) if p.unit == "cycles"]
@@ -305,6 +312,54 @@ def test_a_board_is_edited_and_exported_again(board: Board, tmp_path: Path) -> N
     assert "holds a board already" in again.last_line
 
 
+def test_a_board_with_other_pedals_or_another_order_keeps_no_word_of_the_old_one(
+    board: Board, tmp_path: Path
+) -> None:
+    assert as_it_is_now(board, ENTRIES) == board
+    eq, delay, reverb = board.pedals
+    gate = BoardPedal("gate", FRONTEND.example(("gate",)).pedals[0].settings)
+    for pedals in ((delay, eq, reverb), (eq, reverb), (eq, delay, reverb, gate)):
+        for claims in (board, dataclasses.replace(board, alternatives=())):
+            edited = dataclasses.replace(claims, pedals=pedals)
+            now = as_it_is_now(edited, ENTRIES)
+            names = [pedal.name for pedal in pedals]
+            assert now.sentence == f"{' → '.join(names)}."
+            assert (now.alternatives, now.pairs) == ((), ())
+            assert list(now.textbook) == sorted(names, key=list(ENTRIES).index)
+    (tmp_path / "chain.json").write_bytes(board_bytes(dataclasses.replace(board, pedals=(reverb,))))
+    done = run("fxtrain", "export", "board", "chain.json", "-o", "out", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "sure" not in (tmp_path / "out/README.txt").read_text()
+    assert "sure of all" not in (tmp_path / "out/board.svg").read_text()
+
+
+def test_knobs_that_were_not_heard_are_marked_in_every_file() -> None:
+    def heard(name: str, low: float, high: float) -> Knob:
+        (param,) = (p for p in ENTRIES["delay"].params if p.name == name)
+        return Knob(param, param.high, param.low, param.high, (1.0, low, high))
+
+    knobs = {"delay": {"mix": heard("mix", 0.0, 0.9), "feedback": heard("feedback", 0.6, 1.0)}}
+    board = board_of(dataclasses.replace(PREDICTION, knobs=knobs), "a lick.wav", FRONTEND, "")
+    assert [pedal.unheard for pedal in board.pedals] == [(), ("mix",), ()]
+    drawing = draw(board, ENTRIES)
+    assert ">50% ?</text>" in drawing
+    assert ">60%</text>" in drawing
+    line = "not heard, but a place to begin: mix of delay"
+    assert all(line in file.data.decode() for file in export_files(board, FRONTEND) if file.name in
+               ("README.txt", "board.svg", "board.py"))  # fmt: skip
+    assert parse_board(json.loads(board_bytes(board)), "here") == board
+    jsonschema.validate(json.loads(board_bytes(board)), SCHEMA)
+
+
+def test_a_knob_goes_no_further_than_the_pedals_here() -> None:
+    (param,) = (p for p in ENTRIES["delay"].params if p.name == "mix")
+    far = Knob(param, 2 * param.high, param.low, 2 * param.high, (1.0, 0.8, 1.0))
+    prediction = dataclasses.replace(PREDICTION, knobs={"delay": {"mix": far}})
+    board = board_of(prediction, "a lick.wav", FRONTEND, "")
+    check_board(board, ENTRIES)
+    assert board.pedals[1].settings["mix"] == param.high
+
+
 def test_predict_exports_each_clip_into_a_folder_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,7 +397,7 @@ def test_what_cannot_be_exported_is_said_beside_every_answer(
     assert heard == [*map(str, clips), str(clips[2])]
     first, second = told.err.splitlines()
     assert first.startswith(f"fxtrain: error: {out / 'one'} holds a board already")
-    assert second.startswith(f"fxtrain: error: cannot write {out / 'two'}/")
+    assert second.startswith(f"fxtrain: error: {out / 'two'} is a file, expected a folder")
     assert (out / "one/chain.json").read_text() == "turned by hand"
     assert [path.name for path in (out / "one").iterdir()] == ["chain.json"]
     assert sorted(path.name for path in out.iterdir()) == ["one", "three", "two"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,15 +32,19 @@ from fxtrain.contract import (
     to_unit,
 )
 from fxtrain.data import ShardDataset, open_shards
+from fxtrain.data.stream import Batch, heard_fields, make_loader
 from fxtrain.decode import Candidate
-from fxtrain.errors import CheckpointError
+from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import answer, evaluation_dict, judge, table
 from fxtrain.fit import fit
-from fxtrain.knobs import Knob, Knobs, as_heard
-from fxtrain.models import N_PLACES
+from fxtrain.kept import KeptStates
+from fxtrain.knobs import Knob, Knobs, as_heard, can_be_heard
+from fxtrain.models import N_PLACES, Memory
+from fxtrain.module import TranslatorModule
 from fxtrain.objective import part_counts
 from fxtrain.predict import Prediction, knobs_dict, predict_features, prediction_dict
 from fxtrain.report import page
+from fxtrain.runs import load_run_config
 from fxtrain.sounds import Sounds
 from fxtrain.telling import prediction_lines
 from fxtrain.trainer import prepare
@@ -140,11 +147,36 @@ def test_what_is_believed_of_a_knob_is_told_with_its_range() -> None:
     # Nothing known: the places stand for equal stretches but for those at the ends.
     assert mix.travel[0] == pytest.approx(0.5)
     assert mix.is_rough
-    assert mix.travel[1] == pytest.approx(1 - mix.travel[2])
-    assert mix.travel[1] < 0.1
+    assert mix.travel[2] - mix.travel[1] > 0.8
     assert echo.travel[0] == pytest.approx(3 / 8)
     assert not echo.is_rough
     assert echo.travel[1] == pytest.approx(0.25 - 0.6 / 16, abs=1e-4)
+
+
+@pytest.mark.parametrize("stop", [0, N_PLACES - 1])
+def test_a_dial_at_its_stop_is_within_its_range(stop: int) -> None:
+    logits = torch.zeros(1, 3, 3, N_PLACES)
+    logits[..., stop] = 3.0
+    rate = read_knobs(logits, VOCABULARY)["chorus"]["rate_hz"]
+    mean, low, high = rate.travel
+    assert low <= mean <= high
+    assert (high if stop else low) == (1.0 if stop else 0.0)
+    assert high - low < 0.6
+
+
+def test_windows_that_agree_tell_more_than_one_and_less_than_as_many() -> None:
+    one = torch.randn(1, 3, 3, N_PLACES, generator=torch.Generator().manual_seed(0))
+    widths = []
+    for logits in (one, one.expand(5, -1, -1, -1), 5 * one):
+        knobs = read_knobs(logits, VOCABULARY)
+        every = [knob.travel for pedal in knobs.values() for knob in pedal.values()]
+        widths.append(sum(high - low for _, low, high in every))
+    assert widths[0] > widths[1] > widths[2]
+
+
+def test_a_switch_has_no_mean() -> None:
+    switch = Param("sign", "number", 0.0, 2.0, "choice", "which way")
+    assert not can_be_heard(switch)
 
 
 def test_what_was_heard_is_put_on_a_chain() -> None:
@@ -298,19 +330,65 @@ def test_the_page_shows_knobs_where_they_are_heard(
     assert "The answer on that dry clip, typical knobs" in deaf
 
 
-def test_a_resumed_run_is_the_run(dataset: ShardDataset, before: Run, tmp_path: Path) -> None:
-    told = {"start_from": str(before.path), "knobs": "alone"}
-    whole = teach(dataset, tmp_path / "whole", max_epochs=3, **told)
-    config = Config(train=TrainConfig(batch_size=16, max_epochs=1, **told))
-    fit(dataset, config, tmp_path / "parts", device="cpu", say=lambda _: None)
-    more = dataclasses.replace(config.train, max_epochs=3)
-    config = Config(model=whole.card.model, train=more)
-    # The learning rate's schedule is another, so only what must not differ is looked at.
+def test_an_interrupted_run_that_went_on_is_as_if_never_stopped(
+    dataset: ShardDataset, before: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"start_from": str(before.path), "knobs": "alone", "max_epochs": 3}
+    whole = teach(dataset, tmp_path / "whole", **told)
+    as_it_is = TranslatorModule.on_train_batch_end
+
+    def pressing(module: TranslatorModule, *args: Any) -> None:
+        as_it_is(module, *args)
+        if module.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TranslatorModule, "on_train_batch_end", pressing)
+        with pytest.raises(InterruptedFitError):
+            teach(dataset, tmp_path / "parts", **told)
+    config = load_run_config(tmp_path / "parts")
     fit(dataset, config, tmp_path / "parts", resume=True, device="cpu", say=lambda _: None)
     parts = load_run(tmp_path / "parts")
     assert parts.card.decode == before.card.decode
-    old = before.model.state_dict()
-    assert all(torch.equal(parts.model.state_dict()[name], old[name]) for name in old)
+    ends = parts.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
+
+
+def test_kept_states_are_those_of_each_sample(
+    dataset: ShardDataset, alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader(
+        dataset, "train", batch_size=48, seed=0, shuffle=False, fields=heard_fields(True, True)
+    )
+    (every,) = loader
+    n_asked: list[int] = []
+    encode = alone.model.encode
+
+    def counted(codes: torch.Tensor, mel: torch.Tensor | None) -> Memory:
+        n_asked.append(len(codes))
+        return encode(codes, mel)
+
+    monkeypatch.setattr(alone.model, "encode", counted)
+
+    def some(places: list[int]) -> Batch:
+        rows = torch.tensor(places)
+        fields = {f.name: getattr(every, f.name) for f in dataclasses.fields(every)}
+        return Batch(**{n: None if v is None else v[rows] for n, v in fields.items()})
+
+    kept = KeptStates(len(every))
+    for places, n_new in (([0, 1, 2], 3), ([3, 1, 4], 2), ([4, 0, 3, 2], 0)):
+        n_asked.clear()
+        found = kept.encode(alone.model, some(places)).states
+        assert sum(n_asked) == n_new
+        with torch.no_grad():
+            wanted = encode(some(places).codes, some(places).mel).states
+        torch.testing.assert_close(found, wanted, rtol=2e-3, atol=2e-3)
+    monkeypatch.setattr("fxtrain.kept.RESIDENT_BYTES", 1)
+    large = KeptStates(len(every))
+    for _ in range(2):
+        n_asked.clear()
+        large.encode(alone.model, some([0, 1]))
+        assert n_asked == [2]
 
 
 def test_other_pedals_are_refused_other_lengths_are_not(before: Run, tmp_path: Path) -> None:

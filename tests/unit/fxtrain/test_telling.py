@@ -82,6 +82,21 @@ def test_a_family_that_is_surer_than_any_of_its_pedals() -> None:
     ]
 
 
+def test_what_else_may_be_there_is_told_beside_the_answer_or_without_one() -> None:
+    heard = {"delay": 0.9, "chorus": 0.2, "fuzz": 0.4, "eq": 0.14, "distortion": 0.3}
+    kin = (Kin("drive", 0.9, {"distortion": 0.3, "overdrive": 0.6}),)
+    found = dataclasses.replace(PREDICTION, heard=heard, kin=kin)
+    assert "  perhaps     fuzz 40%, chorus 20%" in prediction_lines(found, "clip.wav", 3)
+    nothing = dataclasses.replace(
+        found, candidates=(Candidate((), 0.3, ((),)),), presence={}, pairs=(), textbook=()
+    )
+    lines = prediction_lines(nothing, "clip.wav", 3)
+    assert lines[:2] == [
+        "clip.wav: (no pedals)  (30% sure)",
+        "  perhaps     delay 90%, fuzz 40%, chorus 20%",
+    ]
+
+
 def test_what_family_is_worth_telling() -> None:
     families = {"overdrive": "drive", "fuzz": "drive", "delay": "time", "reverb": "time"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,19 @@ from fxtrain.contract import (
     from_dict,
 )
 from fxtrain.contract.frontend import TooLongError
-from fxtrain.export.board import Board, BoardPedal, Neighbours, board_of, check_board, entries_of
+from fxtrain.export.board import (
+    Board,
+    BoardPedal,
+    Neighbours,
+    as_set,
+    board_of,
+    check_board,
+    entries_of,
+)
 from fxtrain.export.drawing import COLOURS, OTHER_COLOUR
 from fxtrain.export.files import download, export_files, formats
-from fxtrain.export.words import HIDDEN_UNIT, label
-from fxtrain.knobs import as_heard
-from fxtrain.telling import some_pedal
+from fxtrain.export.words import knobs, label
+from fxtrain.telling import perhaps, some_pedal
 
 if TYPE_CHECKING:
     from fxtrain.checkpoint import Run
@@ -62,15 +69,16 @@ class Dry:
 @dataclass(frozen=True)
 class Clip:
     """What was given, and what was heard on it. ``rate_hz``: the given file's own; ``turned``: how
-    each pedal that the model knows would be set if it were there, none of a model that hears no
-    knobs; ``kin``: what is known of families of pedals, a sentence each; ``truth``: what the
-    example really is."""
+    each pedal that the model knows would be set if it were there, nothing of a model that hears no
+    knobs; ``kin``: what is known of families of pedals, a sentence each; ``perhaps``: pedals that
+    may be there, too; ``truth``: what the example really is."""
 
     board: Board
     sound: Sound
     rate_hz: int
-    turned: dict[str, dict[str, float]] = field(default_factory=dict)
+    turned: tuple[BoardPedal, ...] = ()
     kin: tuple[str, ...] = ()
+    perhaps: str = ""
     truth: tuple[str, ...] = ()
 
 
@@ -94,15 +102,14 @@ class Ears:
             "knobs": [
                 {
                     "name": param.name,
-                    "label": label(param, entry),
+                    "label": label(param, knobs(entry)),
                     "unit": param.unit,
                     "low": param.low,
                     "high": param.high,
                     "scale": param.scale,
                     "meaning": param.meaning,
                 }
-                for param in entry.params
-                if param.unit != HIDDEN_UNIT
+                for param in knobs(entry)
             ],
         }
 
@@ -134,10 +141,14 @@ class Ears:
         prediction = predict_features(self.run, features)
         weights = self.run.card.weights
         board = board_of(prediction, title, self.frontend, weights.sha256 if weights else "")
-        known = self.frontend.example([name for name in prediction.knobs if name in self.entries])
-        turned = {p.name: p.settings for p in as_heard(known, prediction.knobs).pedals}
-        kin = tuple(map(some_pedal, prediction.kin))
-        return Clip(board, self._sound(sound), sound.sample_rate_hz, turned, kin, truth)
+        known = [name for name in prediction.knobs if name in self.entries]
+        return Clip(
+            *(board, self._sound(sound), sound.sample_rate_hz),
+            turned=as_set(known, prediction.knobs, self.frontend),
+            kin=tuple(map(some_pedal, prediction.kin)),
+            perhaps=perhaps(prediction),
+            truth=truth,
+        )
 
     def phrase(self, name: str) -> Dry:
         """A built-in dry guitar."""
@@ -159,11 +170,9 @@ class Ears:
         """
         if not isinstance(pedals, list) or len(pedals) > MAX_BOARD:
             raise RefusedError(422, f"A board is a list of at most {MAX_BOARD} pedals.")
-        heard = {pedal.name: pedal.probability for pedal in clip.board.pedals}
         found = []
         for number, data in enumerate(pedals, start=1):
-            pedal = from_dict(BoardPedal, data, f"pedal {number}")
-            found.append(dataclasses.replace(pedal, probability=heard.get(pedal.name)))
+            found.append(self._as_heard(clip, from_dict(BoardPedal, data, f"pedal {number}")))
         names = tuple(pedal.name for pedal in found)
         basis = self._basis(clip, found)
         same = names == clip.board.chain.names
@@ -178,6 +187,13 @@ class Ears:
         )
         check_board(board, self.entries)
         return board
+
+    def _as_heard(self, clip: Clip, pedal: BoardPedal) -> BoardPedal:
+        """With what the clip says of it; a knob that somebody turned is no guess any more."""
+        known = {each.name: each for each in (*clip.turned, *clip.board.pedals)}
+        heard = known.get(pedal.name, BoardPedal(pedal.name, {}))
+        kept = (n for n in heard.unheard if pedal.settings.get(n) == heard.settings[n])
+        return dataclasses.replace(pedal, probability=heard.probability, unheard=tuple(kept))
 
     def _textbook(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """In the order of the model's vocabulary; a pedal that it does not know comes after those
@@ -195,7 +211,7 @@ class Ears:
 
     def _basis(self, clip: Clip, pedals: list[BoardPedal]) -> str:
         """Where these settings come from: what was heard or is typical, or somebody's hand."""
-        heard = clip.turned | {pedal.name: pedal.settings for pedal in clip.board.pedals}
+        heard = {p.name: p.settings for p in (*clip.turned, *clip.board.pedals)}
         if all(pedal.settings == heard.get(pedal.name) for pedal in pedals):
             return clip.board.settings
         return "typical" if self._is_typical(pedals) else "given"

@@ -118,8 +118,12 @@ class Page:
             "id": self.clips.put(clip),
             "rate_hz": clip.rate_hz,
             "board": board_json(clip.board),
-            "turned": clip.turned,
+            "turned": {
+                pedal.name: {"settings": pedal.settings, "unheard": pedal.unheard}
+                for pedal in clip.turned
+            },
             "kin": clip.kin,
+            "perhaps": clip.perhaps,
             "truth": clip.truth,
             "sound": self.sound_json(clip.sound),
         }

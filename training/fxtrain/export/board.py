@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from fxtrain.contract import (
     to_unit,
     unknown_name,
 )
-from fxtrain.knobs import as_heard
+from fxtrain.knobs import Knobs, as_heard
 from fxtrain.telling import percent, what_is_missing
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ BASES = {
 
 @dataclass(frozen=True)
 class BoardPedal:
-    """``settings``: parameter -> value in its own unit. ``probability``: that it is there."""
+    """``settings``: parameter -> value in its own unit. ``probability``: that it is there.
+    ``unheard``: knobs that may stand nearly anywhere, so that theirs is but a place to begin."""
 
     name: str
     settings: dict[str, float]
     probability: float | None = None
     bypassed: bool = False
+    unheard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,13 @@ class Board:
         if self.missing:
             lines.append(f"missing from the recording: {self.missing}")
         lines.append(BASES[self.settings])
+        guessed = [
+            f"{', '.join(_spaced(name) for name in pedal.unheard)} of {pedal.name}"
+            for pedal in self.pedals
+            if pedal.unheard
+        ]
+        if guessed:
+            lines.append(f"not heard, but a place to begin: {'; '.join(guessed)}")
         if off:
             lines.append(f"bypassed and left out: {', '.join(off)}")
         if self.assumptions:
@@ -146,13 +155,12 @@ def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str)
     """The board of a prediction. Where the model hears no knobs, they stand as a guitarist would
     first set them."""
     best = prediction.candidates[0]
-    chain = as_heard(frontend.example(best.names), prediction.knobs)
     return Board(
         title=title,
         settings="heard" if prediction.knobs else "typical",
         pedals=tuple(
-            BoardPedal(pedal.name, pedal.settings, _round(prediction.presence[pedal.name]))
-            for pedal in chain.pedals
+            replace(pedal, probability=_round(prediction.presence[pedal.name]))
+            for pedal in as_set(best.names, prediction.knobs, frontend)
         ),
         probability=_round(best.probability),
         alternatives=tuple(
@@ -171,6 +179,39 @@ def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str)
     )
 
 
+def as_set(names: Sequence[str], knobs: Knobs, frontend: Frontend) -> tuple[BoardPedal, ...]:
+    """Pedals with their knobs where they were heard, as far as those of the pedals here go; of
+    others as a guitarist would first set them."""
+    entries = entries_of(frontend)
+    return tuple(
+        BoardPedal(
+            pedal.name,
+            {
+                param.name: min(max(pedal.settings[param.name], param.low), param.high)
+                for param in entries[pedal.name].params
+            },
+            unheard=tuple(n for n, knob in knobs.get(pedal.name, {}).items() if knob.is_rough),
+        )
+        for pedal in as_heard(frontend.example(names), knobs).pedals
+    )
+
+
+def as_it_is_now(board: Board, entries: Mapping[str, PedalEntry]) -> Board:
+    """Without what was said of other pedals, or of another order, than the board now has."""
+    names = tuple(pedal.name for pedal in board.pedals)
+    place = {name: i for i, name in enumerate(names)}
+    told = [pair for pair in board.pairs if pair.audible]
+    if (
+        (not board.alternatives or names == board.alternatives[0].pedals)
+        and (not board.textbook or sorted(names) == sorted(board.textbook))
+        and all(place.get(pair.first, 0) < place.get(pair.second, 0) for pair in told)
+    ):
+        return board
+    listed = list(entries)  # in the order of a textbook board
+    textbook = tuple(sorted(names, key=lambda name: listed.index(name) if name in entries else 0))
+    return replace(board, probability=None, alternatives=(), pairs=(), textbook=textbook)
+
+
 def _assumptions() -> tuple[str, ...]:
     from fxtrain.predict import ASSUMPTIONS
 
@@ -179,6 +220,10 @@ def _assumptions() -> tuple[str, ...]:
 
 def _round(probability: float) -> float:
     return round(min(1.0, max(0.0, probability)), 4)
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def check_board(board: Board, entries: Mapping[str, PedalEntry]) -> None:
@@ -193,7 +238,13 @@ def check_board(board: Board, entries: Mapping[str, PedalEntry]) -> None:
         for name, param in params.items():
             if name not in pedal.settings:
                 raise ContractError(f"pedal {pedal.name!r}: setting {name!r} is missing")
-            to_unit(param, pedal.settings[name])
+            try:
+                to_unit(param, pedal.settings[name])
+            except ContractError as error:
+                raise ContractError(f"pedal {pedal.name!r}: {error}") from None
+        for name in pedal.unheard:
+            if name not in params:
+                raise UsageError(f"pedal {pedal.name!r}: {unknown_name('setting', name, params)}")
 
 
 def entries_of(frontend: Frontend) -> dict[str, PedalEntry]:
@@ -212,7 +263,9 @@ def read_board(path: str | os.PathLike[str]) -> Board:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{where}: cannot be read ({error.strerror})") from None
+        inside = Path(path) / CHAIN_NAME
+        instead = f"; did you mean {inside}?" if inside.is_file() else ""
+        raise UsageError(f"{where}: cannot be read ({error.strerror}){instead}") from None
     return parse_board(read_json(data, where), where)
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
-from fxtrain.contract import PedalEntry
+from fxtrain.contract import Param, PedalEntry
 from fxtrain.export.board import Board, BoardPedal
 from fxtrain.export.words import knobs, label, reading, turn
 from fxtrain.telling import percent
@@ -85,9 +85,10 @@ def describe(board: Board, entries: Mapping[str, PedalEntry]) -> str:
     lines = [board.sentence]
     for place, pedal in enumerate(board.pedals, start=1):
         entry = entries.get(pedal.name)
+        every = knobs(entry) if entry else ()
         shown = [
-            f"{label(param, entry)} {reading(param, pedal.settings[param.name])}"
-            for param in (knobs(entry) if entry else ())
+            f"{label(param, every)} {_shown(pedal, param)}"
+            for param in every
             if param.name in pedal.settings
         ]
         off = ", bypassed" if pedal.bypassed else ""
@@ -168,15 +169,15 @@ def _card(place: int, pedal: BoardPedal, entry: PedalEntry | None, x: int, y: in
         f'<text x="{middle}" y="46" font-size="{size}" font-weight="700" letter-spacing="0.5" '
         f'text-anchor="middle" fill="#ffffff">{_text(_cut(pedal.name, 20).upper())}</text>',
     ]
-    for number, param in enumerate(knobs(entry) if entry else ()):
+    every = knobs(entry) if entry else ()
+    for number, param in enumerate(every):
         row, column = divmod(number, PER_KNOB_ROW)
         if row >= len(KNOB_ROWS_Y) or param.name not in pedal.settings:
             continue  # the description has them all
-        in_row = min(PER_KNOB_ROW, len(knobs(entry)) - row * PER_KNOB_ROW) if entry else 1
+        in_row = min(PER_KNOB_ROW, len(every) - row * PER_KNOB_ROW)
         cx = CARD_W * (2 * column + 1) / (2 * in_row)
-        value = pedal.settings[param.name]
-        name, shown = label(param, entry), reading(param, value)
-        parts.append(_knob(cx, KNOB_ROWS_Y[row], turn(param, value), name, shown))
+        angle, name = turn(param, pedal.settings[param.name]), label(param, every)
+        parts.append(_knob(cx, KNOB_ROWS_Y[row], angle, name, _shown(pedal, param)))
     parts += [
         f'<circle cx="{middle}" cy="206" r="4.5" fill="{lamp}" stroke="#ffffff" '
         'stroke-opacity="0.6"/>',
@@ -186,6 +187,12 @@ def _card(place: int, pedal: BoardPedal, entry: PedalEntry | None, x: int, y: in
         "</g>",
     ]
     return "\n".join(parts)
+
+
+def _shown(pedal: BoardPedal, param: Param) -> str:
+    """A setting, with a question mark where it was not heard."""
+    text = reading(param, pedal.settings[param.name])
+    return f"{text} ?" if param.name in pedal.unheard else text
 
 
 def _sure(pedal: BoardPedal) -> str:

@@ -75,6 +75,7 @@ class Exports:
         self._written: set[Path] = set()
         if target is None:
             return
+        check_folder(target)
         for clip in dict.fromkeys(clips):
             stem = Path(clip).stem or "clip"
             names = (stem if n == 1 else f"{stem}-{n}" for n in range(1, len(clips) + 2))
@@ -102,8 +103,17 @@ class Exports:
         return folder
 
 
+def check_folder(target: Path) -> None:
+    """Before anything is heard: what is there is a folder, or nothing."""
+    if os.path.lexists(target) and not target.is_dir():
+        raise UsageError(
+            f"{target} is a file, expected a folder to write boards into; name another"
+        )
+
+
 def check_free(folder: Path) -> None:
     """A board that is there is never written over."""
+    check_folder(folder)
     if os.path.lexists(folder / CHAIN_NAME):
         raise UsageError(
             f"{folder} holds a board already, and its knobs may have been turned; name another "

@@ -21,12 +21,17 @@ def board(chain: str, output: Path) -> None:
     Turn knobs, reorder or bypass pedals in a chain.json that `fxtrain predict --export` wrote, and
     export it again.
     """
-    from fxtrain.contract import open_frontend
-    from fxtrain.export.board import read_board
+    from fxtrain.contract import ContractError, UsageError, open_frontend
+    from fxtrain.export.board import as_it_is_now, entries_of, read_board
     from fxtrain.export.files import check_free, export_files, write_files
 
     check_free(output)
-    write_files(output, export_files(read_board(chain), open_frontend()))
+    frontend = open_frontend()
+    edited = as_it_is_now(read_board(chain), entries_of(frontend))
+    try:
+        write_files(output, export_files(edited, frontend))
+    except (ContractError, UsageError) as error:
+        raise type(error)(f"{chain}: {error}") from None
     click.echo(output)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fxtrain.contract import Param, PedalEntry, to_unit
 
 SUFFIXES = ("_db", "_hz", "_ms")
@@ -14,10 +16,10 @@ def knobs(entry: PedalEntry) -> tuple[Param, ...]:
     return tuple(param for param in entry.params if param.unit != HIDDEN_UNIT)
 
 
-def label(param: Param, entry: PedalEntry | None = None) -> str:
-    """The knob's name without its unit, where the pedal has no other of that name."""
+def label(param: Param, among: Iterable[Param]) -> str:
+    """The knob's name without its unit, where no other knob of the pedal has that name."""
     plain = _plain(param)
-    twins = [other for other in knobs(entry) if _plain(other) == plain] if entry else []
+    twins = [other for other in among if _plain(other) == plain]
     return f"{plain} {param.unit}" if len(twins) > 1 else plain
 
 

@@ -258,9 +258,10 @@ def in_words(chain: Chain, kit: Kit) -> str:
     said = []
     for pedal in chain.pedals:
         entry = entries[pedal.name]
+        every = knobs(entry)
         turned = ", ".join(
-            f"{label(param, entry)} {hour(round(step_of(param, pedal.settings[param.name])))}"
-            for param in knobs(entry)
+            f"{label(param, every)} {hour(round(step_of(param, pedal.settings[param.name])))}"
+            for param in every
         )
         said.append(f"{pedal.name}: {turned}")
     return " | ".join(said)

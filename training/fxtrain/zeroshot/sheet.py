@@ -49,7 +49,7 @@ def sheet(kit: Kit) -> str:
         kit=kit,
         chains=[(chain, _cards(chain, kit)) for chain in kit.chains],
         glossary=[
-            (entry, [(label(param, entry), param.meaning) for param in knobs(entry)])
+            (entry, [(label(param, knobs(entry)), param.meaning) for param in knobs(entry)])
             for entry in kit.pedals
             if entry.name in used
         ],
@@ -79,7 +79,7 @@ def _knobs(pedal: Pedal, entry: PedalEntry) -> list[Knob]:
         step = step_of(param, value)
         found.append(
             Knob(
-                label(param, entry),
+                label(param, knobs(entry)),
                 hour(round(step)),
                 reading(param, value),
                 round(TRAVEL * (step / STEPS - 0.5), 1),

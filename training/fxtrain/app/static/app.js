@@ -73,7 +73,7 @@ async function given(path, blob, name) {
   try {
     return await (await ask(url, blob, "application/octet-stream")).json();
   } catch (error) {
-    if (error.status !== 422 || !/cannot be read/.test(error.message)) throw error;
+    if (error.status !== 422 || !/cannot be read as audio/.test(error.message)) throw error;
     const wav = await asWav(blob).catch(() => { throw error; });
     return (await ask(url, wav, "application/octet-stream")).json();
   }
@@ -114,6 +114,7 @@ async function shown(found) {
   at("missing").textContent = `Missing from this file: ${found.board.missing}.`;
   at("missing").hidden = !found.board.missing;
   at("kin").textContent = found.kin.length === 0 ? "" : `Surer of the kind than of the pedal: ${found.kin.join("; ")}.`;
+  at("perhaps").textContent = found.perhaps && `Perhaps there too: ${found.perhaps}.`;
   at("textbook").textContent = textbook(found.board);
   at("unsure").textContent = order(found.board.pairs.filter((pair) => pair.audible));
   alternatives(found);
@@ -138,16 +139,17 @@ function order(pairs) {
   ].filter(Boolean).join(" ");
 }
 
-/** The textbook's order beside it, and where they differ. */
+/** The textbook's order beside it, and where they differ so that it can be heard. */
 function textbook(board) {
   const names = board.pedals.map((pedal) => pedal.name);
   if (names.length < 2) return "";
   if (names.join() === board.textbook.join()) return "A textbook would have them in the same order.";
-  const turned = [];
-  board.textbook.forEach((first, i) => board.textbook.slice(i + 1).forEach((second) => {
-    if (names.indexOf(first) > names.indexOf(second)) turned.push(`${first} before ${second}`);
-  }));
-  return `A textbook would have ${board.textbook.join(" → ")}: ${turned.join(", ")}.`;
+  const turned = board.pairs
+    .filter(({ first, second, audible }) => (
+      audible && board.textbook.indexOf(first) > board.textbook.indexOf(second)))
+    .map(({ first, second }) => `${second} before ${first}`);
+  const differs = turned.length ? turned.join(", ") : "it sounds the same";
+  return `A textbook would have ${board.textbook.join(" → ")}: ${differs}.`;
 }
 
 /** Other boards that it may have been, with their knobs as they would then have been heard. */
@@ -169,7 +171,7 @@ function alternatives({ board, turned }) {
     take.addEventListener("click", () => {
       const known = new Map(board.pedals.map((pedal) => [pedal.name, pedal]));
       view.show(other.pedals.map((name) => known.get(name)
-        ?? { name, settings: { ...(turned[name] ?? view.kinds.get(name).settings) }, bypassed: false }));
+        ?? { name, bypassed: false, ...(turned[name] ?? { settings: view.kinds.get(name).settings }) }));
       say(`On the board: ${text}.`);
       changed();
     });

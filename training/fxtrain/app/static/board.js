@@ -93,8 +93,10 @@ export class BoardView {
     const knobs = document.createElement("div");
     knobs.className = "knobs";
     for (const knob of kind.knobs) {
-      knobs.append(makeKnob(pedal.name, knob, pedal.settings[knob.name], (value) => {
+      const guess = pedal.unheard?.includes(knob.name);
+      knobs.append(makeKnob(pedal.name, knob, pedal.settings[knob.name], guess, (value) => {
         pedal.settings[knob.name] = value;
+        pedal.unheard = pedal.unheard?.filter((name) => name !== knob.name);
         this.changed();
       }));
     }

@@ -29,8 +29,8 @@ export function reading(knob, value) {
   return `${short(value)} ${knob.unit.replace("FS", "")}`;
 }
 
-/** The knob's element; `changed(value)` is called with every move. */
-export function makeKnob(pedal, knob, value, changed) {
+/** The knob's element; `changed(value)` is called with every move. `guess`: it was not heard. */
+export function makeKnob(pedal, knob, value, guess, changed) {
   const box = document.createElement("div");
   box.className = "knob";
   const input = document.createElement("input");
@@ -55,12 +55,13 @@ export function makeKnob(pedal, knob, value, changed) {
 
   const show = (now) => {
     const text = reading(knob, now);
-    output.textContent = text;
-    input.setAttribute("aria-valuetext", text);
+    output.textContent = guess ? `${text} ?` : text;
+    input.setAttribute("aria-valuetext", guess ? `${text}, not heard` : text);
     line.setAttribute("transform", `rotate(${(270 * toUnit(knob, now) - 135).toFixed(1)})`);
   };
   const set = (u) => {
     const now = fromUnit(knob, Math.min(1, Math.max(0, u)));
+    guess = false;
     input.value = Math.round(STEPS * toUnit(knob, now));
     show(now);
     changed(now);

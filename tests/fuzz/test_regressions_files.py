@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -236,8 +237,10 @@ def test_a_format_nobody_records_in_and_a_pipe_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     assert stat.S_ISFIFO((tmp_path / "pipe.wav").stat().st_mode)
     for name, what in (("a.wav", "format VOC"), ("pipe.wav", "not a file")):
-        uri = str(tmp_path / name)
-        item = Item("a", "a", uri, 13_230, 44_100, "unknown", 0.5, ((0.0, 0.3),))
+        uri, meta = str(tmp_path / name), {}
+        if name == "a.wav":
+            meta["sha256"] = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        item = Item("a", "a", uri, 13_230, 44_100, "unknown", 0.5, ((0.0, 0.3),), meta)
         with pytest.raises(SourceError, match=what):
             read_recording(item, 44_100)
 

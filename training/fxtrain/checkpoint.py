@@ -188,6 +188,13 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: b
             f"{where}: its pedals are not the model's: {vocabulary_difference(ours, theirs)}; "
             "give shards of the same pool, or train on these"
         )
+    if card.model.hear_knobs:
+        for our, their in zip(card.vocabulary.pedals, index.vocabulary.pedals, strict=True):
+            if our.params != their.params:
+                raise VocabularyError(
+                    f"{where}: the knobs of {our.name} are not those that the model hears (others, "
+                    "or with another range); render again with the same pedals, or train on these"
+                )
     heard, found = card.hearing, Hearing(index.codec, index.mel, index.level, index.n_audio_samples)
     facts = [
         (f"codec {name}", getattr(heard.codec, name), getattr(found.codec, name))

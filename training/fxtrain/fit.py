@@ -12,6 +12,7 @@ import shlex
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,8 @@ from fxtrain.evaluate import provenance
 from fxtrain.finding import RUNS
 from fxtrain.intervals import Score
 from fxtrain.metrics import ceilings, classes_of, fixed_order, scores
-from fxtrain.models import Translator
-from fxtrain.objective import losses
+from fxtrain.models import Memory, Translator
+from fxtrain.objective import Losses, knobs_alone, losses
 from fxtrain.ranks import Say
 from fxtrain.runs import LAST_NAME, claim, clear, new_run_folder, sole_fit
 from fxtrain.trainer import (
@@ -104,27 +105,52 @@ def plan(
     train = config.train
     n_train, n_valid = dataset.n_samples("train"), dataset.n_samples("valid")
     steps = -(-n_train // (train.batch_size * train.n_devices))
-    seconds = steps * train.max_epochs * seconds_a_step(dataset, model, train, place)
+    seconds = steps * seconds_of_steps(dataset, model, train, place)
     return Plan(n_train, n_valid, model.n_parameters, steps, train.max_epochs, seconds, str(place))
 
 
-def seconds_a_step(
+def seconds_of_steps(
     dataset: ShardDataset, model: Translator, config: TrainConfig, device: torch.device
 ) -> float:
-    """Wall time of a training step on random codes, the first of two left out."""
+    """What one batch costs over all epochs, on random codes. Where knobs alone are taught, it is
+    encoded once, and heard in every epoch."""
     index = dataset.index
     n, codec = config.batch_size, index.codec
     codes = torch.zeros(n, codec.n_codebooks, index.n_frames, dtype=torch.int64, device=device)
     mel = torch.zeros(n, index.mel.n_mels, index.n_frames, device=device) if index.mel else None
     order = torch.zeros(n, index.max_chain_length, dtype=torch.int64, device=device)
-    started = 0.0
-    for step in range(2):
-        if step == 1:
-            started = time.perf_counter()
+    vocabulary = index.vocabulary
+    travel = torch.zeros(n, len(vocabulary.pedals), vocabulary.max_params, device=device)
+
+    def encode() -> Memory:
+        with torch.no_grad():
+            return model.encode(codes, mel)
+
+    def teach_knobs(memory: Memory) -> None:
+        _follow(knobs_alone(model, memory, travel))
+
+    def teach_all() -> None:
+        told = travel if model.config.hear_knobs else None
         memory = model.encode(codes, mel)
-        found = losses(model, memory, order, label_smoothing=0.0, head_weight=1.0)
-        found.total.backward()  # type: ignore[no-untyped-call]
-        float(found.total.detach())
+        _follow(losses(model, memory, order, label_smoothing=0.0, head_weight=1.0, travel=told))
+
+    if config.knobs_alone:
+        memory = encode()
+        once, each = _seconds(encode), _seconds(lambda: teach_knobs(memory))
+        return once + config.max_epochs * each
+    return config.max_epochs * _seconds(teach_all)
+
+
+def _follow(found: Losses) -> None:
+    found.total.backward()  # type: ignore[no-untyped-call]
+    float(found.total.detach())  # which waits for a GPU
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of the second time; the first starts up."""
+    work()
+    started = time.perf_counter()
+    work()
     return time.perf_counter() - started
 
 

@@ -21,7 +21,7 @@ from fxtrain.contract import FxError, ShardEntry
         (["rendr"], "No such command 'rendr'"),
         (["check"], "Missing argument 'DIRECTORY'"),
         (["encode", "--codek", "embedded"], "No such option '--codek'"),
-        (["render", "--n-chains", "1"], "1 is not in the range x>=3"),
+        (["render", "--n-chains", "1"], "1 is not in the range 3<=x<=1000000000"),
         (["render", "--cluster", "moon"], "'moon' is not one of 'slurm', 'k8s'"),
         (["codec", "fetsh"], "No such command 'fetsh'"),
         (["codec", "train", "run", "--renders", "r", "--threads", "1"], "takes no --audio and no"),

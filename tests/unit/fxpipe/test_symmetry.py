@@ -99,10 +99,15 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, SymmetryTa
     spec = RenderSpec(ChainSpec(POOL, lengths={1: 1.0}), clip_s=1.0, run_in_s=0.25)
     plan = make_plan(spec, open_source("synth"), 5, 3, progress=False)
     folder = LocalFolder(tmp_path_factory.mktemp("symmetry"))
-    save_plan(folder, plan)
+    sha256 = save_plan(folder, plan).sha256
     rows = []
     for position in range(3):
-        job = {"uri": folder.uri, "identity": plan.identity, "position": position}
+        job = {
+            "uri": folder.uri,
+            "identity": plan.identity,
+            "plan_sha256": sha256,
+            "position": position,
+        }
         rows += symmetry.measure_clip(job)
     return plan, symmetry._table(plan, sorted(rows), 3)
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from fixtures.frontends import ToyFrontend
 from fixtures.shards import make_shards
-from fxtrain.checkpoint import Run, load_run
+from fxtrain import fit as training
+from fxtrain.checkpoint import Run, check_data, load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.contract import (
     PAD,
@@ -28,6 +29,7 @@ from fxtrain.contract import (
     PedalEntry,
     UsageError,
     Vocabulary,
+    VocabularyError,
     from_unit,
     to_unit,
 )
@@ -36,7 +38,7 @@ from fxtrain.data.stream import Batch, heard_fields, make_loader
 from fxtrain.decode import Candidate
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import answer, evaluation_dict, judge, table
-from fxtrain.fit import fit
+from fxtrain.fit import fit, plan
 from fxtrain.kept import KeptStates
 from fxtrain.knobs import Knob, Knobs, as_heard, can_be_heard
 from fxtrain.models import N_PLACES, Memory
@@ -389,6 +391,30 @@ def test_kept_states_are_those_of_each_sample(
         n_asked.clear()
         large.encode(alone.model, some([0, 1]))
         assert n_asked == [2]
+
+
+def test_a_plan_of_knobs_alone_encodes_each_sample_once(
+    dataset: ShardDataset, before: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([5.0, 0.5])
+    monkeypatch.setattr(training, "_seconds", lambda work: next(times) + 0 * bool(work()))
+    train = TrainConfig(batch_size=16, max_epochs=4, start_from=str(before.path), knobs="alone")
+    found = plan(dataset, Config(train=train), "cpu")
+    assert (found.steps_per_epoch, found.seconds) == (3, 3 * (5.0 + 4 * 0.5))
+
+
+def test_shards_with_other_knobs_are_refused_by_what_hears_knobs(
+    dataset: ShardDataset, before: Run, alone: Run
+) -> None:
+    index = dataset.index
+    first, *others = index.vocabulary.pedals
+    wider = dataclasses.replace(first.params[0], high=2 * first.params[0].high)
+    first = dataclasses.replace(first, params=(wider, *first.params[1:]))
+    other = dataclasses.replace(index, vocabulary=Vocabulary((first, *others)))
+    check_data(before.card, other, "shards")
+    check_data(alone.card, index, "shards")
+    with pytest.raises(VocabularyError, match=f"the knobs of {first.name} are not those"):
+        check_data(alone.card, other, "shards")
 
 
 def test_other_pedals_are_refused_other_lengths_are_not(before: Run, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def read_index_as(cls: type[T], folder: Folder, *, kind: str, made_by: str) -> T
     if folder.size(INDEX_NAME) is None:
         raise UnfinishedError(
             f"{folder.uri}: no {INDEX_NAME}, so this is no finished data set; "
-            f"is it the right directory? '{made_by}' makes or finishes one"
+            f"finish or make it with '{made_by}', or name another directory"
         )
     try:
         data = read_json(folder.read(INDEX_NAME), where)

@@ -191,7 +191,7 @@ def _decoded(data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]
     """A file's bytes as mono samples. SourceError: what is wrong with "it", and what helps."""
     import soundfile
 
-    from fxpipe.recording import read_mono
+    from fxpipe.recording import missing_bytes, read_mono
 
     if not data:
         raise SourceError("is empty (0 bytes); copy it again")
@@ -208,6 +208,8 @@ def _decoded(data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]
         raise SourceError(f"cannot be used: {error}") from None
     if not len(audio):
         raise SourceError("holds no sound (0 samples); record it again")
+    if missing := missing_bytes(data):
+        raise SourceError(f"is cut short: {missing} bytes of it are missing; copy it again")
     bad = np.flatnonzero(~np.isfinite(audio))
     if len(bad):
         raise SourceError(

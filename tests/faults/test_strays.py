@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from faults.conftest import RENDER, Fx, copy_of, digests, remake
+from fixtures.datasets import make_folder
 from fxpipe.resume import SHARDS
 
 
@@ -106,3 +107,23 @@ def test_what_stands_where_a_directory_must_be_is_told(tmp_path, fx: Fx, kind):
     done = fx(*RENDER.split(), place)
     assert done.code == 1
     assert "a file or a broken link is in the way" in done.last_line
+
+
+def test_a_process_that_lives_on_goes_by_the_plan_of_the_run(tmp_path, fx: Fx):
+    """As a standing cluster's worker does, which has read the plan and the index of before."""
+    make_folder(tmp_path / "here", duration_s=0.5)
+    out, shards = tmp_path / "renders", tmp_path / "shards"
+
+    def render(place: str, size: int) -> int:
+        words = f"render --n-chains 12 --pool okita3 --lengths 1 --clip-s 0.2 --shard-size {size}"
+        dataset = ["--dataset", f"folder:{tmp_path / place}"]
+        return fx(*words.split(), *dataset, "-j", "1", "-o", out, "--overwrite").code
+
+    encode = ["encode", out, "--codec", "embedded", "--mel-only", "-j", "1", "-o", shards]
+    assert render("here", 4) == 0
+    assert fx(*encode).code == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert render("there", 4) == 0  # the same data set: where it lies is no part of that
+    assert render("there", 6) == 0
+    assert fx(*encode, "--overwrite").code == 0
+    assert fx("check", shards).code == 0

@@ -120,6 +120,10 @@ def test_a_damaged_file_and_bad_samples_are_told_apart(tmp_path: Path) -> None:
     damaged[len(damaged) // 3 :: 50] = bytes(len(damaged[len(damaged) // 3 :: 50]))
     with pytest.raises(SourceError, match=r"this is damaged \(.*\); copy it or export it again"):
         open_frontend().decode(bytes(damaged))
+    data = io.BytesIO()
+    soundfile.write(data, tone(80_000, 8_000), 8_000, format="WAV")
+    with pytest.raises(SourceError, match=r"this is cut short: 80022 bytes .*; copy it again"):
+        open_frontend().decode(data.getvalue()[:80_022])
     wave = tone(8_000, 8_000)
     wave[[4_000, 5_000]] = np.nan, np.inf
     soundfile.write(tmp_path / "bad.wav", wave, 8_000, subtype="FLOAT")

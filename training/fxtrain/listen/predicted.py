@@ -1,8 +1,8 @@
 """Items from shards, and from a run that is scored on them: true chains, and what the model named.
 
-Knobs are no part of a prediction. So the predicted board is heard twice: with the true knobs where
-the pedal is really there, which asks about pedals and their order alone, and with typical knobs, as
-every export has it.
+The predicted board is heard with the true knobs where the pedal is really there, which asks about
+pedals and their order alone; with typical knobs; and, of a model that hears them, with knobs as
+heard, as every export has it then.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,93 +17,18 @@ import pytest
 
 from fixtures.audio import RATE_HZ, riff
 from fixtures.browser import chromium, complaints, needs_chromium, requested, resize
+from fixtures.guitarist import SIZES, Guitarist
 from fixtures.models import random_run
 from fixtures.page import page_served, wav
 from fxtrain.app.server import board_json
 
 pytestmark = needs_chromium
 
-SHOTS, AXE = os.environ.get("FXTRAIN_SHOTS", ""), os.environ.get("FXTRAIN_AXE", "")
-WAIT_S = 30
-SIZES = ((1280, 900), (360, 740))
+AXE = os.environ.get("FXTRAIN_AXE", "")
 FILES = {
     "svg": "board.svg", "chain": "chain.json", "pedalboard": "board.py", "guitarix": "board.gx",
     "mod": "board.pedalboard.zip", "sox": "board.sox.sh", "readme": "README.txt",
 }  # fmt: skip
-
-
-class Guitarist:
-    """Hands and eyes on the page."""
-
-    def __init__(self, driver: Any, address: str) -> None:
-        self.driver = driver
-        resize(driver, *SIZES[0])
-        driver.get(address)
-        self.until(lambda: self.status == "Ready.")
-
-    def until(self, true: Callable[[], Any]) -> Any:
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        return WebDriverWait(self.driver, WAIT_S, 0.05).until(lambda _: true())
-
-    def all(self, css: str) -> list[Any]:
-        found: list[Any] = self.driver.find_elements("css selector", css)
-        return found
-
-    def one(self, css: str) -> Any:
-        return self.driver.find_element("css selector", css)
-
-    def text(self, css: str) -> str:
-        return str(self.one(css).text)
-
-    @property
-    def status(self) -> str:
-        """What a screen reader is told; eyes see the brief word."""
-        return str(self.one("#status").get_attribute("textContent"))
-
-    def press(self, css: str) -> None:
-        """A click that reaches the element, or an error where something lies over it."""
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(css))
-        self.one(css).click()
-
-    @property
-    def board(self) -> list[str]:
-        return [card.get_attribute("data-pedal") for card in self.all(".card")]
-
-    @property
-    def n_renders(self) -> int:
-        return int(self.one("body").get_attribute("data-renders") or 0)
-
-    def rendering(self, act: Callable[[], None]) -> None:
-        """Do something, and wait until the board was heard again."""
-        before = self.n_renders
-        act()
-        self.until(lambda: self.n_renders > before)
-        assert not self.one("#error").is_displayed(), self.text("#error")
-
-    def give(self, path: Path) -> None:
-        self.one("#file").send_keys(str(path))
-        self.until(lambda: self.status.startswith(f"Heard on {path.name}"))
-
-    def shot(self, name: str) -> None:
-        """Both widths in both themes, the whole page."""
-        if not SHOTS:
-            return
-        for theme in ("light", "dark"):
-            self.theme(theme)
-            for width, height in SIZES:
-                resize(self.driver, width, height)
-                time.sleep(0.2)
-                script = "return document.documentElement.scrollHeight"
-                resize(self.driver, width, self.driver.execute_script(script))
-                time.sleep(0.2)
-                self.driver.save_screenshot(f"{SHOTS}/page-{name}-{width}-{theme}.png")
-        self.theme("light")
-        resize(self.driver, *SIZES[0])
-
-    def theme(self, name: str) -> None:
-        feature = {"name": "prefers-color-scheme", "value": name}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
 
 @pytest.fixture(scope="module")

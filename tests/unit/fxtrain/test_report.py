@@ -21,8 +21,7 @@ from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
 from fxtrain.config import ModelConfig
 from fxtrain.confusions import confusion
 from fxtrain.contract import MissingExtraError, OrderClass
-from fxtrain.data import ShardDataset, open_shards
-from fxtrain.data.dataset import Shard
+from fxtrain.data import Shard, ShardDataset, open_shards
 from fxtrain.decode import Candidate
 from fxtrain.evaluate import Answers, Evaluation, answer, by_ear, judge, provenance, table
 from fxtrain.evaluate import evaluation_dict as as_dict

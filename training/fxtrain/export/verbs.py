@@ -29,9 +29,10 @@ def board(chain: str, output: Path) -> None:
     frontend = open_frontend()
     edited = as_it_is_now(read_board(chain), entries_of(frontend))
     try:
-        write_files(output, export_files(edited, frontend))
+        files = export_files(edited, frontend)
     except (ContractError, UsageError) as error:
         raise type(error)(f"{chain}: {error}") from None
+    write_files(output, files)
     click.echo(output)
 
 

@@ -20,6 +20,7 @@ from fxtrain.contract import (
     INDEX_NAME,
     Folder,
     Problem,
+    ahead,
     check_files,
     open_folder,
     read_index,
@@ -74,9 +75,11 @@ def compare(one: str, other: str) -> Comparison:
     there = [{name for name in folder.names() if _is_data(name)} for folder in folders]
     names = sorted(set().union(*listed, *there))
     n_bytes = 0
-    for name in names:
-        found_here = _look(folders[0], name, listed[0])
-        found_other = _look(folders[1], name, listed[1])
+
+    def look(name: str) -> tuple[_Found, _Found]:
+        return _look(folders[0], name, listed[0]), _look(folders[1], name, listed[1])
+
+    for name, (found_here, found_other) in zip(names, ahead(look, names), strict=True):
         n_bytes += found_here.n_bytes
         problems += _compare_file(name, found_here, found_other, other)
     return Comparison(problems, notes, len(names), n_bytes)

@@ -32,12 +32,14 @@ from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import (
     INDEX_NAME,
     DamagedError,
+    FileEntry,
     Folder,
     FxError,
     Held,
     Problem,
     Record,
     ShardEntry,
+    ahead,
     check_counts,
     check_dataset,
     check_files,
@@ -148,15 +150,17 @@ def check_renders(
     groups: dict[str, str] = {}
     seen: set[str] = set()
     tallies: list[tuple[str, Tally]] = []
-    held: Held = {}  # a shard's files: nothing is read twice
-    for shard in index.shards:
-        held.clear()
-        damaged = check_files(folder, shard.files, held)
+
+    def look(shard: ShardEntry) -> tuple[list[Problem], Held]:
+        held: Held = {}  # nothing is read twice
+        return check_files(folder, shard.files, held), held
+
+    for shard, (damaged, held) in zip(index.shards, ahead(look, index.shards), strict=True):
         problems += damaged
         if damaged:
             continue
         try:
-            waves, records = read_shard(folder, shard, lambda _, file: held[file])
+            waves, records = read_shard(folder, shard, _from(held))
             problems += check_records(records, shard, groups, seen)
             for wave, record in zip(waves, records, strict=True):
                 if len(wave) != index.spec.n_samples or not np.any(wave):
@@ -171,6 +175,10 @@ def check_renders(
     if not problems:
         problems += check_totals(index, totals_of(tallies, index.vocabulary))
     return problems + check_plan(folder, index, say=say, progress=progress)
+
+
+def _from(held: Held) -> Callable[[Folder, FileEntry], bytes]:
+    return lambda _, file: held[file]
 
 
 def _check_tallied(records: Sequence[Record], shard: ShardEntry) -> None:

@@ -28,6 +28,7 @@ from fxtrain.contract import (
     Folder,
     FxError,
     ShardEntry,
+    ahead,
     check_files,
     from_dict,
     identity_of,
@@ -72,20 +73,21 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
 
     By length; with ``verify`` by every byte.
     """
-    found = {}
-    for name in folder.names():
-        if not (name.startswith(f"{RECEIPTS}/") and name.endswith(".json")):
-            continue
+
+    def read(name: str) -> Receipt | None:
         try:
             data = read_json(folder.read(name), name)
             if data.pop("sha256", None) != identity_of(data):
-                continue
+                return None
             receipt = from_dict(Receipt, data, name)
         except (AttributeError, ValueError, FxError):
-            continue  # cut short by a crash, or altered: the shard is made again
-        if receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify):
-            found[receipt.shard.name] = receipt
-    return found
+            return None  # cut short by a crash, or altered: the shard is made again
+        counts = receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify)
+        return receipt if counts else None
+
+    listed = folder.names()
+    names = [name for name in listed if name.startswith(f"{RECEIPTS}/") and name.endswith(".json")]
+    return {receipt.shard.name: receipt for receipt in ahead(read, names) if receipt}
 
 
 def is_whole(folder: Folder, shard: ShardEntry, *, verify: bool) -> bool:

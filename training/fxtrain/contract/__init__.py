@@ -4,6 +4,7 @@ The only module both programs import. numpy and the standard library (fsspec for
 filelock for locks).
 """
 
+from fxtrain.contract.ahead import ahead
 from fxtrain.contract.busy import alone, is_held, sole_writer
 from fxtrain.contract.chain import (
     PAD,
@@ -197,6 +198,7 @@ __all__ = [
     "Vocabulary",
     "VocabularyError",
     "add_counts",
+    "ahead",
     "alone",
     "arrow",
     "block_of",

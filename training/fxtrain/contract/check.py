@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fxtrain.contract.ahead import ahead
 from fxtrain.contract.chain import Vocabulary, arrow
 from fxtrain.contract.errors import FxError, shorten
 from fxtrain.contract.folder import Folder
@@ -79,10 +80,12 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
     groups: dict[str, str] = {}
     seen: set[str] = set()
     licences: set[str] = set()
-    held: Held = {}
-    for shard in index.shards:
-        held.clear()
-        damaged = check_files(folder, shard.files, held if read_shard else None)
+
+    def look(shard: ShardEntry) -> tuple[list[Problem], Held]:
+        held: Held = {}
+        return check_files(folder, shard.files, held if read_shard else None), held
+
+    for shard, (damaged, held) in zip(index.shards, ahead(look, index.shards), strict=True):
         problems += damaged
         if damaged or read_shard is None:
             continue

@@ -1,0 +1,64 @@
+"""``ahead``: results in order, a few of them made early; ``check`` reads shards so."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from fixtures.shards import make_shards
+from fxtrain.contract import LocalFolder, ahead, check_dataset
+from fxtrain.data import read_shard
+
+
+def test_results_come_in_the_order_of_the_items():
+    last = threading.Event()
+
+    def first_waits_for_the_last(number):
+        if number == 0:
+            assert last.wait(10)
+        if number == 3:
+            last.set()
+        return number * number
+
+    assert list(ahead(first_waits_for_the_last, range(20), 4)) == [n * n for n in range(20)]
+
+
+def test_no_more_is_begun_than_may_wait():
+    begun = []
+    results = ahead(lambda number: begun.append(number) or number, iter(range(100)), 3)
+    for asked in range(5):
+        assert next(results) == asked
+        assert len(begun) <= asked + 1 + 3
+    results.close()
+    assert len(begun) < 10
+
+
+def test_an_error_comes_in_its_turn():
+    results = ahead(lambda number: 1 // number, [4, 1, 0, 2])
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_nothing_asked_is_nothing_done():
+    assert list(ahead(lambda item: item, [])) == []
+
+
+class Meeting(LocalFolder):
+    """Shards' files are read by two at a time, or not at all."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self._both = threading.Barrier(2)
+
+    def read(self, name):
+        if name.endswith(".tar"):
+            self._both.wait(timeout=10)
+        return super().read(name)
+
+
+def test_check_reads_shards_side_by_side(tmp_path):
+    index = make_shards(tmp_path, n_train=30, n_valid=4, n_test=4)
+    assert len(index.shards) % 2 == 0
+    assert check_dataset(Meeting(tmp_path), read_shard) == []

@@ -22,7 +22,7 @@ from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
 from fxtrain.cli import cli, run_cli
 from fxtrain.config import ModelConfig
 from fxtrain.contract import MissingExtraError
-from fxtrain.export.onnx import NEEDED, OUTPUTS, Whole, _quiet, example_inputs, export_onnx
+from fxtrain.export.onnx import NEEDED, Whole, _quiet, example_inputs, export_onnx, outputs_of
 from fxtrain.finding import SHIPPED
 from fxtrain.models import resolve_model
 
@@ -37,18 +37,19 @@ card = json.loads(session.get_modelmeta().custom_metadata_map["fxtrain"])
 for path in sys.argv[2:]:
     with numpy.load(path) as file:
         inputs = {i.name: file[i.name] for i in session.get_inputs()}
-        for name, value in zip(("logits", "presence", "precedence"), session.run(None, inputs)):
+        names = [output.name for output in session.get_outputs()]
+        for name, value in zip(names, session.run(names, inputs)):
             assert value.shape == file[name].shape, (path, name)
             worst = abs(value - file[name]).max()
             assert worst < 1e-4, (path, name, worst)
-print(json.dumps([p["name"] for p in card["vocabulary"]["pedals"]]))
+print(json.dumps([names, [p["name"] for p in card["vocabulary"]["pedals"]]]))
 assert "torch" not in sys.modules
 """
 
 
-def make_run(path: Path, kind: str, *, with_mel: bool) -> Run:
+def make_run(path: Path, kind: str, *, with_mel: bool, knobs: bool = False) -> Run:
     index = make_shards(path / "shards", n_train=8, n_valid=4, n_test=0, with_mel=with_mel)
-    config = ModelConfig(kind=kind, d_model=32, n_heads=2, use_mel=with_mel)
+    config = ModelConfig(kind=kind, d_model=32, n_heads=2, use_mel=with_mel, hear_knobs=knobs)
     card = card_of(index, resolve_model(config, n_codebooks=4, has_mel=with_mel), {})
     torch.manual_seed(0)
     save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
@@ -56,19 +57,24 @@ def make_run(path: Path, kind: str, *, with_mel: bool) -> Run:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("kind", "with_mel"), [("transformer", True), ("gru", False)])
-def test_onnxruntime_alone_equals_torch(kind: str, with_mel: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "with_mel", "knobs"),
+    [("transformer", True, True), ("gru", False, False)],
+)
+def test_onnxruntime_alone_equals_torch(
+    kind: str, with_mel: bool, knobs: bool, tmp_path: Path
+) -> None:
     for name in (*NEEDED, "onnxruntime"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"no {name}: it does not go with the codec's protobuf, see docs/exports.md")
-    run = make_run(tmp_path, kind, with_mel=with_mel)
+    run = make_run(tmp_path, kind, with_mel=with_mel, knobs=knobs)
     export_onnx(run, tmp_path / "model.onnx")
     paths = []
     for shape in SHAPES:
         inputs = example_inputs(run, *shape)
         with torch.no_grad():
             outputs = Whole(run).eval()(**inputs)
-        arrays = inputs | dict(zip(OUTPUTS, outputs, strict=True))
+        arrays = inputs | dict(zip(outputs_of(run), outputs, strict=True))
         paths.append(tmp_path / f"{shape[0]}.npz")
         np.savez(paths[-1], **{name: tensor.numpy() for name, tensor in arrays.items()})
     done = subprocess.run(
@@ -76,7 +82,10 @@ def test_onnxruntime_alone_equals_torch(kind: str, with_mel: bool, tmp_path: Pat
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert tuple(json.loads(done.stdout)) == run.card.vocabulary.names
+    outputs, pedals = json.loads(done.stdout)
+    assert outputs == list(outputs_of(run))
+    assert ("knobs" in outputs) == knobs
+    assert tuple(pedals) == run.card.vocabulary.names
 
 
 def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:

@@ -3,9 +3,11 @@
 Inputs: ``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] in 0..1 where the model hears it,
 ``tokens`` int64 [B, N, U]: the boundary, the pedals so far, then anything. Outputs: ``logits``
 float32 [B, N, U, V + 1] of the next pedal, ``presence`` [B, V] and ``precedence`` [B, V, V] as in
-``models/heads.py``. B and N are free; T is the window's, and U the longest chain and one more,
-because a GRU is written out step by step.
-Shapes: B window, K codebook, T frame, M mel band, N chain, U decoder step, V pedal.
+``models/heads.py``, and of a model that hears knobs ``knobs`` [B, V, P, W], the probability of each
+place of each knob's travel, were its pedal there. B and N are free; T is the window's, and U the
+longest chain and one more, because a GRU is written out step by step.
+Shapes: B window, K codebook, T frame, M mel band, N chain, U decoder step, V pedal, P knob, W
+place.
 """
 
 from __future__ import annotations
@@ -29,7 +31,12 @@ METADATA_KEY = "fxtrain"
 """Of the model's metadata: its card as JSON, so that the file needs nothing beside it."""
 
 NEEDED = ("onnx", "onnxscript")
-OUTPUTS = ("logits", "presence", "precedence")
+
+
+def outputs_of(run: Run) -> tuple[str, ...]:
+    """The graph's outputs by name, in their order."""
+    knobs = ("knobs",) if run.card.model.hear_knobs else ()
+    return ("logits", "presence", "precedence", *knobs)
 
 
 class Whole(nn.Module):
@@ -42,7 +49,10 @@ class Whole(nn.Module):
     def forward(self, codes: Tensor, tokens: Tensor, mel: Tensor | None = None) -> Any:
         memory = self.model.encode(codes, mel)
         heard = self.model.set_order(memory)
-        return self.model.decode(tokens, memory), heard.presence, heard.precedence
+        found = self.model.decode(tokens, memory), heard.presence, heard.precedence
+        if self.model.knob_head is None:
+            return found
+        return *found, self.model.knobs(memory).softmax(-1)
 
 
 def example_inputs(run: Run, n_windows: int = 2, n_chains: int = 3) -> Any:
@@ -85,7 +95,7 @@ def export_onnx(run: Run, path: Path) -> None:
             Whole(run).eval(),
             kwargs=inputs,
             input_names=list(inputs),
-            output_names=list(OUTPUTS),
+            output_names=list(outputs_of(run)),
             dynamic_shapes=shapes,
             dynamo=True,
             external_data=False,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fxpipe.describe import index_kind
+from fxpipe.encode_tally import MEASURED
 from fxpipe.plan import PLAN_NAME
 from fxpipe.renders import KIND, read_renders_index
 from fxpipe.tasks import RECEIPTS
@@ -24,10 +25,14 @@ from fxtrain.contract import (
     check_files,
     open_folder,
     read_index,
+    readers,
     to_dict,
 )
 
-MACHINE_KEYS = ("versions", "codec.backend", "source", "skipped", "recipe.source", "recipe.changed")
+MACHINE_KEYS = (
+    *("versions", "codec.backend", "source", "skipped", "recipe.source"),
+    *(f"recipe.{key}" for key in MEASURED),
+)
 """Of an index, with all that is below them: the same data set may be made with others."""
 
 NOT_COMPARED = ("shards", "files")
@@ -79,7 +84,9 @@ def compare(one: str, other: str) -> Comparison:
     def look(name: str) -> tuple[_Found, _Found]:
         return _look(folders[0], name, listed[0]), _look(folders[1], name, listed[1])
 
-    for name, (found_here, found_other) in zip(names, ahead(look, names), strict=True):
+    sizes = (2 * file.n_bytes for index in indexes for file in _listed(index))
+    looked = ahead(look, names, readers(sizes))
+    for name, (found_here, found_other) in zip(names, looked, strict=True):
         n_bytes += found_here.n_bytes
         problems += _compare_file(name, found_here, found_other, other)
     return Comparison(problems, notes, len(names), n_bytes)

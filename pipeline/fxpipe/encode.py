@@ -271,10 +271,10 @@ def encode_all(
     size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
     how = how or How()
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, info)
-    if list(devices) != ["cpu"]:
-        foresee(jobs, 1 if workers.are_remote else workers.n_workers)
     found = read_receipts(folder, identity, verify=repair)
     done, missing = what_is_left(folder, jobs, found, made_with("torch"), is_told)
+    if list(devices) != ["cpu"]:
+        foresee(missing, 1 if workers.are_remote else workers.n_workers)
     common = [folder.write(CODEBOOKS_NAME, pack_npy(codebooks))]
     common += _prepare(folder, renders, info, spec, size)
     for receipt in done.values():

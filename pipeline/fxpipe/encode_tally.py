@@ -14,6 +14,9 @@ from fxpipe.tasks import Job, Receipt
 from fxpipe.tasks.release import Release
 from fxtrain.contract import ContractError, from_dict, to_dict
 
+MEASURED = ("changed", "peak_vram_gb")
+"""What :func:`measured` adds to a recipe; it differs from machine to machine."""
+
 
 @dataclass(frozen=True)
 class Changed:

@@ -6,6 +6,7 @@ Whoever names the pedals on one clip waits for what is imported here: only what 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from fxtrain.contract import (
     Record,
     RemadeClip,
     UsageError,
+    n_cores,
     unknown_name,
 )
 
@@ -63,7 +65,7 @@ def _codec_of(info: CodecInfo, n_threads: int | None) -> Codec | Unheard:
     codec = load_codec(
         info.name,
         precision="fp32",
-        n_threads=n_threads or os.cpu_count(),
+        n_threads=n_threads or n_cores(),
         sha256=info.weights_sha256,
     )
     if codec.info.weights_sha256 != info.weights_sha256:
@@ -159,13 +161,15 @@ class PipelineFrontend:
 
         return remake(record, recipe, renders)
 
-    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> bytes:
+    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> tuple[bytes, float]:
         import soundfile
 
         file = io.BytesIO()
-        levelled, _ = normalise(wave, sample_rate_hz)
+        levelled, lufs = normalise(wave, sample_rate_hz)
         soundfile.write(file, levelled, sample_rate_hz, format="FLAC", subtype="PCM_16")
-        return file.getvalue()
+        if math.isfinite(lufs):
+            lufs += 20 * math.log10(np.abs(levelled).max() / np.abs(wave).max())
+        return file.getvalue(), lufs
 
     def example(self, names: Sequence[str]) -> Chain:
         from fxpipe.pedals import PEDALS

@@ -7,7 +7,6 @@ levels its clips itself (`fxpipe.hearing_gpu`), and while it works on one shard 
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ import numpy as np
 from fxpipe.ears import level
 from fxpipe.mel import log_mel
 from fxpipe.renders import RendersIndex, iter_clips
-from fxtrain.contract import Folder, MelInfo, Record
+from fxtrain.contract import Folder, MelInfo, Record, n_cores
 
 MOST_THREADS = 8
 
@@ -92,7 +91,7 @@ class Ahead:
     """One piece of work done in advance, in threads. Asked for another piece, it does that."""
 
     def __init__(self, n_threads: int | None = None) -> None:
-        self._n_threads = n_threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
+        self._n_threads = n_threads or max(1, min(MOST_THREADS, n_cores() - 1))
         self._pool = ThreadPoolExecutor(self._n_threads, "level")
         self._reader = ThreadPoolExecutor(1, "read")
         self._key: Hashable = None

@@ -39,7 +39,6 @@ from fxtrain.contract import (
     Problem,
     Record,
     ShardEntry,
-    ahead,
     check_counts,
     check_dataset,
     check_files,
@@ -49,6 +48,7 @@ from fxtrain.contract import (
     difference,
     need,
     open_folder,
+    read_ahead,
     read_index,
     shorten,
 )
@@ -150,12 +150,7 @@ def check_renders(
     groups: dict[str, str] = {}
     seen: set[str] = set()
     tallies: list[tuple[str, Tally]] = []
-
-    def look(shard: ShardEntry) -> tuple[list[Problem], Held]:
-        held: Held = {}  # nothing is read twice
-        return check_files(folder, shard.files, held), held
-
-    for shard, (damaged, held) in zip(index.shards, ahead(look, index.shards), strict=True):
+    for shard, damaged, held in read_ahead(folder, index.shards):  # nothing is read twice
         problems += damaged
         if damaged:
             continue

@@ -148,16 +148,10 @@ def make_renders(folder: Path, n_clips: int) -> None:
     from fxpipe.renders import make_plan, render_all
     from fxpipe.sources import open_source
     from fxpipe.tasks import Workers
-    from fxtrain.contract import open_folder
+    from fxtrain.contract import n_cores, open_folder
 
     plan = make_plan(render_spec(None, {}), open_source("synth"), n_clips, 0, progress=False)
-    render_all(open_folder(folder), plan, Workers(_cores()), lambda entry: None)
-
-
-def _cores() -> int:
-    from fxpipe.tasks import default_workers
-
-    return default_workers()
+    render_all(open_folder(folder), plan, Workers(n_cores()), lambda entry: None)
 
 
 class Utilisation:

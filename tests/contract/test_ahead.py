@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from fixtures.shards import make_shards
-from fxtrain.contract import LocalFolder, ahead, check_dataset
+from fxtrain.contract import LocalFolder, ahead, check_dataset, readers
+from fxtrain.contract.ahead import HELD_BYTES, READERS
 from fxtrain.data import read_shard
 
 
@@ -39,6 +40,12 @@ def test_an_error_comes_in_its_turn():
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_large_files_are_held_by_fewer():
+    assert readers([]) == readers([1, 10]) == READERS
+    assert readers([1, HELD_BYTES // 3]) == 3
+    assert readers([2 * HELD_BYTES]) == 1
 
 
 def test_nothing_asked_is_nothing_done():

@@ -121,7 +121,7 @@ document.querySelectorAll(".heat tbody td").forEach((cell, i) => {
 class Sounding(ToyFrontend):
     """Toy pedals, true FLAC: half a second for each sound."""
 
-    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> bytes:
+    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> tuple[bytes, float]:
         return open_frontend().flac(np.resize(wave, 4_000), sample_rate_hz)
 
 

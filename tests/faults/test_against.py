@@ -110,11 +110,13 @@ def test_what_only_the_machine_decides_is_a_note(tmp_path, whole, fx: Fx):
     index = json.loads((copy / "index.json").read_text())
     index["codec"]["backend"] = "another device"
     index["versions"]["python"] = "9.9"
+    index["recipe"]["peak_vram_gb"] = 3.1
     (copy / "index.json").write_text(json.dumps(index))
     done = fx("check", copy, "--against", whole / "shards")
     assert (done.code, done.out) == (0, "")
     assert "note: index.json: codec.backend is 'another device' here" in done.err
     assert "note: index.json: versions.python is '9.9' here" in done.err
+    assert "note: index.json: recipe.peak_vram_gb is 3.1 here" in done.err
 
 
 def test_renders_and_shards_or_an_unfinished_directory_cannot_be_compared(tmp_path, whole, fx: Fx):

@@ -82,7 +82,8 @@ def allows_repeats(index: DatasetIndex) -> bool:
     joined = index.recipe.get("joined")
     recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
     specs = [recipe.get("spec") for recipe in recipes if isinstance(recipe, dict)]
-    return any(bool(spec.get("repeats", False)) for spec in specs if isinstance(spec, dict))
+    chains = [spec.get("chain") for spec in specs if isinstance(spec, dict)]
+    return any(bool(chain.get("repeats")) for chain in chains if isinstance(chain, dict))
 
 
 def least_bytes(card: ModelCard) -> int:

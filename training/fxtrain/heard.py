@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fxtrain import contract
-from fxtrain.contract import Features, Frontend, FxError, Hearing
+from fxtrain.contract import Features, Frontend, FxError, Hearing, n_cores
 from fxtrain.errors import UnreadableFileError
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".caf", ".opus", ".w64")
@@ -85,12 +85,6 @@ def hear(hearing: Hearing, clips: Sequence[str]) -> Iterator[Heard]:
         yield aside
     finally:
         aside.end()
-
-
-def n_cores() -> int:
-    """That this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _Here:

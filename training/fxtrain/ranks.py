@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from fxtrain.contract import FxError
+from fxtrain.contract import FxError, n_cores
 
 Say = Callable[[str], None]
 """Takes a line for the user."""
@@ -123,7 +123,7 @@ def _run_rank(
         LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0"
     )
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // n_ranks))
+        torch.set_num_threads(max(1, n_cores() // n_ranks))
     try:
         result = work(rank, lambda text: queue.put((rank, "say", text)), *args)
     except BaseException as error:

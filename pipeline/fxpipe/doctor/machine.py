@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fxpipe.doctor import OK, PROBLEM, WARNING, Check, Finding
-from fxpipe.tasks import default_workers
+from fxtrain.contract import n_cores
 
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 WORKER_BYTES = 1.2e9
@@ -33,7 +33,7 @@ def cpu() -> Iterator[Finding]:
     known = set(flags[1].split()) if flags else set()
     vectors = ", ".join(name for name in VECTORS if name in known)
     yield Finding("machine", "CPU", OK, f"{model}{'; ' if vectors else ''}{vectors}")
-    allowed, present, quota = default_workers(), os.cpu_count() or 1, cpu_quota()
+    allowed, present, quota = n_cores(), os.cpu_count() or 1, cpu_quota()
     what = f"{allowed} of {present} may be used"
     if quota is not None and quota < allowed:
         n = max(1, math.floor(quota))
@@ -63,7 +63,7 @@ def memory() -> Iterator[Finding]:
     if limit is not None and limit < total:
         what += f"; this container may use {limit / 1e9:.1f} GB"
         free = min(free, limit)
-    workers = default_workers()
+    workers = n_cores()
     fit = int(free / WORKER_BYTES)
     if free < WORKER_BYTES:
         do = "close other programs, or use '--codec embedded', which needs a third of a GB"

@@ -26,9 +26,9 @@ from fxpipe.orders.commute import (
     pedal_hash,
     quantiles,
 )
-from fxpipe.pedals import PEDALS, build_pedal
+from fxpipe.pedals import PEDALS
 from fxpipe.plan import Plan, load_plan, save_plan, take_clip
-from fxpipe.render import RenderSpec, draw_clip
+from fxpipe.render import RenderSpec, draw_clip, play
 from fxpipe.tasks import Job, Workers, run_tasks
 from fxtrain.contract import Folder, Pedal, from_unit, to_dict, to_unit
 
@@ -109,12 +109,12 @@ def _audible_pedals(
 
 
 def _play(pedal: Pedal, wave: np.ndarray, spec: RenderSpec) -> np.ndarray:
-    return build_pedal(pedal, spec.sample_rate_hz)(wave)
+    return play(pedal, wave, spec.sample_rate_hz, spec.pedal_rms)
 
 
 def _nudged(pedal: Pedal, rng: np.random.Generator) -> Pedal:
     """Every knob turned by 1 % of its travel, up or down, away from its ends."""
-    settings = {}
+    settings = dict(pedal.settings)  # of another make: what is inside stays
     for param in PEDALS[pedal.name].params:
         u = to_unit(param, pedal.settings[param.name])
         step = NUDGE if rng.random() < 0.5 else -NUDGE

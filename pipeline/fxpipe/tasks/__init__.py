@@ -20,7 +20,6 @@ from fxpipe.tasks.run import Job as Job
 from fxpipe.tasks.run import run_tasks as run_tasks
 from fxpipe.tasks.where import Workers as Workers
 from fxpipe.tasks.where import choose_workers as choose_workers
-from fxpipe.tasks.where import default_workers as default_workers
 from fxpipe.tasks.where import seen_by as seen_by
 from fxpipe.tasks.where import worker_index as worker_index
 from fxtrain.contract import (
@@ -34,6 +33,7 @@ from fxtrain.contract import (
     identity_of,
     index_bytes,
     read_json,
+    readers,
     to_dict,
 )
 
@@ -82,12 +82,17 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
             receipt = from_dict(Receipt, data, name)
         except (AttributeError, ValueError, FxError):
             return None  # cut short by a crash, or altered: the shard is made again
-        counts = receipt.identity == identity and is_whole(folder, receipt.shard, verify=verify)
-        return receipt if counts else None
+        return receipt if receipt.identity == identity else None
+
+    def look(receipt: Receipt) -> bool:
+        return is_whole(folder, receipt.shard, verify=verify)
 
     listed = folder.names()
     names = [name for name in listed if name.startswith(f"{RECEIPTS}/") and name.endswith(".json")]
-    return {receipt.shard.name: receipt for receipt in ahead(read, names) if receipt}
+    found = [receipt for receipt in ahead(read, names) if receipt]
+    n_read = (file.n_bytes for receipt in found for file in receipt.shard.files if verify)
+    whole = ahead(look, found, readers(n_read))
+    return {r.shard.name: r for r, is_there in zip(found, whole, strict=True) if is_there}
 
 
 def is_whole(folder: Folder, shard: ShardEntry, *, verify: bool) -> bool:

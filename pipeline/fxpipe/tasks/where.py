@@ -7,7 +7,6 @@ Each is opened as a dask client and closed again. What distributed logs is kept 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import signal
 import threading
@@ -23,7 +22,7 @@ import click
 
 from fxpipe.tasks import farewell
 from fxpipe.tasks.release import Release, differences, refusal, release_here
-from fxtrain.contract import FxError, MissingExtraError, UsageError, shorten
+from fxtrain.contract import FxError, MissingExtraError, UsageError, n_cores, shorten
 
 CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
 CONNECT_S = 10
@@ -96,17 +95,12 @@ def choose_workers(workers: int | None, scheduler: str | None, cluster: str | No
             f"--cluster {cluster} needs {CLUSTERS[cluster].replace('_', '-')}, which is not "
             "installed: pip install 'fxpipe[cluster]'"
         )
-    return Workers(workers or default_workers(), scheduler, cluster)
+    return Workers(workers or n_cores(), scheduler, cluster)
 
 
 def seen_by(workers: Workers, uri: str) -> str:
     """A path as remote workers understand it: theirs is another current directory."""
     return str(Path(uri).absolute()) if workers.are_remote and "://" not in uri else uri
-
-
-def default_workers() -> int:
-    """One worker a core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_index() -> int:

@@ -99,7 +99,7 @@ def test_no_compiler_is_no_fault(monkeypatch):
 def test_a_container_with_little_cpu_time_says_how_many_workers(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    monkeypatch.setattr(machine, "default_workers", lambda: 8)
+    monkeypatch.setattr(machine, "n_cores", lambda: 8)
     found = of(machine.cpu(), "cores")
     assert found.state == WARNING
     assert "the time of 1.5" in found.found
@@ -119,7 +119,7 @@ def test_memory_for_as_many_workers_as_there_are_cores(
         (tmp_path / "memory.max").write_text(f"{int(limit)}\n")
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     monkeypatch.setattr(machine, "memory_bytes", lambda: (int(128e9), int(free)))
-    monkeypatch.setattr(machine, "default_workers", lambda: 4)
+    monkeypatch.setattr(machine, "n_cores", lambda: 4)
     (found,) = machine.memory()
     assert found.state == state
     assert do in found.do

@@ -130,6 +130,14 @@ def test_silence_is_as_far_as_can_be():
 
 def test_flac_holds_the_wave_at_the_level_rule():
     wave = np.sin(np.arange(RATE) / 20).astype(np.float32) * 0.01
-    audio, rate = soundfile.read(io.BytesIO(open_frontend().flac(wave, RATE)), dtype="float32")
+    data, lufs = open_frontend().flac(wave, RATE)
+    audio, rate = soundfile.read(io.BytesIO(data), dtype="float32")
     assert rate == RATE
     assert loudness_lufs(audio, rate) == pytest.approx(-16.0, abs=0.1)
+    assert lufs == pytest.approx(-16.0, abs=1e-3)
+
+
+def test_a_flac_of_silence_says_so():
+    data, lufs = open_frontend().flac(np.zeros(RATE, np.float32), RATE)
+    assert lufs == -np.inf
+    assert not soundfile.read(io.BytesIO(data))[0].any()

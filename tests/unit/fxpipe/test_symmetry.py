@@ -7,9 +7,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fxpipe.chains.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.orders import commute, symmetry
 from fxpipe.orders.commute import (
     LEVELS,
@@ -23,7 +24,7 @@ from fxpipe.orders.commute import (
     quantiles,
     shipped_table,
 )
-from fxpipe.pedals import PEDALS
+from fxpipe.pedals import PEDALS, make_of
 from fxpipe.plan import Plan, make_plan, save_plan
 from fxpipe.render import RenderSpec
 from fxpipe.sources import open_source
@@ -123,6 +124,25 @@ def test_what_theory_says_is_measured(measured: tuple[Plan, SymmetryTable]) -> N
     assert driven.at("mel_db", 0.5) > 0.3
     assert driven.at("floor_db", 0.5) > 0
     assert commuting_pairs(POOL, table) == (("delay", "reverb"),)
+
+
+def test_another_make_stays_one_when_its_knobs_are_nudged() -> None:
+    spec = ChainSpec(("overdrive",), {1: 1.0}, makes=1.0)
+    (pedal,) = draw_settings(spec, ("overdrive",), np.random.default_rng(0)).pedals
+    nudged = symmetry._nudged(pedal, np.random.default_rng(1))
+    assert make_of(nudged) is make_of(pedal) is not None
+    changed = {name for name, value in nudged.settings.items() if value != pedal.settings[name]}
+    assert changed == {param.name for param in PEDALS["overdrive"].params}
+
+
+def test_pedals_are_played_at_the_level_that_the_spec_sets(
+    measured: tuple[Plan, SymmetryTable],
+) -> None:
+    spec = replace(measured[0].spec, pedal_rms=0.1)
+    pedal = PEDALS["reverb"].example("reverb")
+    wave = 0.01 * np.random.default_rng(0).standard_normal(spec.n_samples).astype(np.float32)
+    wet = symmetry._play(pedal, wave, spec)
+    assert np.sqrt(np.mean(wet**2)) == pytest.approx(0.1, rel=1e-3)
 
 
 def test_table_and_pictures_are_written(

@@ -20,12 +20,11 @@ from fixtures.models import random_run
 from fixtures.page import cheap_work, open_cheap, wav
 from fxpipe.level import loudness_lufs
 from fxtrain.app import server
-from fxtrain.app.ears import Ears, level_after
+from fxtrain.app.ears import Ears
 from fxtrain.app.limits import MAX_BOARD, Limits, RefusedError, Shelf, title_of
 from fxtrain.app.server import page_app
 from fxtrain.app.work import Work
 from fxtrain.cli import cli, run_cli
-from fxtrain.contract import LevelRule
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
 from fxtrain.predict import Kin
@@ -392,12 +391,11 @@ def test_loudness_is_known_after_levelling(client: TestClient) -> None:
     peaky = np.zeros(RATE_HZ, np.float32)
     peaky[::4410] = 0.9
     peaky += 0.001 * riff(RATE_HZ)
-    for wave in (riff(RATE_HZ), 0.01 * riff(RATE_HZ), peaky):
+    for wave in (riff(RATE_HZ), 0.01 * riff(RATE_HZ), 2e-4 * riff(RATE_HZ), peaky):
         found = give(client, wav(wave))
         data = client.get(found["sound"]["url"]).content
         heard, _ = soundfile.read(io.BytesIO(data))
         assert found["sound"]["lufs"] == pytest.approx(loudness_lufs(heard, RATE_HZ), abs=0.05)
-    assert level_after(float("-inf"), 0.0, LevelRule(-16.0, 0.999)) is None
 
 
 def test_titles_are_never_paths() -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fixtures.shards import PEDALS, make_shards
+from fxpipe.chains.chain import ChainSpec
+from fxpipe.render import RenderSpec
 from fxtrain.checkpoint import (
     CARD_NAME,
     WEIGHTS_NAME,
@@ -169,9 +171,14 @@ def test_repeats_are_what_any_recipe_allows(index: DatasetIndex) -> None:
     def with_recipe(recipe: dict[str, object]) -> DatasetIndex:
         return dataclasses.replace(index, recipe=recipe)
 
+    def drawn(*, repeats: bool) -> dict[str, object]:
+        return {"spec": to_dict(RenderSpec(ChainSpec(PEDALS, {2: 1.0}, repeats=repeats)))}
+
     assert not allows_repeats(with_recipe({}))
-    assert allows_repeats(with_recipe({"spec": {"repeats": True}}))
-    assert allows_repeats(with_recipe({"joined": [{"spec": {}}, {"spec": {"repeats": True}}]}))
+    assert not allows_repeats(with_recipe(drawn(repeats=False)))
+    assert allows_repeats(with_recipe(drawn(repeats=True)))
+    joined = [drawn(repeats=False), {"spec": {}}, drawn(repeats=True)]
+    assert allows_repeats(with_recipe({"joined": joined}))
 
 
 def test_recordings_known_from_training_are_told(

@@ -319,7 +319,7 @@ def test_clips_can_be_heard(text: str, answers: Answers, dataset: ShardDataset) 
     assert len(uris) == 3 * len(worst + best)
     sounds = sounds_of(dataset)
     wet = sounds.remake(worst[0]).wet
-    assert uris[0] == data_uri(sounds.frontend.flac(wet, 1))
+    assert uris[0] == data_uri(sounds.frontend.flac(wet, 1)[0])
     assert base64.b64decode(uris[0].partition(",")[2])[:4] == b"fLaC"
 
 

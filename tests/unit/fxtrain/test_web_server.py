@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +66,15 @@ def test_a_port_that_is_taken_is_said() -> None:
         with pytest.raises(FxError, match=f"port {port} on 127.0.0.1 is taken") as error:
             bind("127.0.0.1", port)
         assert "--port" in one_line(error)
+
+
+def test_a_kind_of_socket_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", none)
+    with pytest.raises(FxError, match="port 0: Address family"):
+        bind("127.0.0.1", 0)
 
 
 def test_a_host_that_does_not_exist_is_said() -> None:

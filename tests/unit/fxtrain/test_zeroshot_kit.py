@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fxpipe import distance
 from fxtrain.cli import cli, run_cli
 from fxtrain.contract import ContractError, FormatVersionError, UnfinishedError, to_unit
 from fxtrain.zeroshot.draw import change_db, draw_names, hour
@@ -116,7 +117,9 @@ def test_how_much_a_pedal_changes() -> None:
     wave = np.random.default_rng(0).standard_normal(1000)
     assert change_db(wave, 0.25 * wave) < -120
     assert change_db(wave, np.sign(wave)) > -10
-    assert change_db(wave, 0 * wave) == 0
+    for other in (np.sign(wave), wave + 0.1 * np.roll(wave, 1), 0 * wave, 1e-5 * wave**3):
+        assert change_db(wave, other) == pytest.approx(distance.change_db(wave, other), abs=1e-6)
+    assert change_db(wave, 0 * wave) == -np.inf  # it swallows its input
 
 
 class Sheet(HTMLParser):

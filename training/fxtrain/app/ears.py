@@ -19,7 +19,6 @@ from fxtrain.contract import (
     Chain,
     ContractError,
     Frontend,
-    LevelRule,
     PedalEntry,
     free_pairs,
     from_dict,
@@ -248,12 +247,8 @@ class Ears:
 
     def _sound(self, sound: Dry) -> Sound:
         wave, rate_hz = sound.wave, sound.sample_rate_hz
-        level = level_after(
-            self.frontend.loudness_lufs(wave, rate_hz),
-            float(np.max(np.abs(wave), initial=0.0)),
-            self.run.card.hearing.level,
-        )
-        return Sound(self.frontend.flac(wave, rate_hz), level, len(wave) / rate_hz)
+        flac, lufs = self.frontend.flac(wave, rate_hz)
+        return Sound(flac, lufs if math.isfinite(lufs) else None, len(wave) / rate_hz)
 
 
 def unfit(seconds: float, most_s: float) -> RefusedError:
@@ -268,13 +263,6 @@ def unfit(seconds: float, most_s: float) -> RefusedError:
         f"This is {seconds:.1f} s of sound; {MIN_S:g} to {most_s:g} s can be used. "
         "Cut out the part with the guitar.",
     )
-
-
-def level_after(lufs: float, peak: float, rule: LevelRule) -> float | None:
-    """The loudness that ``Frontend.flac`` leaves a wave at; None for silence."""
-    if not math.isfinite(lufs) or peak <= 0:
-        return None
-    return lufs + min(rule.target_lufs - lufs, 20 * math.log10(rule.peak_limit / peak))
 
 
 def open_ears(folder: Path, device: str) -> Ears:

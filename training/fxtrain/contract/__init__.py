@@ -4,7 +4,7 @@ The only module both programs import. numpy and the standard library (fsspec for
 filelock for locks).
 """
 
-from fxtrain.contract.ahead import ahead
+from fxtrain.contract.ahead import ahead, readers
 from fxtrain.contract.busy import alone, is_held, sole_writer
 from fxtrain.contract.chain import (
     PAD,
@@ -27,7 +27,9 @@ from fxtrain.contract.check import (
     check_licences,
     check_records,
     difference,
+    read_ahead,
 )
+from fxtrain.contract.cores import n_cores
 from fxtrain.contract.errors import (
     ContractError,
     DamagedError,
@@ -229,6 +231,7 @@ __all__ = [
     "layout_of",
     "legible",
     "listed_class",
+    "n_cores",
     "n_words",
     "need",
     "normal_form",
@@ -238,12 +241,14 @@ __all__ = [
     "pack_members",
     "pack_npy",
     "pack_records",
+    "read_ahead",
     "read_codebooks",
     "read_index",
     "read_index_as",
     "read_json",
     "read_toml",
     "read_verified",
+    "readers",
     "recordings_of",
     "sample_layout",
     "select",

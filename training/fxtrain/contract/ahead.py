@@ -10,9 +10,16 @@ from itertools import islice
 from typing import TypeVar
 
 READERS = 4
+HELD_BYTES = 2**30
+"""Of files that wait at once; a single one may be larger."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def readers(n_bytes: Iterable[int]) -> int:
+    """Threads for items of such sizes: as many as may wait in memory, ``READERS`` at most."""
+    return max(1, min(READERS, HELD_BYTES // max(1, max(n_bytes, default=1))))
 
 
 def ahead(

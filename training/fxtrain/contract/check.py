@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fxtrain.contract.ahead import ahead
+from fxtrain.contract.ahead import ahead, readers
 from fxtrain.contract.chain import Vocabulary, arrow
 from fxtrain.contract.errors import FxError, shorten
 from fxtrain.contract.folder import Folder
@@ -80,12 +80,7 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
     groups: dict[str, str] = {}
     seen: set[str] = set()
     licences: set[str] = set()
-
-    def look(shard: ShardEntry) -> tuple[list[Problem], Held]:
-        held: Held = {}
-        return check_files(folder, shard.files, held if read_shard else None), held
-
-    for shard, (damaged, held) in zip(index.shards, ahead(look, index.shards), strict=True):
+    for shard, damaged, held in read_ahead(folder, index.shards):
         problems += damaged
         if damaged or read_shard is None:
             continue
@@ -104,6 +99,19 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
         problems += check_counts(index.counts, counts, index.vocabulary)
         problems += check_licences(index.licences, licences, shareable=index.shareable)
     return problems
+
+
+def read_ahead(
+    folder: Folder, shards: Sequence[ShardEntry]
+) -> Iterator[tuple[ShardEntry, list[Problem], Held]]:
+    """Each shard with what is wrong with its files, and the bytes of the others; read ahead."""
+
+    def look(shard: ShardEntry) -> tuple[ShardEntry, list[Problem], Held]:
+        held: Held = {}
+        return shard, check_files(folder, shard.files, held), held
+
+    sizes = (sum(file.n_bytes for file in shard.files) for shard in shards)
+    return ahead(look, shards, readers(sizes))
 
 
 def check_layout(shards: tuple[ShardEntry, ...]) -> list[Problem]:

@@ -147,8 +147,9 @@ class Frontend(Protocol):
         """The audio of a sample of shards with this recipe; ``renders`` is where it was encoded
         from, which recordings need. An FxError where that cannot be."""
 
-    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> bytes:
-        """A 16-bit FLAC file of ``wave`` [N] at the level rule's loudness, to listen to."""
+    def flac(self, wave: np.ndarray, sample_rate_hz: int) -> tuple[bytes, float]:
+        """(16-bit FLAC file of ``wave`` [N] at the level rule's loudness, to listen to; how loud it
+        is in LUFS, which may be less where peaks forbid more, and is -inf for silence)."""
 
 
 def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) -> Frontend:

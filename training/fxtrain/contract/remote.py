@@ -147,7 +147,7 @@ class RemoteFolder:
         protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
         self._has_directories = OBJECT_STORES.isdisjoint(protocols)
         self._made: set[str] = set()
-        self._looked_at = ("", 0)
+        self._looked_at = threading.local()  # of each thread: the last file, and its size
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self.patience.tries),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=self.patience.pause_s),
@@ -160,7 +160,8 @@ class RemoteFolder:
 
     def read(self, name: str) -> bytes:
         """The whole file; ``FileNotFoundError`` where there is none."""
-        n_bytes = self._looked_at[1] if self._looked_at[0] == name else 0
+        of, n_bytes = getattr(self._looked_at, "last", ("", 0))
+        n_bytes = n_bytes if of == name else 0
         return cast(bytes, self._ask("read", name, "cat_file", self._at(name), n_bytes=n_bytes))
 
     def open(self, name: str) -> BinaryIO:
@@ -171,7 +172,7 @@ class RemoteFolder:
             found = int(self._ask("look at", name, "info", self._at(name))["size"])
         except FileNotFoundError:
             return None
-        self._looked_at = name, found
+        self._looked_at.last = name, found
         return found
 
     def write(self, name: str, data: bytes | bytearray) -> FileEntry:

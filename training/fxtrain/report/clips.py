@@ -112,7 +112,7 @@ def _hear(
             ),
         }
         return tuple(
-            Sound(label, data_uri(sounds.frontend.flac(wave, clip.sample_rate_hz)))
+            Sound(label, data_uri(sounds.frontend.flac(wave, clip.sample_rate_hz)[0]))
             for label, wave in waves.items()
         ), ""
     except FxError as error:

@@ -128,6 +128,7 @@ def _in_url(host: str) -> str:
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that takes connections from now on; port 0 takes a free one."""
+    listener = None
     try:
         family, _ = _resolved(host, port)
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -137,7 +138,8 @@ def bind(host: str, port: int) -> socket.socket:
     except socket.gaierror:
         raise UsageError(f"--host {host}: no such host; 127.0.0.1 is this machine alone") from None
     except OSError as error:
-        listener.close()
+        if listener:
+            listener.close()
         if error.errno == errno.EADDRINUSE:
             raise FxError(
                 f"port {port} on {host} is taken; give another with --port, or --port 0 for a free "

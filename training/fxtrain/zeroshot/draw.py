@@ -23,6 +23,9 @@ LEAST, MOST = 2, 8
 AUDIBLE_DB = -30.0
 """A pedal that changes its input by less gets other settings, as in the training data."""
 
+SILENT_DBFS = -70.0
+"""An RMS up to this is silence: a pedal that swallows its input is drawn again, too."""
+
 TRIES = 8
 
 
@@ -113,11 +116,12 @@ def draw_settings(
 
 
 def change_db(before: np.ndarray, after: np.ndarray) -> float:
-    """What is left of ``after`` when the best copy of ``before`` is taken away, in dB of it."""
+    """What is left of ``after`` when the best copy of ``before`` is taken away, in dB of it; -inf
+    where ``after`` is silent. As fxpipe measures it."""
     a, b = before.astype(np.float64), after.astype(np.float64)
     energy = float(b @ b)
-    if energy == 0.0:
-        return 0.0 if a.any() else -math.inf
+    if energy <= 10 ** (SILENT_DBFS / 10) * len(b):
+        return -math.inf
     gain = float(a @ b) / max(float(a @ a), 1e-30)
     rest = b - gain * a
     return 10 * math.log10(max(float(rest @ rest) / energy, 1e-15))

@@ -299,15 +299,10 @@ def codec_listen(clip: Path, output: Path, codebooks: int | None, weights: Path 
 @codec.command("train")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--audio",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True),
-    help="A folder of dry notes to mix with the synthetic guitar; may be given again.",
-)
-@click.option(
     "--renders",
     multiple=True,
-    help="Finished renders to learn from instead, on a GPU; may be given again.",
+    required=True,
+    help="Finished renders to learn from, with a test split; may be given again.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Or cuda.")
 @click.option("--minutes", type=float, default=9.0, show_default=True, help="Stop after these.")
@@ -317,7 +312,6 @@ def codec_listen(clip: Path, output: Path, codebooks: int | None, weights: Path 
 @click.option("--export", type=click.Path(path_type=Path), help="Write encoder.safetensors there.")
 def codec_train(
     run: Path,
-    audio: tuple[Path, ...],
     renders: tuple[str, ...],
     device: str,
     minutes: float,
@@ -334,23 +328,9 @@ def codec_train(
         click.echo(line, err=True)
 
     config = recipe.config_for(device, seed=seed, n_steps=steps)
-    if renders:
-        if audio or threads:
-            raise click.UsageError("--renders takes no --audio and no --threads")
-        report = recipe.train_on_renders(
-            run, renders, device=device, config=config, minutes=minutes, log=log
-        )
-    else:
-        report = recipe.train_embedded(
-            run,
-            audio=audio,
-            minutes=minutes,
-            config=config,
-            seed=seed,
-            n_threads=threads,
-            device=device,
-            log=log,
-        )
+    report = recipe.train_on_renders(
+        run, renders, device=device, config=config, minutes=minutes, n_threads=threads, log=log
+    )
     click.echo(
         f"step {report.step}: held-out mel error {report.score.mel_error_db:.2f} dB, "
         f"{'finished' if report.finished else 'type the same again to go on'}"

@@ -107,7 +107,9 @@ def cli() -> None:
 @click.option("--codes/--no-codes", "use_codes", default=None, help="Hear tokens. [if there]")
 @click.option("--n-codebooks", type=click.IntRange(1), help="Read only the first. [all]")
 @click.option("--config", "config_path", type=click.Path(), help="TOML with [model] and [train].")
-@click.option("--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>].")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help=f"Run directory [{RUNS}/<time>]."
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run.")
 @click.option(
     "--knobs", type=click.Choice(["too", "alone"]),

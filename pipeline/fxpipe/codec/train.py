@@ -1,7 +1,7 @@
 """Trains a small DAC on a CPU or a GPU, in chunks that resume, and exports what was learnt.
 
 Mel and waveform losses, no adversary: tokens are for reading pedals, not for listening. Knows
-nothing of pedals; audio comes in as an iterator (see `fxpipe.codec.crops`).
+nothing of pedals; audio comes in as an iterator (see `fxpipe.codec.rendered`).
 Shapes: B batch, C channel, K codebook, T frame, N audio sample.
 """
 

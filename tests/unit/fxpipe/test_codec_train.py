@@ -1,4 +1,4 @@
-"""fxpipe.codec training: crops, codebooks that live, steps that resume, an export that loads."""
+"""fxpipe.codec training: codebooks that live, steps that resume, an export that loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 
 from fxpipe.codec import dac, load_codec
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
-from fxpipe.codec.crops import CropSpec, crop_batches, splice_notes
 from fxpipe.codec.loss import FLOOR, MelHead, MelLoss, mel_error_db, mel_filters
 from fxpipe.codec.train import (
     CHECKPOINT,
@@ -209,39 +208,3 @@ def test_mel_head_reads_silence_as_the_floor_and_teaches_the_latents():
         last.bias.fill_(np.log10(FLOOR) + 3)
         assert float(head(latents, torch.zeros(2, 4_096))) == pytest.approx(0, abs=1e-6)
         assert float(head(latents, torch.from_numpy(HELD_OUT))) > 1
-
-
-def test_crops_have_the_asked_shape_and_stay_below_full_scale():
-    spec = CropSpec(batch_size=3, crop_samples=512, phrase_samples=2_048, pool_phrases=4)
-    heard: list[float] = []
-
-    def dry(rng, n_samples):
-        return rng.uniform(-1, 1, n_samples).astype(np.float32)
-
-    def wet(rng, audio):
-        heard.append(float(np.abs(audio).max()))
-        return 2 * audio
-
-    def batches(seed):
-        rng = np.random.default_rng(seed)
-        return list(islice(crop_batches(rng, [(1.0, dry)], wet, lambda x: 0.9 * x, spec), 5))
-
-    first = batches(0)
-    assert all(batch.shape == (3, 512) and batch.dtype == np.float32 for batch in first)
-    assert all(np.abs(batch).max() <= 0.9901 for batch in first)
-    assert heard
-    for one, two in zip(first, batches(0), strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(first[0], batches(1)[0])
-
-
-def test_spliced_phrases_sound_and_come_from_the_notes():
-    notes = [np.full(9_000, 0.25, np.float32), np.full(30_000, 0.5, np.float32)]
-    draw = splice_notes(notes, 44_100)
-    for seed in range(20):
-        phrase = draw(np.random.default_rng(seed), 44_100)
-        assert phrase.shape == (44_100,)
-        assert phrase.dtype == np.float32
-        assert np.isfinite(phrase).all()
-        assert np.abs(phrase).max() > 0.05
-    assert notes[0].min() == np.float32(0.25)  # the notes themselves are not faded

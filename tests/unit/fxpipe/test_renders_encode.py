@@ -411,8 +411,7 @@ def test_a_codec_learns_from_renders_and_its_tokens_can_be_heard(synth, tmp_path
     )
     lines: list[str] = []
     report = recipe.train_on_renders(
-        tmp_path / "run", [folder.uri], device="cpu", config=config, batch_size=2,
-        crop_samples=4096, log=lines.append,
+        tmp_path / "run", [folder.uri], device="cpu", config=config, log=lines.append,
     )  # fmt: skip
     assert report.finished
     assert set(report.score.mel_error_db_of) == {1, 2}

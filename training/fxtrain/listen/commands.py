@@ -92,7 +92,7 @@ def serve(study: Path, host: str, port: int) -> None:
 
 @listen.command()
 @click.argument("study", type=STUDY)
-@click.option("--output", type=STUDY, help="Directory for the report [STUDY/analysis].")
+@click.option("-o", "--output", type=STUDY, help="Directory for the report [STUDY/analysis].")
 @click.option("--alpha", type=click.FloatRange(0.0001, 0.5), default=0.05, show_default=True)
 @click.option("--no-screening", is_flag=True, help="Keep every listener.")
 @click.option("--json", "as_json", is_flag=True, help="The analysis as JSON on stdout.")

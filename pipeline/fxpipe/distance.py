@@ -25,26 +25,6 @@ STFT_SIZES = (512, 1024, 2048)
 
 
 @dataclass(frozen=True)
-class Distance:
-    """``residual_db``: what is left after the best gain, relative to the second wave.
-    ``mel_db``: mean absolute difference of log-mel bands. ``mr_stft``: multi-resolution STFT
-    distance, without unit."""
-
-    residual_db: float
-    mel_db: float
-    mr_stft: float
-
-
-def compare(one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Distance:
-    """All three distances; volume does not count in any."""
-    return Distance(
-        residual_db=change_db(one, other),
-        mel_db=mel_distance_db(one, other, sample_rate_hz),
-        mr_stft=mr_stft(one, other),
-    )
-
-
-@dataclass(frozen=True)
 class Heard:
     """A wave [N] in double precision and its energy: what every comparison of it needs."""
 

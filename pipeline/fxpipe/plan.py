@@ -258,7 +258,7 @@ def _check_stock(plan: Plan) -> None:
 
 
 def plan_bytes(plan: Plan) -> bytes:
-    return json.dumps(to_dict(plan) | {"scan": plan.scan.to_dict()}).encode()
+    return json.dumps(to_dict(plan)).encode()
 
 
 def save_plan(folder: Folder, plan: Plan) -> FileEntry:

@@ -24,12 +24,10 @@ from fxpipe.errors import RenderError
 from fxpipe.orders.classes import order_class
 from fxpipe.pedals import vocabulary_of
 from fxpipe.plan import Plan as Plan
-from fxpipe.plan import load_plan as load_plan
+from fxpipe.plan import load_plan, plan_bytes
 from fxpipe.plan import make_plan as make_plan
-from fxpipe.plan import plan_bytes
 from fxpipe.plan import save_plan as save_plan
 from fxpipe.plan import shard_size as shard_size
-from fxpipe.plan import split_sizes as split_sizes
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
 from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left

@@ -56,7 +56,7 @@ def test_serve_ends_though_an_upload_stands_still(tmp_path: Path) -> None:
 def test_an_upload_that_stands_still_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxtrain.app.server.STALLED_S", 0.2)
+    monkeypatch.setattr("fxtrain.web.requests.STALLED_S", 0.2)
     with page_served(random_run(tmp_path / "run")) as address, begin_upload(address) as link:
         answer = link.recv(10_000)
         while not answer.endswith(b"}"):

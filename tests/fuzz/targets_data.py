@@ -322,6 +322,7 @@ def _scanned(folder: Path) -> dict[str, Any]:
     """Keys of a plan over three short recordings."""
     from fixtures.datasets import pluck, write_wav
     from fxpipe.sources import open_source
+    from fxtrain.contract import to_dict
 
     for number in range(3):
         write_wav(folder / f"note{number}.wav", pluck(50 + number, 0.8))
@@ -329,7 +330,7 @@ def _scanned(folder: Path) -> dict[str, Any]:
     groups = sorted({item.group for item in scan.items})
     return {
         "generated": False,
-        "scan": scan.to_dict(),
+        "scan": to_dict(scan),
         "splits": dict(zip(groups, SPLITS, strict=True)),
         "split_seed": 1,
     }

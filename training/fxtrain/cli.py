@@ -43,7 +43,8 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
     except (click.Abort, KeyboardInterrupt):
         message, code = "interrupted", INTERRUPTED
     except OSError as error:
-        message, code = str(error), 1
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code = 1
     except Exception as error:
         from fxtrain.contract import FxError  # loads numpy, which --help can do without
 

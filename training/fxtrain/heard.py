@@ -18,11 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fxtrain import contract
-from fxtrain.contract import Features, Frontend, FxError, Hearing, n_cores
+from fxtrain.contract import SOUND_SUFFIXES, Features, Frontend, FxError, Hearing, n_cores
 from fxtrain.errors import UnreadableFileError
-
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".caf", ".opus", ".w64")
-"""How the names of sound files end, where a folder is given."""
 
 
 def named(clips: Sequence[str]) -> tuple[str, ...]:
@@ -45,7 +42,9 @@ def _sounds_in(folder: Path) -> list[str]:
     return [
         str(file)
         for file in files
-        if file.suffix.lower() in SOUNDS and not file.name.startswith(".") and not file.is_dir()
+        if file.suffix.lower() in SOUND_SUFFIXES
+        and not file.name.startswith(".")
+        and not file.is_dir()
     ]
 
 

@@ -65,10 +65,6 @@ class Codec(Protocol):
         """What a GPU was used for; nothing on a CPU."""
         ...
 
-    def n_frames(self, n_samples: int) -> int:
-        """T of ``n_samples``, padded on the right to whole hops (88,200 -> 173 at hop 512)."""
-        ...
-
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """float32 [B, N] at ``info.sample_rate_hz`` -> uint16 [B, K, T]."""
         ...

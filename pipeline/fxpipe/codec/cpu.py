@@ -91,9 +91,6 @@ class CpuCodec:
     def usage(self) -> dict[str, tuple[int, ...]]:
         return {}
 
-    def n_frames(self, n_samples: int) -> int:
-        return self.info.n_frames(n_samples)
-
     def encode(self, audio: Array) -> Array:
         """float32 [B, N] at ``info.sample_rate_hz`` -> uint16 [B, K, T]; padded on the right.
 
@@ -102,7 +99,7 @@ class CpuCodec:
         """
         check_audio(audio, self.info.name)
         n_clips, n_samples = audio.shape
-        n_frames = self.n_frames(n_samples)
+        n_frames = self.info.n_frames(n_samples)
         codes = np.zeros((n_clips, self.info.n_codebooks, n_frames), np.uint16)
         n_parts = min(self._n_threads, n_clips)
 

@@ -83,9 +83,6 @@ class DacCodec:
             "peak_vram": (self.gpu.peak_bytes,),
         }
 
-    def n_frames(self, n_samples: int) -> int:
-        return self.info.n_frames(n_samples)
-
     def encode(self, audio: np.ndarray | Tensor) -> np.ndarray:
         """float32 [B, N] at ``info.sample_rate_hz`` -> uint16 [B, K, T]; padded on the right.
 
@@ -95,7 +92,7 @@ class DacCodec:
         """
         check_audio(audio, self.info.name)
         n_clips, n_samples = audio.shape
-        n_frames = self.n_frames(n_samples)
+        n_frames = self.info.n_frames(n_samples)
         codes = np.zeros((n_clips, self.info.n_codebooks, n_frames), np.uint16)
         if n_clips:
             with self._one_at_a_time, torch.inference_mode(), threads(self._n_threads):

@@ -61,7 +61,7 @@ def one_clip() -> Iterator[Finding]:
     wave, record = render_clip(plan, "train", 0)
     codec = load_codec("embedded", n_threads=1)
     heard = features([wave], spec.sample_rate_hz, codec, None)
-    expected = (1, codec.info.n_codebooks, codec.n_frames(spec.n_samples))
+    expected = (1, codec.info.n_codebooks, codec.info.n_frames(spec.n_samples))
     chain = arrow([pedal["name"] for pedal in record["chain"]])
     seconds = time.monotonic() - began
     (loudness,), codes = heard.loudness_lufs, heard.codes

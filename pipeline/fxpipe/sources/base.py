@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fxpipe.errors import DataMissingError
-from fxtrain.contract import ContractError, from_dict, shorten
+from fxtrain.contract import ContractError, shorten
 from fxtrain.contract.schema import Licence
 
 MetaValue = str | int | float
@@ -134,14 +134,6 @@ class Scan:
     skipped: tuple[Skipped, ...]
     licences: dict[str, Licence]
     digest: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Scan:
-        """Inverse of ``to_dict``, also after a trip through JSON."""
-        return from_dict(cls, data, "scan")
 
 
 class Source(Protocol):

@@ -17,7 +17,7 @@ import soundfile
 from fxpipe.errors import SourceError
 from fxpipe.recording import Audio, missing_bytes, read_file, read_mono
 from fxpipe.sources.base import Item, MetaValue, Scan, Skipped
-from fxtrain.contract import legible
+from fxtrain.contract import SOUND_SUFFIXES, legible
 from fxtrain.contract.schema import Licence
 
 T = TypeVar("T")
@@ -25,7 +25,6 @@ T = TypeVar("T")
 SCAN_VERSION = 1
 """Part of every digest; raise it when the rules below change what a clip may contain."""
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"})
 JUNK_NAMES = frozenset({"__MACOSX"})
 
 MIN_DURATION_S = 0.1
@@ -72,7 +71,7 @@ def walk_audio(root: Path) -> Iterator[tuple[Path, str]]:
         entered.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_junk(name))
         for name in sorted(names):
-            if not is_junk(name) and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+            if not is_junk(name) and Path(name).suffix.lower() in SOUND_SUFFIXES:
                 path = Path(folder, name)
                 yield path, unicodedata.normalize("NFC", path.relative_to(root).as_posix())
 
@@ -136,7 +135,7 @@ def scan_files(
         first = f"; the first: {passed[0].item_id}: {passed[0].reason}" if passed else ""
         raise SourceError(
             f"{source}: no usable recording among {len(passed)} audio files in {where}{first}; "
-            f"expected {', '.join(sorted(AUDIO_SUFFIXES))}, {MIN_DURATION_S} s or longer"
+            f"expected {', '.join(sorted(SOUND_SUFFIXES))}, {MIN_DURATION_S} s or longer"
         )
     used = sorted({item.licence for item in items})
     return Scan(

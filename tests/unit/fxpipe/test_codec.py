@@ -60,8 +60,8 @@ def test_embedded_gives_173_frames_of_9_codes(embedded):
     assert codes.shape == (2, 9, 173)
     assert codes.dtype == np.uint16
     assert codes.max() < 1024
-    assert embedded.n_frames(88_200) == 173
-    assert embedded.n_frames(88_064) == 172
+    assert embedded.info.n_frames(88_200) == 173
+    assert embedded.info.n_frames(88_064) == 172
     assert embedded.codebooks.shape == (9, 1024, 8)
     assert embedded.codebooks.dtype == np.float32
     info = embedded.info

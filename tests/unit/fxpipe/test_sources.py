@@ -24,7 +24,7 @@ from fxpipe.sources import (
 )
 from fxpipe.sources.folder import FolderSource
 from fxpipe.sources.scan import sounding_regions, walk_audio
-from fxtrain.contract import SPLITS
+from fxtrain.contract import SPLITS, from_dict, to_dict
 
 RATE_HZ = 44100
 
@@ -90,7 +90,7 @@ def test_a_scan_goes_through_json_and_back(tmp_path: Path) -> None:
     scan = FolderSource(tmp_path).scan()
     assert scan.items
     assert scan.skipped
-    assert Scan.from_dict(json.loads(json.dumps(scan.to_dict()))) == scan
+    assert from_dict(Scan, json.loads(json.dumps(to_dict(scan))), "scan") == scan
 
 
 def test_bad_files_are_skipped_with_their_reason(tmp_path: Path) -> None:

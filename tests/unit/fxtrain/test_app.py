@@ -21,13 +21,14 @@ from fixtures.page import cheap_work, open_cheap, wav
 from fxpipe.level import loudness_lufs
 from fxtrain.app import server
 from fxtrain.app.ears import Ears
-from fxtrain.app.limits import MAX_BOARD, Limits, RefusedError, Shelf, title_of
+from fxtrain.app.limits import MAX_BOARD, Limits, Shelf, title_of
 from fxtrain.app.server import page_app
 from fxtrain.app.work import Work
 from fxtrain.cli import cli, run_cli
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
 from fxtrain.predict import Kin
+from fxtrain.web.requests import RefusedError
 
 LIMITS = Limits(n_bytes=400_000, seconds=3, n_clips=2, n_dries=1, n_sounds=6, n_waiting=8)
 CLIP = wav(riff(RATE_HZ))
@@ -224,7 +225,7 @@ def test_what_cannot_be_heard_is_said_in_one_line(client: TestClient) -> None:
     assert refused(client, "/api/clip", wav(np.zeros(RATE_HZ // 20)), 422) == (
         "This is 0.050 s of sound; 0.1 to 3 s can be used. Give a second or two of guitar."
     )
-    assert "Larger than 0.4 MB" in refused(client, "/api/clip", b"x" * 400_001, 413)
+    assert "Larger than 0.38 MB" in refused(client, "/api/clip", b"x" * 400_001, 413)
     assert "Larger than" in refused(client, "/api/render", b"x" * 100_001, 413)
 
 

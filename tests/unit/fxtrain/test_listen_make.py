@@ -346,6 +346,9 @@ def test_studies_that_cannot_be_used(tmp_path: Path) -> None:
     where.write_text(whole.replace('"format_version": 1', '"format_version": 9'), encoding="utf-8")
     with pytest.raises(FormatVersionError, match="format version 9, this build reads 1"):
         read_study(tmp_path)
+    where.write_text('{"kind": "fxtrain-kit", "format_version": 1}', encoding="utf-8")
+    with pytest.raises(ContractError, match=r"study\.json: is no listening test"):
+        read_study(tmp_path)
     first = next(iter(study.sounds))
     where.write_text(whole.replace(first, "../../etc/passwd"), encoding="utf-8")
     with pytest.raises(ContractError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fxtrain.app.limits import MAX_BOARD, RefusedError, title_of
+from fxtrain.app.limits import MAX_BOARD, title_of
 from fxtrain.contract import (
     Chain,
     ContractError,
@@ -37,6 +37,7 @@ from fxtrain.export.drawing import COLOURS, OTHER_COLOUR
 from fxtrain.export.files import download, export_files, formats
 from fxtrain.export.words import knobs, label
 from fxtrain.telling import perhaps, some_pedal
+from fxtrain.web.requests import RefusedError
 
 if TYPE_CHECKING:
     from fxtrain.checkpoint import Run

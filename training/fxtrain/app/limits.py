@@ -8,6 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from fxtrain.web.requests import RefusedError
+
 T = TypeVar("T")
 
 MAX_TITLE = 60
@@ -15,9 +17,6 @@ MAX_BOARD = 24
 """Pedals that are rendered at once."""
 
 MAX_JSON_BYTES = 100_000
-
-STALLED_S = 20.0
-"""An upload of which nothing comes for so long is given up."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,6 @@ class Limits:
     n_dries: int = 4
     n_sounds: int = 24
     n_waiting: int = 8
-
-
-class RefusedError(Exception):
-    """A request that cannot be answered: an HTTP status and one line for the page."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def too_much() -> RefusedError:

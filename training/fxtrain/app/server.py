@@ -14,9 +14,7 @@ from typing import Any
 from fxtrain.app.ears import PHRASES, Clip, Dry, Ears, Sound
 from fxtrain.app.limits import (
     MAX_JSON_BYTES,
-    STALLED_S,
     Limits,
-    RefusedError,
     Shelf,
     title_of,
     too_much,
@@ -24,6 +22,7 @@ from fxtrain.app.limits import (
 from fxtrain.app.work import Work
 from fxtrain.contract import ContractError, UsageError, to_dict
 from fxtrain.export.board import BASES, Board
+from fxtrain.web.requests import RefusedError, body, json_object
 from fxtrain.web.server import HEADERS, make_app
 
 # Loaded by the module above.
@@ -142,13 +141,7 @@ class Page:
             self.n_uploads -= 1
 
     async def json(self, request: Request) -> dict[str, Any]:
-        try:
-            data = json.loads(await body(request, MAX_JSON_BYTES))
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            raise RefusedError(400, "Expected a JSON object.")
-        return data
+        return await json_object(request, MAX_JSON_BYTES)
 
 
 def board_json(board: Board) -> dict[str, Any]:
@@ -159,22 +152,6 @@ def board_json(board: Board) -> dict[str, Any]:
         "remarks": board.remarks,
         "swaps": board.swaps,
     }
-
-
-async def body(request: Request, most: int) -> bytes:
-    """The request's body, never more than ``most`` bytes of it in memory."""
-    parts, total = [], 0
-    try:
-        async with asyncio.timeout(STALLED_S) as patience:
-            async for part in request.stream():
-                patience.reschedule(asyncio.get_running_loop().time() + STALLED_S)
-                total += len(part)
-                if total > most:
-                    raise RefusedError(413, f"Larger than {most / 2**20:.1f} MB; give less.")
-                parts.append(part)
-    except TimeoutError:
-        raise RefusedError(408, "The upload stood still; give it again.") from None
-    return b"".join(parts)
 
 
 def refuse(request: Request, error: Exception) -> Response:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from fxtrain.app.limits import RefusedError, too_much
+from fxtrain.app.limits import too_much
 from fxtrain.contract import FxError
+from fxtrain.web.requests import RefusedError
 
 if TYPE_CHECKING:
     from fxtrain.app.ears import Ears

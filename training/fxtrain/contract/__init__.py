@@ -81,7 +81,7 @@ from fxtrain.contract.knobs import (
     to_word,
     words_to_settings,
 )
-from fxtrain.contract.names import check_name
+from fxtrain.contract.names import SOUND_SUFFIXES, check_name
 from fxtrain.contract.orders import (
     Commutes,
     Names,
@@ -156,6 +156,7 @@ __all__ = [
     "PAD",
     "PARAM_SCALES",
     "RECORD_FIELDS",
+    "SOUND_SUFFIXES",
     "SPLITS",
     "Block",
     "BoardFile",

@@ -10,6 +10,11 @@ import unicodedata
 
 from fxtrain.contract.errors import ContractError, shorten
 
+SOUND_SUFFIXES = frozenset(
+    {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
+)
+"""How the names of recordings end, in small letters, where a folder is looked through."""
+
 MAX_NAME, MAX_PART = 1000, 255
 """Bytes; a file system would raise an error of its own for more."""
 

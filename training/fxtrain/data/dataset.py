@@ -111,13 +111,6 @@ class ShardDataset:
     def n_samples(self, split: str) -> int:
         return sum(len(shard) for shard in self.shards_of(split))
 
-    def read_shard(self, entry: ShardEntry, *, verify: bool = True) -> Iterator[Block]:
-        """The samples of one entry of ``index.shards``."""
-        for shard in self.shards_of(entry.split):
-            if shard.first == entry.first:
-                return shard.blocks(verify=verify)
-        raise ContractError(f"{self.folder.uri}: no shard {entry.name!r} in this data set")
-
     def load(self, split: str, *, verify: bool = True) -> Block:
         """A whole split in memory, records included."""
         shards = self.shards_of(split)

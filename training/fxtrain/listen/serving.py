@@ -7,7 +7,6 @@ answer was right, stays here. Starlette comes through ``fxtrain.web.server``.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import shlex
 from collections.abc import Callable
 from importlib.resources import files
@@ -17,6 +16,7 @@ from typing import Any
 from fxtrain.listen.session import is_right
 from fxtrain.listen.store import Answered, Session, Store
 from fxtrain.listen.study import ANSWERS_NAME, KINDS, QUESTION, REFERENCE, Study, read_study
+from fxtrain.web.requests import RefusedError, json_object
 from fxtrain.web.server import bind, hosts_of, is_loopback, make_app, run_app, url_of
 
 # Loaded by the module above, which says what to install where it is missing.
@@ -30,14 +30,6 @@ COOKIE_S = 30 * 24 * 3600
 DEVICES = ("headphones", "loudspeakers")
 MOST_BYTES = 16_384
 MOST_MS = 24 * 3600 * 1000
-
-
-class RefusedError(Exception):
-    """An answer that cannot be kept; its text is shown on the page."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def cookie_of(study: Study) -> str:
@@ -180,18 +172,7 @@ async def _body(request: Request) -> dict[str, Any]:
     """A small JSON object; its type keeps forms of other pages out."""
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         raise RefusedError(415, "expected application/json")
-    data = b""
-    async for part in request.stream():
-        data += part
-        if len(data) > MOST_BYTES:
-            raise RefusedError(413, "too long an answer")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise RefusedError(400, "expected a JSON object")
-    return value
+    return await json_object(request, MOST_BYTES)
 
 
 def _asked(session: Session, number: Any) -> Answered:

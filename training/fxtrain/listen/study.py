@@ -38,6 +38,7 @@ OWN_SOUND = re.compile(r"[0-9a-f]{16}\.wav")
 OWN_NAMES = (STUDY_NAME, ANSWERS_NAME, SOUNDS, "analysis")
 """All that a study's directory holds; nothing else in it is ever removed."""
 
+FORMAT = "fxtrain-listening-study"
 FORMAT_VERSION = 1
 
 KINDS = {
@@ -132,7 +133,7 @@ class Study:
     sounds: dict[str, Sound]
     recipe: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    format: str = "fxtrain-listening-study"
+    format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -203,7 +204,10 @@ def read_study(path: str | os.PathLike[str]) -> Study:
             "'fxtrain listen make'"
         )
     data = read_json(where.read_bytes(), str(where))
-    found = data.get("format_version") if isinstance(data, dict) else None
+    told = data if isinstance(data, dict) else {}
+    if told.get("format") != FORMAT:
+        raise ContractError(f"{where}: is no listening test; make one with 'fxtrain listen make'")
+    found = told.get("format_version")
     if found != FORMAT_VERSION:
         raise FormatVersionError(
             f"{where}: format version {shorten(found)}, this build reads {FORMAT_VERSION}; make "

@@ -14,6 +14,7 @@ import numpy as np
 
 from fxtrain.card import read_card
 from fxtrain.contract import (
+    SOUND_SUFFIXES,
     Chain,
     Frontend,
     LocalFolder,
@@ -51,7 +52,6 @@ STEP_S = 0.05
 
 MOST_TAKES = 99
 MOST_CHAINS = 999
-AUDIO = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".mp3")
 COLUMNS = ("file", "dry_file", "effects", "settings", "implementation")
 OURS = "my board"
 
@@ -196,9 +196,11 @@ def audio_files(given: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in AUDIO)
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SOUND_SUFFIXES)
         if not inside:
-            raise UsageError(f"--dry {path}: no recording in it ({', '.join(AUDIO)})")
+            raise UsageError(
+                f"--dry {path}: no recording in it ({', '.join(sorted(SOUND_SUFFIXES))})"
+            )
         found += inside
     return found
 

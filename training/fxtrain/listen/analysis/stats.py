@@ -82,11 +82,6 @@ def critical(n: int, alpha: float = 0.05) -> int:
     return int(stats.binom.isf(alpha, n, 0.5)) + 1 if n else 1
 
 
-def binomial_power(n: int, rate: float, alpha: float = 0.05) -> float:
-    """How often a listener who is right at ``rate`` passes the test of ``n`` trials."""
-    return float(stats.binom.sf(critical(n, alpha) - 1, n, rate))
-
-
 def findable_rate(n: int, alpha: float = 0.05, power: float = POWER) -> float:
     """The smallest hit rate that ``n`` trials find with this power; NaN where none is."""
     limit = critical(n, alpha)

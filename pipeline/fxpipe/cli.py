@@ -21,9 +21,6 @@ from fxpipe.options import (
 )
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-EXTRA = (
-    "this command needs the pipeline, and {name} is not installed: pip install 'fxpipe[pipeline]'"
-)
 
 
 @click.group(context_settings=CONTEXT)
@@ -360,11 +357,18 @@ def doctor(full: bool, as_json: bool) -> int:
 
 def main() -> None:
     """Entry point; a missing library becomes one line that names the extra."""
+    console.open_streams()
     try:
         code = console.run(cli, "fxpipe")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("fxpipe", "fxtrain"):
             raise
-        click.echo(f"fxpipe: error: {EXTRA.format(name=error.name)}", err=True)
+        from fxtrain.contract import to_install
+
+        click.echo(
+            f"fxpipe: error: this command needs the pipeline, and {error.name} is not installed: "
+            f"{to_install('pipeline')}",
+            err=True,
+        )
         code = 1
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LINE_EVERY_S = 10.0
+
+
+def open_streams() -> None:
+    """Where a daemon or a shell (``2>&-``) closed one, what would be written there is dropped."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def run(group: click.Group, prog: str) -> int:

@@ -9,6 +9,7 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ from fxtrain.contract import (
     n_cores,
     unknown_name,
 )
+
+for _name in ("pedalboard", "soundfile", "soxr", "scipy"):
+    # Said where this module is loaded: they are imported late, when nobody expects it any more.
+    if find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 PEDALS_VARIABLE = "FXPIPE_PEDALS"
 """A TOML file of VST3 pedals (docs/vst3.md); ``fxpipe render --pedals`` reads the same variable."""

@@ -52,7 +52,7 @@ def test_a_missing_library_names_the_extra():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'fxpipe[pipeline]'" in done.stderr
+    assert 'pip install ".[pipeline]" in a copy of the repository' in done.stderr
     assert "Traceback" not in done.stderr
 
 

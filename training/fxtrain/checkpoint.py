@@ -21,6 +21,7 @@ from fxtrain.card import ModelCard as ModelCard
 from fxtrain.card import read_card as read_card
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
 from fxtrain.contract import (
+    REINSTALL,
     CodecInfo,
     DatasetIndex,
     Hearing,
@@ -33,6 +34,7 @@ from fxtrain.contract import (
 )
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import CARD_NAME as CARD_NAME
+from fxtrain.finding import SHIPPED
 from fxtrain.models import Translator, build_model
 
 WEIGHTS_NAME = "model.safetensors"
@@ -136,12 +138,15 @@ def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
     """The model of a run directory, its weights checked against the card."""
     card = read_card(path)
     where = path / WEIGHTS_NAME
+    is_ours = path == SHIPPED
     if card.weights is None or not where.is_file():
-        raise CheckpointError(f"{where} is missing; train again or copy the whole run directory")
+        do = REINSTALL if is_ours else "train again or copy the whole run directory"
+        raise CheckpointError(f"{where} is missing; {do}")
     data = where.read_bytes() if where.stat().st_size == card.weights.n_bytes else b""
     if hashlib.sha256(data).hexdigest() != card.weights.sha256:
         raise CheckpointError(
-            f"{where} has another sha256 than {CARD_NAME} says; the two are not from one run"
+            f"{where} has another sha256 than {CARD_NAME} says; "
+            + (REINSTALL if is_ours else "the two are not from one run")
         )
     least = least_bytes(card)
     if least > len(data):  # before it is built: a card may describe terabytes

@@ -56,6 +56,9 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
 
 
 def main(args: list[str] | None = None) -> None:
+    for name in ("stdout", "stderr"):  # closed by a daemon, or by a shell (2>&-)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     code = run_cli(cli, "fxtrain", args)
     if "torch" in sys.modules and "lightning" not in sys.modules:
         leave(code)

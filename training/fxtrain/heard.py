@@ -111,6 +111,9 @@ class _Aside:
         try:
             found = self._heard.recv()
         except EOFError:
+            self._process.join()
+            if self._process.exitcode == 1:  # Python's own end, which said why
+                raise FxError("the process that hears the clips failed, as told above") from None
             raise FxError(
                 "the process that hears the clips was ended from outside; memory may be short: "
                 "close what else runs, or give fewer clips at a time"

@@ -32,7 +32,7 @@ from fxpipe.codec.architecture import (
     unreadable,
 )
 from fxpipe.errors import CodecError
-from fxtrain.contract import MissingExtraError
+from fxtrain.contract import MissingExtraError, to_install
 
 _ONE_AT_A_TIME = threading.Lock()
 """While models are built: warnings, dac's and torch's layers are changed for all threads, and a
@@ -57,7 +57,7 @@ def import_dac() -> types.ModuleType:
         except ImportError as error:
             raise MissingExtraError(
                 f"descript-audio-codec cannot be imported ({error}); "
-                'install the pipeline extra: pip install "fxpipe[pipeline]"'
+                f"install the pipeline extra: {to_install('pipeline')}"
             ) from error
         # Scripted on import; the eager form is faster and takes other dtypes without recompiling.
         module.nn.layers.snake = snake

@@ -6,11 +6,14 @@ checks are in ``packages``, ``machine``, ``storage`` and, with ``--full``, ``tri
 
 from __future__ import annotations
 
+import importlib
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from fxtrain.contract import to_install
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 COLOURS = {OK: "green", WARNING: "yellow", PROBLEM: "red"}
@@ -34,15 +37,16 @@ Check = Callable[[], Iterable[Finding]]
 
 def examine(*, full: bool = False) -> list[Finding]:
     """All findings in the order they are printed; ``full`` also tries a worker and a clip."""
-    from fxpipe.doctor import machine, packages, storage, trial
-
-    checks: list[tuple[str, Check]] = [
-        *(("software", check) for check in packages.CHECKS),
-        *(("machine", check) for check in machine.CHECKS),
-        *(("storage", check) for check in storage.CHECKS),
-        *(("trial", check) for check in (trial.CHECKS if full else ())),
-    ]
-    return [finding for section, check in checks for finding in guarded(section, check)]
+    sections = {"software": "packages", "machine": "machine", "storage": "storage"}
+    found: list[Finding] = []
+    for section, module in (sections | ({"trial": "trial"} if full else {})).items():
+        try:
+            checks = importlib.import_module(f"fxpipe.doctor.{module}").CHECKS
+        except ModuleNotFoundError as error:
+            found.append(_not_looked_at(section, section, error))
+            continue
+        found += [finding for check in checks for finding in guarded(section, check)]
+    return found
 
 
 def guarded(section: str, check: Check) -> list[Finding]:
@@ -51,11 +55,15 @@ def guarded(section: str, check: Check) -> list[Finding]:
     try:
         return list(check())
     except ModuleNotFoundError as error:
-        what = f"{error.name} is not installed, so this was not looked at"
-        return [Finding(section, name, WARNING, what, "pip install 'fxpipe[pipeline]'")]
+        return [_not_looked_at(section, name, error)]
     except Exception as error:
         what = " ".join(f"could not be looked at: {type(error).__name__}: {error}".split())
         return [Finding(section, name, WARNING, what[:300])]
+
+
+def _not_looked_at(section: str, name: str, error: ModuleNotFoundError) -> Finding:
+    what = f"{error.name} is not installed, so this was not looked at"
+    return Finding(section, name, WARNING, what, to_install("pipeline"))
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 
 from fxpipe.doctor import OK, PROBLEM, WARNING, Check, Finding
+from fxtrain.contract import to_install
 
 EXTRA = "pipeline"
 NAMED = ("torch", "descript-audio-codec", "pedalboard", "dask", "zarr", "lightning", "numpy")
@@ -62,7 +63,7 @@ def dependencies(
             rows.append(Finding("software", wanted.name, OK, found))
     yield Finding("software", "fxpipe", OK, version("fxpipe"))
     state = OK if n_fine == n_all else PROBLEM
-    do = "" if n_fine == n_all else "or all at once: pip install 'fxpipe[pipeline]'"
+    do = "" if n_fine == n_all else f"or all at once: {to_install(EXTRA)}"
     yield Finding(
         "software", "packages", state, f"{n_fine} of {n_all} are here and within their ranges", do
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 from fxpipe.codec import CODECS
@@ -14,6 +16,7 @@ from fxpipe.doctor import OK, PROBLEM, WARNING, Check, Finding
 from fxpipe.doctor.machine import PROC
 from fxpipe.errors import CodecError
 from fxpipe.sources import default_data_dir
+from fxtrain.contract import REINSTALL
 
 FULL_BYTES, LOW_BYTES = 0.5e9, 5e9
 CLIP_BYTES = 176_400
@@ -100,10 +103,28 @@ def _embedded(label: str, path: Path) -> Finding:
     try:
         architecture, state = read_checkpoint(path)
     except CodecError as error:
-        do = "pip install --force-reinstall --no-deps fxpipe"
-        return Finding("storage", label, PROBLEM, str(error), do)
+        return Finding("storage", label, PROBLEM, str(error), REINSTALL)
     what = f"in the package, {path.stat().st_size:,} bytes, {len(state)} tensors"
     return Finding("storage", label, OK, f"{what}, {architecture.n_codebooks} codebooks")
+
+
+def model() -> Iterator[Finding]:
+    """The translator in the package: whole, or not?"""
+    path = Path(str(files("fxtrain"))) / "shipped"
+    try:
+        entry = json.loads((path / "model.json").read_bytes())["weights"]
+        weights = path / entry["path"]
+        found, n_bytes = sha256_of(weights), weights.stat().st_size
+    except (OSError, ValueError, KeyError) as error:
+        what = f"{path} cannot be read: {error}"
+        yield Finding("storage", "model in the package", PROBLEM, what, REINSTALL)
+        return
+    if found == entry["sha256"]:
+        what = f"{n_bytes:,} bytes, sha256 as expected"
+        yield Finding("storage", "model in the package", OK, what)
+    else:
+        what = f"{weights}: its sha256 is {found[:12]}…, expected {entry['sha256'][:12]}…"
+        yield Finding("storage", "model in the package", PROBLEM, what, REINSTALL)
 
 
 def data_sets() -> Iterator[Finding]:
@@ -125,4 +146,4 @@ def data_sets() -> Iterator[Finding]:
     yield Finding("storage", "data sets here", OK, what, do)
 
 
-CHECKS: tuple[Check, ...] = (disks, weights, data_sets)
+CHECKS: tuple[Check, ...] = (disks, weights, model, data_sets)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fxpipe.doctor import OK, PROBLEM, Check, Finding
 from fxpipe.tasks import Job, Workers, run_tasks
+from fxtrain.contract import REINSTALL, to_install
 from fxtrain.contract.remote import within
 
 WORKER_S = 60.0
@@ -37,7 +38,7 @@ def worker(
         return
     except Exception as error:
         what = " ".join(f"a dask worker could not start: {error}".split())[:300]
-        yield Finding("trial", "dask worker", PROBLEM, what, "pip install 'fxpipe[pipeline]'")
+        yield Finding("trial", "dask worker", PROBLEM, what, to_install("pipeline"))
         return
     seconds = time.monotonic() - began
     state = OK if answer == {"n": 42} else PROBLEM
@@ -67,7 +68,7 @@ def one_clip() -> Iterator[Finding]:
     (loudness,), codes = heard.loudness_lufs, heard.codes
     what = f"rendered {chain}, {loudness:.1f} LUFS, encoded to {list(codes.shape[1:])} codes"
     fine = codes.shape == expected and len(np.unique(codes)) > 1
-    do = "" if fine else "reinstall: pip install --force-reinstall 'fxpipe[pipeline]'"
+    do = "" if fine else REINSTALL
     yield Finding("trial", "one clip", OK if fine else PROBLEM, f"{what}, {seconds:.1f} s", do)
 
 

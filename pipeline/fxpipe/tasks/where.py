@@ -22,7 +22,7 @@ import click
 
 from fxpipe.tasks import farewell
 from fxpipe.tasks.release import Release, differences, refusal, release_here
-from fxtrain.contract import FxError, MissingExtraError, UsageError, n_cores, shorten
+from fxtrain.contract import FxError, MissingExtraError, UsageError, n_cores, shorten, to_install
 
 CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
 CONNECT_S = 10
@@ -93,7 +93,7 @@ def choose_workers(workers: int | None, scheduler: str | None, cluster: str | No
     if cluster and find_spec(CLUSTERS[cluster]) is None:
         raise MissingExtraError(
             f"--cluster {cluster} needs {CLUSTERS[cluster].replace('_', '-')}, which is not "
-            "installed: pip install 'fxpipe[cluster]'"
+            f"installed: {to_install('cluster')}"
         )
     return Workers(workers or n_cores(), scheduler, cluster)
 
@@ -207,7 +207,7 @@ def missing_there(who: str, error: BaseException) -> str:
     version = release_here()["fxpipe"]
     return (
         f"{who} has no fxpipe, or another one than this, {version}: {error}; install the same "
-        "there (pip install 'fxpipe[pipeline]'), start it again, then type the same line again"
+        f"there ({to_install('pipeline')}), start it again, then type the same line again"
     )
 
 

@@ -304,7 +304,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_go_on():
         raise ValueError("odd\nmachine")
 
     (missing,) = doctor.guarded("machine", no_torch)
-    assert missing.do == "pip install 'fxpipe[pipeline]'"
+    assert missing.do == 'pip install ".[pipeline]" in a copy of the repository'
     (found,) = doctor.guarded("machine", broken)
     assert found.state == WARNING
     assert found.found == "could not be looked at: ValueError: odd machine"

@@ -91,7 +91,7 @@ def test_onnxruntime_alone_equals_torch(
 def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     run = make_run(tmp_path, "gru", with_mel=False)
-    with pytest.raises(MissingExtraError, match=r'pip install "fxpipe\[onnx\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[onnx\]"'):
         export_onnx(run, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 

@@ -98,5 +98,5 @@ def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert 'pip install "fxpipe[web]"' in done.stderr
+    assert 'pip install ".[web]"' in done.stderr
     assert "Traceback" not in done.stderr

@@ -32,10 +32,12 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     from fxtrain.app.limits import Limits
     from fxtrain.app.server import page_app
     from fxtrain.app.work import Work
+    from fxtrain.contract import find_frontend
     from fxtrain.finding import model_folder
     from fxtrain.web.server import bind, hosts_of, is_loopback, run_app, url_of
 
     folder = model_folder(run)
+    find_frontend()  # missing, it is said before there is a page
     listener = bind(host, port)
     click.echo(f"{url_of(listener)}  (Ctrl-C ends it; model: {folder})", err=True)
     if not is_loopback(host):

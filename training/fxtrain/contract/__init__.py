@@ -31,6 +31,7 @@ from fxtrain.contract.check import (
 )
 from fxtrain.contract.cores import n_cores
 from fxtrain.contract.errors import (
+    REINSTALL,
     ContractError,
     DamagedError,
     FormatVersionError,
@@ -41,6 +42,7 @@ from fxtrain.contract.errors import (
     VocabularyError,
     legible,
     shorten,
+    to_install,
     unknown_name,
 )
 from fxtrain.contract.folder import Folder, LocalFolder, cannot_write, open_folder
@@ -52,6 +54,7 @@ from fxtrain.contract.frontend import (
     Hearing,
     Nearness,
     RemadeClip,
+    find_frontend,
     open_frontend,
 )
 from fxtrain.contract.index import (
@@ -156,6 +159,7 @@ __all__ = [
     "PAD",
     "PARAM_SCALES",
     "RECORD_FIELDS",
+    "REINSTALL",
     "SOUND_SUFFIXES",
     "SPLITS",
     "Block",
@@ -221,6 +225,7 @@ __all__ = [
     "count_samples",
     "difference",
     "empty_npy",
+    "find_frontend",
     "fixed_pairs",
     "free_pairs",
     "from_dict",
@@ -258,6 +263,7 @@ __all__ = [
     "sole_writer",
     "spell",
     "to_dict",
+    "to_install",
     "to_unit",
     "to_word",
     "unknown_name",

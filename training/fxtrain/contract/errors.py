@@ -78,6 +78,15 @@ def shorten(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
+REINSTALL = "pip install --force-reinstall --no-deps . in a copy of the repository"
+"""What helps where a file of the package itself is missing or damaged."""
+
+
+def to_install(extra: str) -> str:
+    """What to type for an extra. The package is on no index: its name there may be anybody's."""
+    return f'pip install ".[{extra}]" in a copy of the repository'
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that is not registered: the nearest names first, then all of them."""
     names = list(known)

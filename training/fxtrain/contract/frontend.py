@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from fxtrain.contract.chain import Chain, PedalEntry
-from fxtrain.contract.errors import FxError, MissingExtraError
+from fxtrain.contract.errors import FxError, MissingExtraError, to_install
 from fxtrain.contract.schema import CodecInfo, LevelRule, MelInfo
 from fxtrain.contract.serde import Record
 
@@ -160,15 +160,20 @@ def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) 
     ``hearing.codec.precision`` is ``NOT_RUN`` it needs no weights, and every code it gives is
     ``MISSING_CODE``.
     """
+    return find_frontend()(hearing, n_threads)
+
+
+def find_frontend() -> Callable[[Hearing | None, int | None], Frontend]:
+    """What opens the installed frontend. MissingExtraError where it, or what it is made of, is not
+    installed."""
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            factory = cast(Callable[[Hearing | None, int | None], Frontend], entry_point.load())
+            return cast(Callable[[Hearing | None, int | None], Frontend], entry_point.load())
         except ImportError as error:
             raise MissingExtraError(
                 f"hearing audio needs the pipeline, and {error.name or error} is not installed: "
-                'pip install "fxpipe[pipeline]"'
+                f"{to_install('pipeline')}"
             ) from None
-        return factory(hearing, n_threads)
     raise MissingExtraError(
-        'hearing audio needs the pipeline, which is not installed: pip install "fxpipe[pipeline]"'
+        f"hearing audio needs the pipeline, which is not installed: {to_install('pipeline')}"
     )

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from fxtrain.checkpoint import Run
-from fxtrain.contract import LocalFolder, MissingExtraError, to_dict
+from fxtrain.contract import LocalFolder, MissingExtraError, to_dict, to_install
 
 METADATA_KEY = "fxtrain"
 """Of the model's metadata: its card as JSON, so that the file needs nothing beside it."""
@@ -79,8 +79,8 @@ def export_onnx(run: Run, path: Path) -> None:
     for name in NEEDED:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(
-                f'writing ONNX needs {name}, which is not installed: pip install "fxpipe[onnx]" in '
-                "an environment without the pipeline, whose codec holds protobuf at another version"
+                f"writing ONNX needs {name}, which is not installed: {to_install('onnx')}, into an "
+                "environment without the pipeline, whose codec holds protobuf at another version"
             )
     inputs = example_inputs(run)
     free = torch.export.Dim

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fxtrain.contract import FxError, MissingExtraError, UsageError
+from fxtrain.contract import FxError, MissingExtraError, UsageError, to_install
 
 try:
     import uvicorn
@@ -26,7 +26,7 @@ try:
     from starlette.staticfiles import StaticFiles
 except ImportError as missing:
     raise MissingExtraError(
-        f'a page needs {missing.name}, which is not installed: pip install "fxpipe[web]"'
+        f"a page needs {missing.name}, which is not installed: {to_install('web')}"
     ) from None
 
 LOOPBACK = "127.0.0.1"

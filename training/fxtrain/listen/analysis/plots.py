@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fxtrain.contract import MissingExtraError
+from fxtrain.contract import MissingExtraError, to_install
 from fxtrain.listen.analysis.abx import AbxResult
 from fxtrain.listen.analysis.ratings import RatingResult
 from fxtrain.listen.analysis.votes import VoteResult
@@ -25,7 +25,7 @@ def _drawn(draw: Callable[[Any], None], width: float, height: float) -> str:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError(
-            'the report needs matplotlib, which is not installed: pip install "fxpipe[listen]"'
+            f"the report needs matplotlib, which is not installed: {to_install('listen')}"
         ) from None
 
     with mpl.rc_context({"svg.hashsalt": "fxtrain", "svg.fonttype": "none", "font.size": 9}):

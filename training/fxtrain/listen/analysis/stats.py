@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.contract import MissingExtraError
+from fxtrain.contract import MissingExtraError, to_install
 
 try:
     from scipy import optimize, special, stats
 except ImportError:
     raise MissingExtraError(
-        'the analysis needs scipy, which is not installed: pip install "fxpipe[listen]"'
+        f"the analysis needs scipy, which is not installed: {to_install('listen')}"
     ) from None
 
 POWER = 0.8

@@ -1,0 +1,5 @@
+"""``python -m fxpipe``."""
+
+from fxpipe.cli import main
+
+main()

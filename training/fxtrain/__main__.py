@@ -1,0 +1,5 @@
+"""``python -m fxtrain``."""
+
+from fxtrain.cli import main
+
+main()

@@ -33,6 +33,8 @@ from fxtrain.decode import (
 from fxtrain.intervals import Score
 from fxtrain.knobs import Knobs
 from fxtrain.metrics import (
+    GIVEN_PEDALS,
+    GIVEN_SET,
     HEADLINES,
     PedalScore,
     by_pair,
@@ -42,7 +44,9 @@ from fxtrain.metrics import (
     constant_chain,
     fixed_order,
     numbered,
+    of_what_was_heard,
     scores,
+    where_all_was_heard,
 )
 from fxtrain.played import Playing, by_playing, playing_lines, playing_of
 from fxtrain.reliability import Reliability, reliability
@@ -214,14 +218,19 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
     def values(said: list[Names]) -> dict[str, float]:
         return {name: s.value for name, s in score(said, 1).items()}
 
+    textbook = fixed_order(truth, names)
+    asked = {
+        **_some(values(where_all_was_heard(textbook, truth, predicted)), GIVEN_SET),
+        **_some(values(of_what_was_heard(textbook, truth, predicted)), GIVEN_PEDALS),
+    }
     return Evaluation(
         run=str(run.path),
         split=answers.split,
         data_identity=identity,
         scores=found | errors,
-        null=beside(values(fixed_order(truth, names))),
+        null=beside(values(textbook) | asked),
         constant=beside(values(constant_chain(truth))),
-        ceiling=beside(ceilings(answers.classes)),
+        ceiling=beside(ceilings(answers.classes, predicted)),
         pedals=by_pedal(truth, predicted, names, groups=groups, rng=np.random.default_rng(seed)),
         pairs=by_pair(answers.classes, predicted),
         reliability=calibration,
@@ -236,6 +245,10 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         if answers.travel is None
         else turned(answers.knobs, answers.travel, run.card.vocabulary, groups, seed=seed),
     )
+
+
+def _some(values: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    return {name: values[name] for name in names}
 
 
 def by_ear(

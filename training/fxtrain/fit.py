@@ -267,7 +267,7 @@ def finish(
     result = FitResult(
         *(run, card, int(best["epoch"]), time.monotonic() - started, valid),
         null=float(np.mean([t == y for t, y in zip(textbook, chains, strict=True)])),
-        ceiling=ceilings(classes)["exact"],
+        ceiling=ceilings(classes, said)["exact"],
         step_ms=median_of(times, "step_ms") if times else before.get("step_ms"),
         wait_ms=median_of(times, "wait_ms") if times else before.get("wait_ms"),
     )

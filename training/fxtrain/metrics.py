@@ -64,6 +64,10 @@ HEADLINES = (
 )
 """Scores over all lengths, in the order in which they are shown."""
 
+GIVEN_SET = ("order_given_set", "order_class_given_set")
+GIVEN_PEDALS = ("pairwise", "spearman")
+"""Scores of order, which ask only about what was heard: all pedals of a clip, or some."""
+
 
 @dataclass(frozen=True)
 class PedalScore:
@@ -305,17 +309,36 @@ def fixed_order(truth: Chains, order: Sequence[str]) -> list[Names]:
     return [tuple(sorted(y, key=place.__getitem__)) for y in truth]
 
 
+def where_all_was_heard(answers: Chains, truth: Chains, predicted: Chains) -> list[Names]:
+    """``answers`` where ``predicted`` has the pedals right, nothing elsewhere: asked for the order
+    given the set, they are asked about the same clips."""
+    return [
+        answer if Counter(y) == Counter(p) else ()
+        for answer, y, p in zip(answers, truth, predicted, strict=True)
+    ]
+
+
+def of_what_was_heard(answers: Chains, truth: Chains, predicted: Chains) -> list[Names]:
+    """``answers`` less the pedals that ``predicted`` names too often or not often enough: asked for
+    the order of pairs, they are asked about the same pairs."""
+    return [
+        tuple(name for name in answer if p.count(name) == y.count(name))
+        for answer, y, p in zip(answers, truth, predicted, strict=True)
+    ]
+
+
 def constant_chain(truth: Chains) -> list[Names]:
     """The best single answer to everything: the commonest true chain, knowing the truth."""
     ((commonest, _),) = Counter(sorted(truth)).most_common(1)
     return [commonest] * len(truth)
 
 
-def ceilings(classes: Classes) -> dict[str, float]:
+def ceilings(classes: Classes, predicted: Chains) -> dict[str, float]:
     """Best expected scores of a listener who hears all but cannot tell apart what sounds alike.
 
     Such a listener names one of a class's equally likely orders, so it is exact with probability
-    1 / size. Scores that know about classes have the ceiling 1.
+    1 / size. Scores that know about classes have the ceiling 1; that of ``order_given_set`` is over
+    the clips whose pedals ``predicted`` has right.
     """
     shares = np.array([1.0 / alike.size for alike in classes])
     lengths = np.array([len(alike.names) for alike in classes])
@@ -324,8 +347,11 @@ def ceilings(classes: Classes) -> dict[str, float]:
         best[f"exact@{length}"] = float(shares[lengths == length].mean())
         best[f"exact_class@{length}"] = 1.0
     best["exact_mean"] = float(np.mean([best[f"exact@{n}"] for n in sorted(set(lengths.tolist()))]))
-    if (lengths > 1).any():
-        best["order_given_set"] = float(shares[lengths > 1].mean())
+    heard = np.array(
+        [Counter(alike.names) == Counter(p) for alike, p in zip(classes, predicted, strict=True)]
+    )
+    if (heard & (lengths > 1)).any():
+        best["order_given_set"] = float(shares[heard & (lengths > 1)].mean())
     reachable = ("exact_class", "exact_class_mean", "set", "order_class_given_set", "pairwise")
     return best | dict.fromkeys((*reachable, "f1_micro", "f1_macro", "f1_family"), 1.0)
 

@@ -21,8 +21,18 @@ from fxtrain.contract import (
     listed_class,
     normal_form,
 )
-from fxtrain.intervals import design_effect, group_sums, interval, resample_sums, t_quantile, wilson
+from fxtrain.intervals import (
+    Score,
+    design_effect,
+    group_sums,
+    interval,
+    resample_sums,
+    t_quantile,
+    wilson,
+)
 from fxtrain.metrics import (
+    GIVEN_PEDALS,
+    GIVEN_SET,
     HEADLINES,
     by_pair,
     by_pedal,
@@ -32,9 +42,11 @@ from fxtrain.metrics import (
     fixed_order,
     levenshtein,
     numbered,
+    of_what_was_heard,
     pairwise_counts,
     scores,
     spearman,
+    where_all_was_heard,
 )
 
 FAMILIES = {"drive": "drive", "chorus": "modulation", "delay": "time", "reverb": "time"}
@@ -338,9 +350,39 @@ def test_constant_answer_is_the_commonest_chain() -> None:
     assert constant_chain(truth) == [("drive",)] * 3
 
 
+def test_null_and_ceiling_of_order_are_of_the_clips_that_were_heard() -> None:
+    """Of two chains alone the pedals are heard: of the harder ones nothing is known."""
+    both, swapped = ("drive", "delay"), ("delay", "drive")
+    truth = [swapped, both, ("drive", "chorus", "delay"), ("delay",), both]
+    predicted = [swapped, swapped, both, ("delay",), ("drive", "delay", "chorus")]
+    textbook = fixed_order(truth, ("drive", "chorus", "delay"))
+    whole = where_all_was_heard(textbook, truth, predicted)
+    assert whole == [both, both, (), ("delay",), ()]
+    pairs = of_what_was_heard(textbook, truth, predicted)
+    assert pairs == [both, both, both, ("delay",), both]
+
+    def scored(said: list[tuple[str, ...]]) -> dict[str, Score]:
+        return scores(
+            *(truth, said),
+            families=FAMILIES,
+            classes=classes_of(truth, frozenset()),
+            rng=np.random.default_rng(0),
+        )
+
+    found, everything = scored(predicted), scored(textbook)
+    for names, null in ((GIVEN_SET, scored(whole)), (GIVEN_PEDALS, scored(pairs))):
+        assert [null[name].n for name in names] == [found[name].n for name in names]
+        assert [null[name].n for name in names] != [everything[name].n for name in names]
+    assert scored(whole)["order_given_set"].value == 0.5
+    assert everything["order_given_set"].value == 0.75
+    assert scored(pairs)["pairwise"].value == 0.75
+    best = ceilings(classes_of(truth, frozenset({frozenset(("delay", "drive"))})), predicted)
+    assert best["order_given_set"] == 0.5  # not of the third, whose three orders are one class
+
+
 def test_ceiling_is_what_a_perfect_listener_gets_on_average() -> None:
     truth = [o for n in (1, 2, 3) for o in itertools.permutations(PEDALS, n)]
-    best = ceilings(classes_of(truth, COMMUTES))
+    best = ceilings(classes_of(truth, COMMUTES), truth)
     rng = np.random.default_rng(1)
     hits = []
     for y in truth * 200:

@@ -26,6 +26,7 @@ from fxpipe.sources.phrases import (
     play_phrase,
     sounding_share,
 )
+from fxpipe.sources.pickups import GUITAR_VERSION, draw_guitar, play_on
 from fxpipe.sources.players import LONGEST_S, PHRASE_KEYS, Player, shared_meta, stock_of
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.sources.synth import SAMPLE_RATE_HZ as SYNTH_RATE_HZ
@@ -97,8 +98,11 @@ class Plan:
         if self.split_seed not in (None, self.seed):
             more |= {"split_seed": self.split_seed}
         spec = to_dict(self.spec)
-        if not self.spec.pedal_rms:
-            del spec["pedal_rms"]  # younger than the identities of renders without it
+        for name in ("pedal_rms", "guitars"):  # younger than the identities of renders without
+            if not spec[name]:
+                del spec[name]
+        if self.spec.guitars:
+            more |= {"guitars": GUITAR_VERSION}
         if not self.spec.chain.makes:
             del spec["chain"]["makes"]  # so is this
         return identity_of(
@@ -325,6 +329,12 @@ def take_clip(
         peak, licence = item.peak, item.licence
         taken = {"source": plan.scan.source, "item": item.item_id, "group": item.group}
         clip = {"start_s": start_s, **item.meta}
+    if spec.guitars:
+        rng = generator(plan.seed, split, position, "guitar", attempt)
+        if rng.random() < spec.guitars:
+            guitar = draw_guitar(rng)
+            dry = play_on(guitar, dry, spec.sample_rate_hz, rng)
+            clip["guitar"] = asdict(guitar)
     clip["input_peak_dbfs"] = draw.input_peak_dbfs
     return to_input_level(dry, peak, draw.input_peak_dbfs), taken | {
         "licence": licence,

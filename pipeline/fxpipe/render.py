@@ -60,6 +60,8 @@ class RenderSpec:
     less away (``orders/classes.py``). ``phrases``: the share of clips that are played by several
     recordings. ``pedal_rms``: every pedal's output is set to this RMS and clipped to full scale, as
     Okita & Katayose (ICASSP 2026) do with 0.1; at 0 levels are left alone, as on a board.
+    ``guitars``: the share of clips that are played on another guitar than was recorded
+    (``sources/pickups.py``).
     """
 
     chain: ChainSpec
@@ -75,6 +77,7 @@ class RenderSpec:
     alike_db: float = 0.5
     phrases: float = 0.0
     pedal_rms: float = 0.0
+    guitars: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
@@ -84,8 +87,9 @@ class RenderSpec:
                 f"--classes lists the orders of chains up to {MAX_CLASS_LENGTH} pedals, --lengths "
                 f"go up to {self.chain.max_length}; shorten --lengths, or leave --classes away"
             )
-        if not 0 <= self.phrases <= 1:
-            raise UsageError(f"phrases is {self.phrases:g}, expected a share from 0 to 1")
+        for name in ("phrases", "guitars"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name):g}, expected a share from 0 to 1")
         for name, (least, most) in LIMITS.items():
             found = getattr(self, name)
             low, high = found if isinstance(found, tuple) else (found, found)

@@ -36,7 +36,7 @@ ORDER_POLICIES = ("uniform", "realistic", "fixed")
 KNOB_POLICIES = ("uniform", "linear", "typical")
 KNOB_SCALES = (*KNOB_POLICIES, "log")
 MAX_HELD_OUT_DRAWS = 1000
-PURPOSES = ("clip", "performance", "names", "settings", "noise", "phrase")
+PURPOSES = ("clip", "performance", "names", "settings", "noise", "phrase", "guitar")
 
 CHAIN_KEYS = {
     "pool": "a pool's name, or a list of pedals",

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fxpipe.errors import SourceError
+from fxpipe.tasks.receipts import Receipt, is_whole
 from fxpipe.tasks.release import Release, differences, here, refusal, release_here
 from fxpipe.tasks.where import Crew, Workers, missing_there, open_crew
 from fxtrain.contract import FxError, open_folder
@@ -175,8 +176,6 @@ def _outcome(future: Any, crew: Crew) -> Any:
 
 def _wait_to_see(receipt: Any, uri: str) -> None:
     """A shard that a worker wrote must be here too: what only it can see would be lost."""
-    from fxpipe.tasks import Receipt, is_whole
-
     if not isinstance(receipt, Receipt):
         return
     folder, give_up = open_folder(uri), time.monotonic() + SEEN_WITHIN_S

@@ -80,7 +80,7 @@ def play_on(
             _lowpass(w * min(guitar.resonance_hz, 0.45 * sample_rate_hz), guitar.resonance_q),
         ]
     )
-    wave = sosfilt(sections, dry)
+    wave: np.ndarray = sosfilt(sections, dry)
     gap = max(1, round(guitar.comb_ms / 1000 * sample_rate_hz))
     wave[gap:] -= guitar.comb_depth * wave[:-gap].copy()
     wave *= rms / max(_rms(wave), 1e-12)
@@ -103,8 +103,9 @@ def _hum(
     n_period = sample_rate_hz // math.gcd(sample_rate_hz, round(hum_hz))
     angles = 2 * math.pi * hum_hz / sample_rate_hz * np.outer(places, np.arange(n_period))
     period = sizes @ np.cos(angles + phases[:, None])
+    period /= math.sqrt(float(np.square(sizes).sum()) / 2)
     wave: np.ndarray = np.resize(period, n_samples)
-    return wave / math.sqrt(float(np.square(sizes).sum()) / 2)
+    return wave
 
 
 # Second-order sections [b0, b1, b2, 1, a1, a2] of Bristow-Johnson, "Cookbook formulae for audio EQ

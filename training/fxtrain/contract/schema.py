@@ -230,7 +230,8 @@ RECORD_FIELDS = {
     "licence": "licence of the dry recording; the sample inherits it",
     "split": "train, valid or test",
     "seed": "the integers that seed this clip's generator",
-    "clip": "where and how the dry clip was taken; a phrase lists every note with its group",
+    "clip": "where and how the dry clip was taken; a phrase lists every note with its group, "
+    "another guitar than was recorded its filters",
     "chain": "pedals with settings, by name",
     "after": "gain and noise floor put on after the chain",
     "loudness_lufs": "loudness of the chain's output before normalisation",

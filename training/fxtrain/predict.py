@@ -34,10 +34,9 @@ from fxtrain.errors import UnreadableFileError
 from fxtrain.heard import hear_file, unreadable
 from fxtrain.knobs import Knobs
 from fxtrain.models import Memory, SetOrder
-from fxtrain.telling import POSSIBLE
+from fxtrain.telling import ASSUMPTIONS, POSSIBLE
 from fxtrain.travel import read_knobs
 
-ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
 WINDOWS_AT_ONCE = 32
 UNSURE = 0.75
 """An order less probable than this is called unsure."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fxtrain.predict import Kin, PairOrder, Prediction
 
 NO_GUITAR = "this does not sound like a guitar through known pedals"
-ASSUMED = "a guitar recorded directly (DI), no amplifier or cabinet after the pedals"
+ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
 FAMILY_WORDS = {"time": "time-based"}
 """What guitarists call a family, where the data has a shorter word."""
 LABEL_WIDTH = 12
@@ -86,7 +86,7 @@ def prediction_lines(
     if len(prediction.names) > 1:
         lines += _row("textbook", _textbook(prediction))
     lines += _row("heard", _windows(prediction))
-    return [*lines, *_missing(prediction), *_row("assumes", ASSUMED)]
+    return [*lines, *_missing(prediction), *_row("assumes", ", ".join(ASSUMPTIONS))]
 
 
 def board_line(folder: Path) -> list[str]:

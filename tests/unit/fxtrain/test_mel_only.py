@@ -88,7 +88,7 @@ def test_both_kinds_are_one_data_set(both: tuple[Path, Path], turned: bool) -> N
     dataset = open_shards(both[::-1] if turned else both)
     assert not dataset.all_codes
     assert not dataset.index.mel_only
-    assert dataset.index.codec.precision == "float32"
+    assert dataset.index.codec.precision == "fp32"
     codes = dataset.load_arrays("train")["codes"]
     unheard = (codes == MISSING_CODE).all((1, 2))
     assert unheard.sum() == 64

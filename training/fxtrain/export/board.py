@@ -30,7 +30,7 @@ from fxtrain.contract import (
     unknown_name,
 )
 from fxtrain.knobs import Knobs, as_heard
-from fxtrain.telling import percent, what_is_missing
+from fxtrain.telling import ASSUMPTIONS, percent, what_is_missing
 
 if TYPE_CHECKING:
     from fxtrain.predict import Prediction
@@ -172,7 +172,7 @@ def board_of(prediction: Prediction, title: str, frontend: Frontend, model: str)
             for pair in prediction.pairs
         ),
         textbook=prediction.textbook,
-        assumptions=_assumptions(),
+        assumptions=ASSUMPTIONS,
         doubt=NO_GUITAR if prediction.guitar is False else "",
         missing=what_is_missing(prediction),
         model=model,
@@ -210,12 +210,6 @@ def as_it_is_now(board: Board, entries: Mapping[str, PedalEntry]) -> Board:
     listed = list(entries)  # in the order of a textbook board
     textbook = tuple(sorted(names, key=lambda name: listed.index(name) if name in entries else 0))
     return replace(board, probability=None, alternatives=(), pairs=(), textbook=textbook)
-
-
-def _assumptions() -> tuple[str, ...]:
-    from fxtrain.predict import ASSUMPTIONS
-
-    return ASSUMPTIONS
 
 
 def _round(probability: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -133,8 +132,9 @@ def judge_manifest(
     as_json: bool,
 ) -> int:
     """``fxtrain evaluate --manifest``; 1 where a row could not be scored."""
-    # Before torch: threads that wait by spinning take the cores from each other on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from fxtrain.calm import share_the_cores
+
+    share_the_cores()
     from fxtrain.checkpoint import load_run
     from fxtrain.contract import UsageError, open_frontend
     from fxtrain.device import resolve_device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -291,6 +292,26 @@ def test_one_clip_goes_through_everything():
     (found,) = trial.one_clip()
     assert found.state == OK
     assert "[9, 173] codes" in found.found
+
+
+def test_the_model_in_the_package_is_looked_at(tmp_path, monkeypatch):
+    weights = b"weights of a model"
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    entry = {"path": "model.safetensors", "sha256": hashlib.sha256(weights).hexdigest()}
+    (folder / "model.json").write_text(json.dumps({"weights": entry}))
+    monkeypatch.setattr(storage, "files", lambda package: tmp_path)
+    (missing,) = storage.model()
+    (folder / "model.safetensors").write_bytes(weights[:-1])
+    (cut,) = storage.model()
+    for found in (missing, cut):
+        assert found.state == PROBLEM
+        assert found.do.startswith("pip install --force-reinstall --no-deps .")
+    assert "cannot be read" in missing.found
+    assert f"expected {entry['sha256'][:12]}" in cut.found
+    (folder / "model.safetensors").write_bytes(weights)
+    (whole,) = storage.model()
+    assert whole.state == OK
 
 
 # What is printed

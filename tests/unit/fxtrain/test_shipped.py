@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from fxpipe.chains.chain import ChainSpec, generator
@@ -17,6 +19,7 @@ from fxpipe.render import After, RenderSpec, draw_and_render, finish
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
 from fxtrain.checkpoint import load_run
 from fxtrain.cli import cli, run_cli
+from fxtrain.errors import CheckpointError
 from fxtrain.finding import SHIPPED, model_folder
 
 
@@ -60,3 +63,25 @@ def test_it_hears_pedals_of_the_built_in_guitar(tmp_path: Path, capsys) -> None:
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     said = [tuple(pedal["name"] for pedal in answer["pedals"]) for answer in answers]
     assert sum(a == b for a, b in zip(said, names, strict=True)) >= 5, (said, names)
+
+
+def test_a_part_of_it_that_is_missing_is_installed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be trained again, as a run of one's own can."""
+    card = (SHIPPED / "model.json").read_bytes()
+    for path in (tmp_path / "package", tmp_path / "own"):
+        path.mkdir()
+        (path / "model.json").write_bytes(card)
+    monkeypatch.setattr("fxtrain.checkpoint.SHIPPED", tmp_path / "package")
+    again = "pip install --force-reinstall --no-deps ."
+    with pytest.raises(CheckpointError, match=f"is missing; {re.escape(again)}"):
+        load_run(tmp_path / "package")
+    with pytest.raises(CheckpointError, match="train again or copy"):
+        load_run(tmp_path / "own")
+    for path in (tmp_path / "package", tmp_path / "own"):
+        (path / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(CheckpointError, match=f"another sha256 .* says; {re.escape(again)}"):
+        load_run(tmp_path / "package")
+    with pytest.raises(CheckpointError, match="not from one run"):
+        load_run(tmp_path / "own")

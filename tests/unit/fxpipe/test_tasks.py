@@ -131,7 +131,7 @@ def test_where_tasks_run_is_one_choice(monkeypatch):
     with pytest.raises(UsageError, match="needs -j"):
         choose_workers(None, None, "k8s")
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'fxpipe\[cluster\]'"):
+    with pytest.raises(MissingExtraError, match=r'pip install "\.\[cluster\]"'):
         choose_workers(3, None, "slurm")
 
 

@@ -24,6 +24,7 @@ from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
+from fxpipe.render import plain_spec
 from fxpipe.renders import RendersIndex, read_renders_index
 from fxpipe.resume import made_with, what_is_left
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
@@ -325,7 +326,7 @@ def encode_identity(
         "seed": renders.seed,
         "split_seed": renders.split_seed,
         "fractions": list(renders.fractions),
-        "spec": to_dict(renders.spec),
+        "spec": plain_spec(renders.spec, "guitars"),
         "weights_sha256": codec.weights_sha256,
         "precision": codec.precision,
         "with_mel": spec.with_mel,

@@ -16,7 +16,7 @@ import numpy as np
 from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.orders.commute import Rule, SymmetryTable, basis, commuting_pairs
-from fxpipe.render import RENDER_VERSION, ClipDraw, RenderSpec, to_input_level
+from fxpipe.render import RENDER_VERSION, ClipDraw, RenderSpec, plain_spec, to_input_level
 from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip, read_recording
 from fxpipe.sources.phrases import (
     MIN_SOUNDING,
@@ -97,10 +97,7 @@ class Plan:
             more = {"phrases": PHRASE_VERSION, "played": self._played}
         if self.split_seed not in (None, self.seed):
             more |= {"split_seed": self.split_seed}
-        spec = to_dict(self.spec)
-        for name in ("pedal_rms", "guitars"):  # younger than the identities of renders without
-            if not spec[name]:
-                del spec[name]
+        spec = plain_spec(self.spec, "pedal_rms", "guitars")
         if self.spec.guitars:
             more |= {"guitars": GUITAR_VERSION}
         if not self.spec.chain.makes:

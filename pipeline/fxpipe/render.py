@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fxpipe.chains.chain import ChainSpec, draw_length, draw_names, draw_setting
 from fxpipe.distance import change_db, hear
 from fxpipe.errors import RenderError
 from fxpipe.pedals import build_pedal
-from fxtrain.contract import Chain, Pedal, UsageError
+from fxtrain.contract import Chain, Pedal, UsageError, to_dict
 
 RENDER_VERSION = 2
 """Part of a plan's identity; raise it when the same draws would give other samples.
@@ -105,6 +106,13 @@ class RenderSpec:
     @property
     def n_run_in(self) -> int:
         return round(self.run_in_s * self.sample_rate_hz)
+
+
+def plain_spec(spec: RenderSpec, *younger: str) -> dict[str, Any]:
+    """Plain values, for an identity: without those of ``younger`` settings that are off, which it
+    did not have when it was first made."""
+    values: dict[str, Any] = to_dict(spec)
+    return {name: value for name, value in values.items() if value or name not in younger}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from scipy.signal import freqz_sos
 
 from fixtures.datasets import make_folder
 from fxpipe.chains.chain import ChainSpec, generator
+from fxpipe.encode import EncodeSpec, encode_identity
 from fxpipe.plan import make_plan, take_clip
 from fxpipe.render import RenderSpec, draw_clip
 from fxpipe.renders import render_clip
@@ -108,3 +111,20 @@ def test_identities_of_renders_without_them_are_what_they_were(tmp_path: Path) -
     assert others.identity != plan.identity
     with pytest.raises(UsageError, match="guitars is 2, expected a share"):
         dataclasses.replace(SPEC, guitars=2)
+
+
+def test_shards_of_before_are_gone_on_with() -> None:
+    """What was encoded before there were other guitars has an identity without them."""
+    codec = SimpleNamespace(weights_sha256="w", precision="none")
+
+    def identity(guitars: float) -> tuple[str, dict[str, Any]]:
+        spec = dataclasses.replace(SPEC, guitars=guitars)
+        of = {"identity": "r", "source": "synth", "source_digest": "d", "seed": 0, "spec": spec}
+        renders = SimpleNamespace(**of, split_seed=None, fractions=(0.8, 0.1, 0.1))
+        return encode_identity(renders, codec, EncodeSpec("embedded"))
+
+    (before, recipe), (after, other) = identity(0.0), identity(0.5)
+    assert before == "00bdfd7e34d260c6ef2d71b31d6a75c14c4abbc60ba5bd8ccf68f734ecc30043"
+    assert "guitars" not in recipe["spec"]
+    assert other["spec"]["guitars"] == 0.5
+    assert after != before

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxtrain.alternatives import other_orders, with_knobs_of
 from fxtrain.contract import (
     Chain,
     Frontend,
@@ -53,10 +54,6 @@ MEASURES = {
     "loudness_db": ("loudness off, dB", False),
 }
 """Name -> (what it is called, whether more is nearer)."""
-
-ALL_ORDERS_UP_TO = 4
-N_ORDERS = 24
-"""Longest chain whose orders are all played; of a longer one so many are drawn."""
 
 QUIET_LUFS = -60.0
 """A true sound below this is no measure; another dry clip is taken, or the clip is left out."""
@@ -120,7 +117,7 @@ def rerender(
     measured_at: list[int] = []
     for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
         heard_knobs = knobs[position] if knobs else None
-        measured = _one_clip(position, predicted[position], heard_knobs, sounds, near, rng)
+        measured = _one_clip(position, predicted[position], heard_knobs, sounds, near)
         if measured is not None:
             found.append(measured)
             measured_at.append(position)
@@ -180,7 +177,6 @@ def _one_clip(
     knobs: Knobs | None,
     sounds: Sounds,
     others: Sequence[int],
-    rng: np.random.Generator,
 ) -> Played | None:
     """Every condition on both dry clips; None where the truth is too quiet on either.
 
@@ -211,7 +207,7 @@ def _one_clip(
     if knobs is not None:
         chains["predicted_heard"] = as_heard(chains["predicted"], knobs)
         chains["right_heard"] = as_heard(chains["right_typical"], knobs)
-    orders = _other_orders(right, rng)
+    orders = other_orders(right)
     near, trues = {}, {}
     for dry, heard in (("true", clip), ("other", other)):
         true = trues[dry] = play(sounds.frontend, heard, right)
@@ -252,31 +248,6 @@ def _is_loud(frontend: Frontend, clip: RemadeClip, chain: Chain) -> bool:
     wave = play(frontend, clip, chain)
     loudness = frontend.loudness_lufs(wave, clip.sample_rate_hz)
     return math.isfinite(loudness) and loudness > QUIET_LUFS
-
-
-def _other_orders(chain: Chain, rng: np.random.Generator) -> list[Chain]:
-    """Orders of the pedals other than the chain's own, all of them or ``N_ORDERS`` drawn."""
-    n = len(chain.pedals)
-    if n <= ALL_ORDERS_UP_TO:
-        orders = list(itertools.permutations(range(n)))
-    else:
-        drawn = {tuple(range(n - 1, -1, -1))}
-        drawn |= {tuple(rng.permutation(n).tolist()) for _ in range(N_ORDERS - 1)}
-        orders = sorted(drawn)
-    own = tuple(range(n))
-    return [Chain(tuple(chain.pedals[i] for i in order)) for order in orders if order != own]
-
-
-def with_knobs_of(chain: Chain, true: Chain) -> Chain:
-    """``chain`` with the knobs of ``true`` on the pedals that stand in both."""
-    left = list(true.pedals)
-    pedals = []
-    for pedal in chain.pedals:
-        same = next((known for known in left if known.name == pedal.name), None)
-        if same is not None:
-            left.remove(same)
-        pedals.append(same or pedal)
-    return Chain(tuple(pedals))
 
 
 def rerender_lines(found: Rerendered) -> list[str]:

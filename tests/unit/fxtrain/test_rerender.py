@@ -25,13 +25,10 @@ from fxtrain.rerender import (
     CONDITIONS,
     DRIES,
     MEASURES,
-    N_ORDERS,
     Rerendered,
-    _other_orders,
     play,
     rerender,
     rerender_lines,
-    with_knobs_of,
 )
 from fxtrain.sounds import Sounds
 
@@ -173,27 +170,6 @@ def test_the_same_seed_measures_the_same(shards: Path) -> None:
     other, _ = measure(shards, truth_of(shards), n=10)
     assert one == other
     assert one.n == 10
-
-
-def test_knobs_are_true_where_the_pedal_is_there() -> None:
-    a, b, again = Pedal("a", {"mix": 0.9}), Pedal("b", {"mix": 0.8}), Pedal("a", {"mix": 0.7})
-    typical = ToyFrontend().example(("a", "a", "a", "c"))
-    mixed = with_knobs_of(typical, Chain((a, b, again)))
-    assert mixed.pedals == (a, again, *typical.pedals[2:])
-    assert with_knobs_of(Chain(()), Chain((a,))) == Chain(())
-
-
-def test_orders_of_a_long_chain_are_drawn() -> None:
-    import numpy as np
-
-    chain = Chain(tuple(Pedal(name, {}) for name in "abcdef"))
-    orders = _other_orders(chain, np.random.default_rng(0))
-    assert 1 < len(orders) <= N_ORDERS
-    assert chain not in orders
-    assert Chain(chain.pedals[::-1]) in orders
-    assert all(sorted(order.names) == list("abcdef") for order in orders)
-    assert len(_other_orders(Chain(chain.pedals[:3]), np.random.default_rng(0))) == 5
-    assert _other_orders(Chain(chain.pedals[:1]), np.random.default_rng(0)) == []
 
 
 def test_lines_say_what_was_put_on_what(shards: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxtrain.alternatives import other_orders
 from fxtrain.contract import Chain, Frontend, FxError, PedalEntry, UsageError
 from fxtrain.listen.dries import Dry, play, sounds
 from fxtrain.listen.items import ItemSpec, drawn, swap
@@ -23,8 +24,6 @@ BAND_DB = (0.25, 4.0)
 
 LENGTHS = (2, 2, 3)
 DRAWS_AN_ITEM = 60
-ALL_ORDERS_UP_TO = 4
-ORDERS_TRIED = 24
 CLEAR_DB = 6.0
 """What nobody misses: catch trials lie at least this far apart."""
 
@@ -48,19 +47,14 @@ def random_chains(pedals: Sequence[PedalEntry], rng: np.random.Generator) -> Ite
 
 
 def worst_order(frontend: Frontend, dry: Dry, reference: Chain) -> Chain:
-    """The order of the same pedals that sounds least like the reference: all of them up to four
-    pedals, two dozen beyond."""
-    n = len(reference.pedals)
-    if n < 2:
-        raise UsageError(f"a chain of {n} pedals has no other order: no {reference} in this test")
-    if n <= ALL_ORDERS_UP_TO:
-        orders = list(itertools.permutations(range(n)))[1:]
-    else:
-        rng = np.random.default_rng(n)
-        orders = [tuple(reversed(range(n)))]
-        orders += [tuple(rng.permutation(n).tolist()) for _ in range(ORDERS_TRIED - 1)]
+    """The order of the same pedals that sounds least like the reference, of those tried."""
+    chains = other_orders(reference)
+    if not chains:
+        raise UsageError(
+            f"a chain of {len(reference.pedals)} pedals has no other order: no {reference} in "
+            "this test"
+        )
     truth, rate = play(frontend, dry, reference), dry.sample_rate_hz
-    chains = [Chain(tuple(reference.pedals[i] for i in order)) for order in orders]
     far = [frontend.distance_db(truth, play(frontend, dry, chain), rate) for chain in chains]
     return chains[int(np.argmax(far))]
 

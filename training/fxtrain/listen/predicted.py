@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fxtrain.alternatives import with_knobs_of
 from fxtrain.contract import Chain, Features, Frontend, FxError
 from fxtrain.data import ShardDataset
 from fxtrain.knobs import as_heard
@@ -20,7 +21,6 @@ from fxtrain.listen.dries import Dries, Dry, own_dry
 from fxtrain.listen.items import ItemSpec
 from fxtrain.listen.study import PREDICTED, PREDICTED_HEARD, PREDICTED_TYPICAL
 from fxtrain.metrics import classes_of
-from fxtrain.rerender import with_knobs_of
 from fxtrain.sounds import Sounds
 
 MOST_LOOKED_AT = 2000

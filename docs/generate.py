@@ -10,17 +10,21 @@ import functools
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import click
 import data_sets
 import orders
 import pedal_pages
 import scale
 
 from fxpipe.chains.chain import CHAIN_KEYS, ChainSpec
-from fxpipe.cli import plan
+from fxpipe.cli import plan, render
 from fxpipe.pedals import MAKES, PEDALS, POOLS
 from fxpipe.pedals.makes import CLEAN_VOICE
+from fxpipe.render import RENDER_KEYS, RenderSpec
 from fxtrain.contract import FIELDS, FORMAT_VERSION, RECORD_FIELDS, DatasetIndex, to_dict
 
 DOCS = Path(__file__).parent
@@ -79,16 +83,24 @@ def makes_table() -> str:
     return rows(["pedal", "what is drawn inside, beside its voice"], cells)
 
 
-def chain_keys_table() -> str:
-    """Keys of ``[chain]``, the option that says the same, and the default."""
-    flags = {option.name: option.opts[-1] for option in plan.params}
-    spec = to_dict(ChainSpec(POOLS["stompbox"])) | {"pool": "stompbox", "lengths": "1-5"}
+def keys_table(keys: Mapping[str, str], defaults: Mapping[str, Any], command: click.Command) -> str:
+    """Keys of a table of TOML, the option that says the same, and the default."""
+    flags = {option.name: option.opts[-1] for option in command.params}
     cells = []
-    for key, meaning in CHAIN_KEYS.items():
+    for key, meaning in keys.items():
         flag = f"`{flags[key]}`" if key in flags else ""
-        default = f"`{json.dumps(spec[key])}`" if spec[key] not in ({}, []) else ""
+        default = f"`{json.dumps(defaults[key])}`" if defaults[key] not in ({}, []) else ""
         cells.append([f"`{key}`", flag, default, meaning])
     return rows(["key", "flag", "default", "meaning"], cells)
+
+
+def chain_keys_table() -> str:
+    spec = to_dict(ChainSpec(POOLS["stompbox"])) | {"pool": "stompbox", "lengths": "1-5"}
+    return keys_table(CHAIN_KEYS, spec, plan)
+
+
+def render_keys_table() -> str:
+    return keys_table(RENDER_KEYS, to_dict(RenderSpec(ChainSpec(POOLS["stompbox"]))), render)
 
 
 TABLES = {
@@ -100,6 +112,7 @@ TABLES = {
     "pools": pools_table,
     "makes": makes_table,
     "chain-keys": chain_keys_table,
+    "render-keys": render_keys_table,
     "data-sets": lambda: data_sets.overview(rows),
     "data-set-details": lambda: data_sets.details(rows),
     "manifest-fields": lambda: data_sets.fields(rows),

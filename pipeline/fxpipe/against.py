@@ -108,7 +108,7 @@ class _Found:
 def _look(folder: Folder, name: str, listed: Mapping[str, str]) -> _Found:
     try:
         data = folder.read(name)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return _Found(None, 0, listed.get(name))
     return _Found(hashlib.sha256(data).hexdigest(), len(data), listed.get(name))
 

@@ -27,6 +27,12 @@ DEFAULT_MAX_LENGTH = 5
 ELSEWHERE = {"chain": "a table [chain] of its own", "plugins": "[[pedal]] tables"}
 """Fields of a spec that are no keys of its table, and what says them in a file."""
 
+ON_THE_COMMAND_LINE = (
+    *("n_chains", "dataset", "data_dir", "include", "kinds", "fractions", "split_seed", "seed"),
+    *("output", "shard_size", "workers", "scheduler", "cluster", "overwrite", "resume"),
+)
+"""Of what a clip may be, a file tells; of how many, of what and whereto, a command."""
+
 
 def render_spec(
     config: Path | None, options: Mapping[str, Any], default_pool: str = DEFAULT_POOL
@@ -118,6 +124,11 @@ def _table(
         if key in ELSEWHERE:
             raise UsageError(
                 f"{where}: {name}: {key!r} is no key of [{name}]; write {ELSEWHERE[key]}"
+            )
+        if key in ON_THE_COMMAND_LINE:
+            raise UsageError(
+                f"{where}: {name}: {key!r} is said on the command line alone, as "
+                f"--{key.replace('_', '-')}"
             )
         if key not in known:
             raise UsageError(f"{where}: {name}: {unknown_name('key', key, known)}")

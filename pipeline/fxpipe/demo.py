@@ -64,7 +64,11 @@ def _run(line: str, cwd: Path, *, quiet: bool) -> str:
     path = Path(sys.executable).with_name(program)
     done = subprocess.run([path, *words], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise FxError(f"the demo stopped: '{line}' ended with exit code {done.returncode}")
+        again = f"fxpipe demo --output {shlex.quote(str(cwd))}"
+        raise FxError(
+            f"the demo stopped: '{line}' ended with exit code {done.returncode}; what is finished "
+            f"is kept: go on with '{again}'"
+        )
     if not quiet:
         click.echo(done.stdout.rstrip())
     return done.stdout

@@ -26,7 +26,7 @@ from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
 from fxpipe.render import plain_spec
 from fxpipe.renders import RendersIndex, read_renders_index
-from fxpipe.resume import made_with, what_is_left
+from fxpipe.resume import made_with, what_is_left, write_finished
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
@@ -35,7 +35,6 @@ from fxpipe.tasks import (
     read_receipts,
     run_tasks,
     worker_index,
-    write_finished,
     write_receipt,
 )
 from fxtrain.contract import (

@@ -23,12 +23,12 @@ CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--pool", help="A pool's name or pedals separated by commas.  [default: stompbox]"
     ),
-    click.option("--lengths", help="Chain lengths: '1-5', '2,3', or weighted '1:1,2:3'."),
+    click.option("--lengths", help="'1-5', '2,3', or weighted '1:1,2:3'.  [default: 1-5]"),
     click.option("--weights", help="Of pedals, 1 where not named: 'reverb:2,gate:0.2'."),
     click.option("--order", help="uniform, realistic or fixed.  [default: uniform]"),
-    click.option("--temperature", type=float, help="How freely 'realistic' leaves the textbook."),
+    click.option("--temperature", type=float, help="Of 'realistic': 0.1 is strict.  [default: 1]"),
     click.option(
-        "--repeats/--no-repeats", default=None, help="May a pedal stand twice in a chain?"
+        "--repeats/--no-repeats", default=None, help="May a pedal stand twice?  [default: no]"
     ),
     click.option("--exclusive", multiple=True, help="At most one of 'chorus,phaser'; repeatable."),
     click.option(
@@ -39,7 +39,7 @@ CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option(
         "--balance",
-        help="What weights are: odds (weights), or shares by pedals, lengths, pairs.",
+        help="What weights are: odds, or shares by pedals, lengths, pairs.  [default: weights]",
     ),
     click.option("--knobs", help="Settings: uniform, linear or typical.  [default: uniform]"),
     click.option("--makes", type=float, help="Share of pedals of another make.  [default: 0]"),

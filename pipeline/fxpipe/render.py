@@ -47,22 +47,34 @@ LIMITS: dict[str, Range] = {
 """Beyond these a number is a slip or a trap: hours of run-in, gains that are infinite."""
 
 
+RENDER_KEYS = {
+    "clip_s": "length of a clip, s",
+    "run_in_s": "how much of the recording before the clip runs through the chain and is dropped",
+    "sample_rate_hz": "of clips; recordings are resampled to it",
+    "input_peak_dbfs": "[low, high] of the dry clip's peak as it goes into the first pedal",
+    "noise_snr_db": "[low, high] of the noise floor put on after the chain, below the clip",
+    "noise_cutoff_hz": "[low, high] of that noise's lowpass: its colour",
+    "output_gain_db": "[low, high] of the gain after the chain",
+    "audible_db": "a pedal that changes its input by less is drawn again (residual after the best "
+    "gain, relative to the output)",
+    "classes": "list in every record which other orders of its chain sound the same",
+    "alike_db": "orders this near, in dB of log-mel, sound the same",
+    "phrases": "share of clips that are played by several recordings (docs/phrases.md)",
+    "pedal_rms": "set every pedal's output to this RMS and clip it at full scale; 0: levels are "
+    "left alone, as on a board",
+    "guitars": "share of clips that are played on another guitar than was recorded",
+}
+
+
 @dataclass(frozen=True)
 class RenderSpec:
-    """What may happen to a clip, before, in and after its chain.
+    """What may happen to a clip, before, in and after its chain; ``RENDER_KEYS`` says what each
+    field means.
 
-    ``run_in_s`` of the recording before the clip runs through the chain and is then dropped, so
-    that echoes and compressors are already at work when the clip begins. ``noise_snr_db`` and
-    ``output_gain_db`` are put on after the chain: without them a model reads residue 65 dB down
-    that no real recording carries. At -16 LUFS, an SNR of 44 to 59 dB is a floor of about -60 to
-    -75 dBFS. ``audible_db``: a pedal whose output differs from its input by less than this
-    (residual after the best gain, relative to the output) is drawn again. ``classes``: every
-    clip's record lists which other orders of its chain sound the same, ``alike_db`` of log-mel or
-    less away (``orders/classes.py``). ``phrases``: the share of clips that are played by several
-    recordings. ``pedal_rms``: every pedal's output is set to this RMS and clipped to full scale, as
-    Okita & Katayose (ICASSP 2026) do with 0.1; at 0 levels are left alone, as on a board.
-    ``guitars``: the share of clips that are played on another guitar than was recorded
-    (``sources/pickups.py``).
+    The run-in is there so that echoes and compressors are already at work when the clip begins.
+    Noise and gain after the chain: without them a model reads residue 65 dB down that no real
+    recording carries. At -16 LUFS, an SNR of 44 to 59 dB is a floor of about -60 to -75 dBFS.
+    ``pedal_rms`` is the level policy of Okita & Katayose (ICASSP 2026), 0.1 with them.
     """
 
     chain: ChainSpec

@@ -30,7 +30,7 @@ from fxpipe.plan import save_plan as save_plan
 from fxpipe.plan import shard_size as shard_size
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
-from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left
+from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left, write_finished
 from fxpipe.shard_size import settle_shard_size
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.tasks import (
@@ -40,7 +40,6 @@ from fxpipe.tasks import (
     read_receipts,
     receipt_name,
     run_tasks,
-    write_finished,
     write_receipt,
 )
 from fxpipe.tasks.release import Release

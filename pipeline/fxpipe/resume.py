@@ -6,6 +6,7 @@ before the first shard; in one that is older than marks, in the receipts of its 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,9 @@ from fxtrain.contract import (
     FxError,
     LocalFolder,
     UsageError,
+    ahead,
     from_dict,
+    index_bytes,
     is_held,
     read_json,
     shorten,
@@ -176,7 +179,10 @@ def is_finished(
             damage = str(error)
     if index is not None and index.identity == identity:
         files = (*index.files, *(file for shard in index.shards for file in shard.files))
-        return all(folder.size(file.path) == file.n_bytes for file in files)
+        names = (file.path for file in files)
+        is_near = isinstance(folder, LocalFolder)
+        sizes = map(folder.size, names) if is_near else ahead(folder.size, names)
+        return all(size == file.n_bytes for size, file in zip(sizes, files, strict=True))
     if owner.identity == identity:
         if damage:
             click.echo(f"{damage}: it is written anew", err=True)
@@ -275,13 +281,29 @@ def alone_in(
         if _read(folder, OWNER_NAME) != mark:
             folder.write(OWNER_NAME, mark)
         yield
-        # Behind a URI nothing is locked: the later one of two has put its own mark there.
-        if not isinstance(folder, LocalFolder) and _mark_of(folder).get("identity") != identity:
-            raise FxError(
-                f"{folder.uri}: another fxpipe began to write another data set there meanwhile, "
-                "and what lies there is of both; make one anew with --overwrite, and give the "
-                "other another -o"
-            )
+        _refuse_two_writers(folder, identity)
+
+
+def write_finished(folder: Folder, index: Any) -> None:
+    """The index, last of all, and before it its sum, by which ``check`` knows it unaltered.
+    Not where another's shards may lie under it."""
+    _refuse_two_writers(folder, index.identity)
+    data = index_bytes(index)
+    folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
+    folder.sweep()
+    folder.write(INDEX_NAME, data)
+
+
+def _refuse_two_writers(folder: Folder, identity: str) -> None:
+    """Behind a URI nothing is locked: the later one of two has put its own mark there."""
+    if isinstance(folder, LocalFolder):
+        return
+    if _mark_of(folder).get("identity") not in (None, identity):
+        raise FxError(
+            f"{folder.uri}: another fxpipe began to write another data set there meanwhile, "
+            "and what lies there is of both; make one anew with --overwrite, and give the "
+            "other another -o"
+        )
 
 
 def _read(folder: Folder, name: str) -> bytes | None:
@@ -295,7 +317,9 @@ def _locked(folder: Folder) -> AbstractContextManager[None]:
     """A local directory's lock; its file goes: a directory holds what it would in a store."""
     if not isinstance(folder, LocalFolder):
         return nullcontext()
-    return sole_writer(folder.path / LOCK_NAME, _busy(folder))
+    lock = folder.path / LOCK_NAME
+    folder.stays_inside(lock)
+    return sole_writer(lock, _busy(folder))
 
 
 def _busy(folder: Folder) -> FxError:

@@ -57,7 +57,8 @@ def redraws_text(index: RendersIndex) -> str:
     found = ", ".join(f"{k} {n} time{'s' * (n != 1)} ({share})" for k, n, share in pedals)
     where = ", of ".join(f"{k}: {n} ({share})" for k, n, share in lengths)
     why = f"because nobody could hear them (below {index.spec.audible_db:g} dB)"
-    return f"pedals drawn again {why}: {found or 'none'}" + f"; in chains of {where}" * bool(where)
+    told = f"{found}; in chains of {where} of all their draws" if found else "none"
+    return f"pedals drawn again {why}: {told}"
 
 
 def _again(redrawn: Mapping[Any, int], kept: Mapping[Any, int]) -> list[tuple[Any, int, str]]:

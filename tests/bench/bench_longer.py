@@ -20,10 +20,11 @@ import numpy as np
 from fxpipe.codec import load_codec
 from fxpipe.ears import features
 from fxpipe.renders import iter_clips, read_renders_index
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.contract import Features, Names, Record, open_folder
 from fxtrain.decode import Candidate, Direct, window_weight
-from fxtrain.evaluate import Answers, confidences, judge_answers
+from fxtrain.evaluate import confidences, judge_answers
 from fxtrain.finding import SHIPPED, model_folder
 from fxtrain.metrics import classes_of
 from fxtrain.predict import translate

@@ -17,9 +17,11 @@ from fxtrain.contract import (
     LocalFolder,
     Problem,
     SplitCounts,
+    check_counts,
     check_dataset,
     check_files,
     concatenate,
+    difference,
     pack_npy,
     read_index,
     select,
@@ -212,6 +214,19 @@ def test_a_split_that_nobody_knows(made):
     odd = dataclasses.replace(index.shards[-1], split="extra", first=0)
     write_index(folder, dataclasses.replace(index, shards=(*index.shards[:-1], odd)))
     assert any("extra" in problem for problem in found(folder))
+
+
+def test_numbers_that_one_side_alone_has_are_told():
+    assert difference({"samples": 3}, {"samples": 3}) == ""
+    assert difference({"samples": 3, "length 9": 1}, {"samples": 3}).startswith("length 9 1 in")
+    assert difference({"samples": 3}, {"samples": 3, "length 9": 1}).startswith("length 9 nothing")
+
+
+def test_tallies_of_a_split_that_nobody_knows_are_told(made):
+    _, index = made
+    said = {**index.counts, "extra": index.counts["test"]}
+    (problem,) = check_counts(said, index.counts, index.vocabulary)
+    assert problem.where == "extra"
 
 
 def with_value(field, value):

@@ -28,6 +28,7 @@ from fxtrain.contract import (
     cannot_write,
     count_samples,
     identity_of,
+    index_bytes,
     open_folder,
     pack_npy,
     read_codebooks,
@@ -190,6 +191,26 @@ def test_codebooks_that_the_index_does_not_list(made):
     folder, index = made
     with pytest.raises(FxError, match=r"codebooks\.npy"):
         read_codebooks(folder, dataclasses.replace(index, files=()))
+
+
+def test_codebooks_that_the_index_lists_twice(made):
+    folder, index = made
+    with pytest.raises(DamagedError, match="2 times, expected once"):
+        read_codebooks(folder, dataclasses.replace(index, files=2 * index.files))
+
+
+def test_a_file_of_another_size_is_not_read(made, monkeypatch):
+    """It may be larger than memory."""
+    folder, index = made
+    entry = dataclasses.replace(index.files[0], n_bytes=7)
+    monkeypatch.setattr(folder, "read", lambda name: pytest.fail("was read"))
+    with pytest.raises(DamagedError, match="the index says 7"):
+        read_verified(folder, entry)
+
+
+def test_a_number_that_json_has_not_is_never_written():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        index_bytes({"ratio": float("nan")})
 
 
 # Folders

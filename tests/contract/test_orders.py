@@ -21,6 +21,7 @@ from fxtrain.contract import (
     Vocabulary,
     VocabularyError,
     arrow,
+    class_size,
     count_classes,
     normal_form,
 )
@@ -176,3 +177,11 @@ def test_chains_are_written_for_people():
     assert str(Chain((Pedal("fuzz", {}), Pedal("echo", {})))) == "fuzz → echo"
     assert arrow([]) == "(no pedals)"
     assert Vocabulary(()).max_params == 0
+
+
+def test_sixteen_pedals_that_all_commute_are_the_most_whose_orders_are_counted():
+    names = [f"p{i}" for i in range(17)]
+    commutes = frozenset(frozenset(pair) for pair in itertools.combinations(names, 2))
+    assert class_size(names[:16], commutes) == math.factorial(16)
+    with pytest.raises(ContractError, match="17 pedals has too many orders"):
+        class_size(names, commutes)

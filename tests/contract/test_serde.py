@@ -42,6 +42,7 @@ from fxtrain.contract import (
     pack_members,
     pack_npy,
     pack_records,
+    read_json,
     select,
     to_dict,
     unpack_block,
@@ -264,6 +265,13 @@ def test_canonical_json_does_not_depend_on_key_order(record):
 def test_numbers_that_json_does_not_have_are_refused(value):
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json({"x": value})
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "9" * 400 + ".0"])
+def test_numbers_that_no_float_holds_are_damage(number):
+    for read in (read_json, unpack_records):
+        with pytest.raises(DamagedError, match=r"here.*no float holds"):
+            read(b'{"x":%s}' % number.encode(), "here")
 
 
 # Dataclasses

@@ -147,13 +147,16 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         assert page.find("h1").text == QUESTION["abx"]
         assert "does not count" in page.find("#practice").text
         assert not driver.find_element("css selector", "#next").is_enabled()
+        assert page.find("#why").text == "Listen to A, B, X first."
         body = driver.find_element("css selector", "body")
         for key in "abx":
             body.send_keys(key)
         pressed = driver.find_elements("css selector", ".sound[aria-pressed=true]")
         assert [b.text for b in pressed] == ["X"]
         assert not driver.find_element("css selector", "#next").is_enabled()
+        assert page.find("#why").text == "Choose A or B."
         page.press("label[for=pick-a]")
+        assert driver.find_element("css selector", "#why").text == ""
         driver.switch_to.active_element.send_keys(" ")  # on the answer that is chosen already
         assert page.find("#pause").text == "Play"
         page.shot("abx-trial")

@@ -72,6 +72,8 @@ def test_what_was_heard_is_shown(page: Guitarist) -> None:
       return pixels.some((value) => value > 0);
     """
     page.until(lambda: page.driver.execute_script(painted))
+    assert page.text("#trust").startswith("Trust the percentages less")
+    assert "of 6.0 seconds" in page.one("#seek").get_attribute("aria-valuetext")
     page.shot("heard")
 
 
@@ -80,16 +82,67 @@ def test_a_clip_is_dropped(page: Guitarist) -> None:
       const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
       const transfer = new DataTransfer();
       transfer.items.add(new File([bytes], "dropped.wav"));
-      const over = new DragEvent("dragover", { dataTransfer: transfer, cancelable: true });
+      const init = { dataTransfer: transfer, cancelable: true, bubbles: true };
+      const over = new DragEvent("dragover", init);
       const target = document.getElementById("drop");
       const taken = !target.dispatchEvent(over);
-      target.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+      target.dispatchEvent(new DragEvent("drop", init));
       return taken;
     """
     sound = base64.b64encode(wav(0.5 * riff(RATE_HZ))).decode()
     before = page.n_renders
     assert page.driver.execute_script(script, sound)
     page.until(lambda: page.n_renders > before and page.status.startswith("Heard"))
+
+
+HAND_OVER = """
+  const [names, target, sound] = arguments;
+  const bytes = Uint8Array.from(atob(sound), (c) => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  for (const name of names) transfer.items.add(new File([bytes], name));
+  const event = new DragEvent("drop", { dataTransfer: transfer, cancelable: true, bubbles: true });
+  return !document.querySelector(target).dispatchEvent(event);
+"""
+
+
+def test_a_clip_that_misses_the_frame_is_heard_too_and_two_are_not(page: Guitarist) -> None:
+    sound = base64.b64encode(wav(0.5 * riff(RATE_HZ))).decode()
+    assert page.driver.execute_script(HAND_OVER, ["one.wav", "two.wav"], "footer", sound)
+    assert page.text("#error").startswith("That is more than one file")
+    assert page.driver.execute_script(HAND_OVER, ["missed.wav"], "footer", sound)
+    page.until(lambda: page.status.startswith("Heard on missed.wav"))
+    assert not page.one("#error").is_displayed()
+
+
+def test_nothing_of_a_clip_that_comes_late_is_shown_or_played(
+    page: Guitarist, tmp_path: Path
+) -> None:
+    page.press("#play")  # and what plays stops without a complaint
+    late = """
+      const real = window.fetch;
+      let first = true;
+      window.fetch = async (...words) => {
+        if (first && String(words[0]).startsWith("/sound/")) {
+          first = false;
+          await new Promise((done) => setTimeout(done, 3000));
+          window.late = true;
+        }
+        return real(...words);
+      };
+    """
+    page.driver.execute_script(late)
+    for name, seconds in (("long.wav", 8), ("short.wav", 1)):
+        (tmp_path / name).write_bytes(wav(0.5 * riff(seconds * RATE_HZ)))
+        page.one("#file").send_keys(str(tmp_path / name))
+        page.until(lambda name=name: page.text("#clip-name") == name)
+        page.press("#play")  # nothing to play yet: no complaint either
+    page.until(lambda: page.driver.execute_script("return window.late"))
+    page.until(lambda: page.status.startswith("Heard on short.wav"))
+    time.sleep(0.5)  # the late sound would be decoded by now
+    assert page.status.startswith("Heard on short.wav")
+    assert page.one("#seek").get_attribute("aria-valuetext").endswith("of 6.0 seconds")
+    page.driver.refresh()
+    page.until(lambda: page.status == "Ready.")
 
 
 def test_another_answer_goes_on_the_board(page: Guitarist) -> None:
@@ -325,7 +378,9 @@ def test_what_is_no_guitar_is_no_answer(page: Guitarist, tmp_path: Path) -> None
     page.one("#file").send_keys(str(tmp_path / "faint.wav"))
     page.until(lambda: page.text("#sentence").startswith("This does not sound like a guitar"))
     page.until(lambda: page.status.startswith("This does not sound like a guitar"))
-    assert page.text("#doubt").startswith("If it is one after all: ")
+    assert page.text("#doubt") == f"If it is one after all: {' → '.join(page.board)}."
+    assert {card.text for card in page.all(".card .sure")} <= {"a guess"}
+    assert not page.one("#trust").is_displayed()  # there is no percentage to trust
 
 
 def test_what_a_file_cannot_hold_is_said(page: Guitarist, tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_repaired_directory_is_the_same_again(tmp_path, whole, fx: Fx):
     assert fx(*against).code == 0
 
 
+def test_a_file_in_place_of_a_folder_is_a_difference(tmp_path, whole, fx: Fx):
+    copy = copy_of(whole / "zarr", tmp_path)
+    shutil.rmtree(copy / "train.zarr")
+    (copy / "train.zarr").write_text("x")
+    done = fx("check", whole / "zarr", "--against", copy)
+    assert done.code == 1
+    assert "train.zarr/codes/c/0/0/0: is only here" in done.out
+
+
 def test_every_difference_is_listed(tmp_path, whole, fx: Fx):
     copy = copy_of(whole / "shards", tmp_path)
     data = bytearray((copy / "train-000000.tar").read_bytes())

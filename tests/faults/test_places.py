@@ -17,6 +17,7 @@ from faults.conftest import ENCODE, RENDER, Fx, copy_of, digests, remake
 from fixtures.stores import Mood, flaky_memory
 from fxpipe import resume
 from fxpipe.against import compare
+from fxpipe.renders import read_renders_index
 from fxtrain.contract import FxError, LocalFolder, UsageError, open_folder
 
 HOLDER = """
@@ -197,6 +198,12 @@ def test_behind_a_uri_the_mark_alone_tells(whole, fx: Fx):
         ):
             assert fx(*RENDER.split(), uri, "--overwrite").code == 0
         assert compare(uri, str(whole / "renders")).problems == []
+        index = read_renders_index(folder)
+        folder.delete("index.json")
+        folder.write(resume.OWNER_NAME, b'{"kind": "fxpipe-renders", "identity": "other"}')
+        with pytest.raises(FxError, match="another fxpipe began to write another data set"):
+            resume.write_finished(folder, index)
+        assert folder.size("index.json") is None
         assert resume.is_same_place(f"{uri}/", uri)
 
 
@@ -268,3 +275,23 @@ def test_what_is_nobodys_is_refused_with_the_file(tmp_path):
     folder.write("codebooks.npy", b"mine")
     with pytest.raises(UsageError, match=r"holds 'codebooks\.npy', which this would write over"):
         resume.is_finished(folder, resume.SHARDS, lambda folder: None, "identity")
+
+
+def test_the_lock_is_not_put_where_a_link_leads_out(tmp_path):
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.mkdir()
+    out.mkdir()
+    (mine / "lock").write_text("precious")
+    (out / ".receipts").symlink_to(mine)
+    with (
+        pytest.raises(FxError, match="a link leads out of"),
+        resume.alone_in(LocalFolder(out), resume.RENDERS, "mine", overwrite=False),
+    ):
+        pass
+    assert (mine / "lock").read_text() == "precious"
+
+
+@pytest.mark.parametrize("uri", ["", "s3://", "s3:/bucket/renders", "s3:///"])
+def test_a_uri_that_was_cut_is_no_folder_of_that_name(uri):
+    with pytest.raises(UsageError, match="is no directory; give a path, or a URI"):
+        open_folder(uri)

@@ -100,10 +100,11 @@ def test_a_persons_own_settings_of_s3_stay(monkeypatch):
 def test_a_bucket_that_is_not_there_is_told_and_not_made(fx: Fx, s3):
     import s3fs
 
-    done = fx(*RENDER.split(), "s3://buckte/set/renders")
-    assert done.code == 1
-    assert "cannot write s3://buckte/set/renders" in done.last_line
-    assert "bucket does not exist" in done.last_line
+    for line in (RENDER.split(), ["check"]):
+        done = fx(*line, "s3://buckte/set/renders")
+        assert done.code == 1
+        assert "cannot look at s3://buckte/set/renders" in done.out + done.last_line
+        assert "bucket does not exist" in done.out + done.last_line
     store = s3fs.S3FileSystem()
     store.invalidate_cache()
     assert "buckte" not in store.ls("")
@@ -218,3 +219,15 @@ def test_settings_of_patience_are_checked(monkeypatch):
     monkeypatch.setenv("FXPIPE_STORE_TRIES", "many")
     with pytest.raises(UsageError, match="FXPIPE_STORE_TRIES='many': expected a number above 0"):
         open_folder("memory://x")
+
+
+def test_a_web_server_that_tells_no_length_is_read(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running_server() as server:
+        folder = open_folder(server.url)
+        monkeypatch.setattr(type(folder._fs), "_info", _no_length)
+        assert folder.size("file.zip") == len(server.files["file.zip"])
+
+
+async def _no_length(self, url, **options):
+    return {"name": url, "size": None, "type": "file"}

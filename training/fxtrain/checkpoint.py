@@ -241,6 +241,18 @@ def warning_of_leak(card: ModelCard, index: DatasetIndex, split: str) -> str | N
     return None
 
 
+def warning_of_length(card: ModelCard, index: DatasetIndex) -> str | None:
+    """A line where clips are not as long as those that the model was taught on."""
+    taught, here = card.hearing.n_audio_samples, index.n_audio_samples
+    if taught == here:
+        return None
+    rate = card.hearing.codec.sample_rate_hz
+    return (
+        f"warning: the model was taught on clips of {taught / rate:g} s, these are of "
+        f"{here / rate:g} s"
+    )
+
+
 CODEC_FACTS = tuple(
     field.name
     for field in dataclasses.fields(CodecInfo)

@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +221,8 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
         return
     exact, alike = result.valid["exact"], result.valid["exact_class"]
     log(
-        f"best epoch {result.best_epoch} of {config.train.max_epochs}, {result.seconds:.0f} s; "
+        f"best epoch {result.best_epoch} of at most {config.train.max_epochs}, "
+        f"{result.seconds:.0f} s; "
         f"validation, decoding tuned: exact {exact.value:.3f} (null {result.null:.3f}, ceiling "
         f"{result.ceiling:.3f}), up to orders that sound alike {alike.value:.3f}"
     )
@@ -244,11 +244,15 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
     "--split", type=click.Choice(["train", "valid", "test"]), default="test", show_default=True
 )
 @click.option(
+    "--against", type=click.Path(path_type=Path), metavar="RUN",
+    help="Another run on the same clips: are the differences more than chance?",
+)  # fmt: skip
+@click.option(
     "--rerender", type=click.IntRange(1), metavar="N", help="Put N answers on dry guitar, measure."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where evaluation.json and evaluation.html go. [RUN]",
+    help="Where evaluation.json, clips.jsonl and evaluation.html go. [RUN]",
 )  # fmt: skip
 @click.option("--html/--no-html", default=True, help="Write evaluation.html. [html]")
 @click.option(
@@ -266,6 +270,7 @@ def evaluate(
     manifest: Path | None,
     each_clip: bool,
     split: str,
+    against: Path | None,
     rerender: int | None,
     output: Path | None,
     html: bool,
@@ -277,17 +282,20 @@ def evaluate(
 ) -> int:
     """Score RUN on SHARDS: every score with its interval, null and ceiling.
 
-    Also written to evaluation.json in RUN, and to evaluation.html: one page with tables, drawings
-    and clips to hear; of "shipped", the model in the package, to runs/shipped. Those of another
-    test set are replaced, unless they go to a directory of their own. With --manifest on
+    Also written to evaluation.json in RUN, to clips.jsonl, what was answered to each clip, and to
+    evaluation.html: one page with tables, drawings and clips to hear; of "shipped", the model in
+    the package, to runs/shipped. Those of another test set are replaced, unless they go to a
+    directory of their own. With --manifest on
     recordings of a kit (fxtrain zeroshot kit), by the model in the package where no RUN is named;
     both files then lie beside the manifest.
     """
     from fxtrain.contract import UsageError
 
     if manifest is not None:
-        if shards or rerender or renders or output:
-            raise UsageError("--manifest takes no SHARDS, no --rerender, no --renders and no -o")
+        if shards or against or rerender or renders or output:
+            raise UsageError(
+                "--manifest takes no SHARDS, no --against, no --rerender, no --renders and no -o"
+            )
         from fxtrain.zeroshot.verbs import judge_manifest
 
         return judge_manifest(
@@ -295,50 +303,15 @@ def evaluate(
             device=device, as_json=as_json,
         )  # fmt: skip
     if run is None or not shards:
-        raise UsageError("give RUN and SHARDS, or --manifest renders.csv")
+        named = f"; {run} was taken for RUN, and no SHARDS were named" if run is not None else ""
+        raise UsageError(f"give RUN and SHARDS, or --manifest renders.csv{named}")
 
-    from fxtrain.calm import keep_freed_memory, share_the_cores
-    from fxtrain.data import open_shards
-    from fxtrain.finding import SHIPPED, model_folder
+    from fxtrain.verbs import evaluate_run
 
-    share_the_cores()
-    keep_freed_memory()
-    folder = model_folder(run)
-    dataset = open_shards(shards)
-
-    from fxtrain import evaluate as scoring
-    from fxtrain.checkpoint import load_run, warning_of_leak
-    from fxtrain.device import resolve_device
-    from fxtrain.report import write_page
-    from fxtrain.sounds import Sounds
-
-    loaded = load_run(folder, resolve_device(device))
-    if folder == SHIPPED:
-        loaded = replace(loaded, path=Path(RUNS) / SHIPPED.name)
-    output = output or loaded.path
-    answers = scoring.answer(loaded, dataset, split)
-    if leak := warning_of_leak(loaded.card, dataset.index, split):
-        log(leak)
-    if loaded.card.model.use_codes and not dataset.all_codes:
-        log("warning: some shards hold log-mel alone; of their clips the model hears no tokens")
-    sounds = Sounds(dataset, split, renders)
-    evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
-    try:
-        scoring.save_evaluation(output, evaluation)
-        if rerender:
-            evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, log)
-            scoring.save_evaluation(output, evaluation)
-    finally:  # scores took minutes: they are told also where they cannot be written
-        if as_json:
-            click.echo(json.dumps(scoring.evaluation_dict(evaluation), ensure_ascii=False))
-        else:
-            for line in scoring.table(evaluation):
-                click.echo(line)
-    if html:
-        page = write_page(
-            loaded, dataset, answers, evaluation, sounds, n_clips=clips, folder=output
-        )
-        log(f"page: {page}")
+    evaluate_run(
+        run, shards, split=split, against=against, rerender=rerender, output=output, html=html,
+        clips=clips, renders=renders, seed=seed, device=device, as_json=as_json, runs=RUNS, say=log,
+    )  # fmt: skip
     return 0
 
 
@@ -366,7 +339,8 @@ def predict(
     anyway: bool,
     target: Path | None,
 ) -> int:
-    """Name the pedals on each of CLIPS, in order. A folder stands for the sound files in it.
+    """Name the pedals on each of CLIPS, in order. A folder stands for the sound files in it, not
+    for those in its sub-folders.
 
     A file that cannot be heard, and a board that cannot be exported, is named on stderr and the
     others go on; the exit code is then 1.
@@ -375,7 +349,7 @@ def predict(
 
     share_the_cores()
 
-    from fxtrain.contract import FxError, UsageError, legible
+    from fxtrain.contract import FxError, UsageError, legible, printable
 
     if as_json and as_csv:
         raise UsageError("--json and --csv are two formats: give one of them")
@@ -390,6 +364,7 @@ def predict(
         csv_header,
         csv_refusal,
         csv_row,
+        for_terminal,
         prediction_lines,
     )
 
@@ -414,6 +389,8 @@ def predict(
                 log(f"fxtrain: error: {error}")
                 if as_csv:
                     click.echo(csv_refusal(name, str(error)))
+                elif as_json:
+                    click.echo(json.dumps({"file": name, "error": str(error)}, ensure_ascii=False))
                 n_failed += 1
                 continue
             if found.guitar is False and not anyway:
@@ -432,8 +409,8 @@ def predict(
                 data = hearing.prediction_dict(found, name, loaded, n_best)
                 click.echo(json.dumps(data, ensure_ascii=False))
             else:
-                lines = prediction_lines(found, name, n_best, anyway=anyway)
-                click.echo("\n".join([*lines, *(board_line(board) if board else ())]))
+                lines = prediction_lines(found, printable(name), n_best, anyway=anyway)
+                click.echo(for_terminal([*lines, *(board_line(board) if board else ())]))
     return 1 if n_failed else 0
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.columns import between, number
 from fxtrain.contract import LocalFolder, Names, OrderClass
@@ -31,7 +33,6 @@ from fxtrain.decode import (
     presence,
 )
 from fxtrain.intervals import Score
-from fxtrain.knobs import Knobs
 from fxtrain.metrics import (
     GIVEN_PEDALS,
     GIVEN_SET,
@@ -68,7 +69,8 @@ class Evaluation:
     scores, as ``ece_chain`` and so on. ``n``: samples, of ``n_groups`` groups of recordings, over
     which the intervals are drawn. ``playing``: by what is played, where that is not one thing.
     ``turned``: how well knobs are heard, of a model that hears them.
-    ``rerender``: how near the answers sound, where that was asked for."""
+    ``rerender``: how near the answers sound, where that was asked for. ``seed`` of the intervals,
+    ``model_sha256`` of the weights, ``version`` of fxtrain: what to name beside a score."""
 
     run: str
     split: str
@@ -85,34 +87,18 @@ class Evaluation:
     playing: tuple[Playing, ...] = ()
     turned: tuple[Turned, ...] = ()
     rerender: Rerendered | None = None
+    seed: int = 0
+    model_sha256: str = ""
+    version: str = ""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What was on every clip of a split and what was heard, in the order of the split.
+class Provenance(NamedTuple):
+    """Of a split's samples, in its order: int [n], those that play recordings of one group have
+    the same number; what is played on each; its id."""
 
-    ``heard`` holds each clip's candidates by probability, ``untuned`` the same before
-    confidence was tuned; ``classes`` which orders sound like the true chain; ``directs`` what the
-    set-and-precedence head says by itself; ``groups`` int [n] which clips play recordings of one
-    group, where they are not all independent; ``played`` what, where it is known; ``knobs`` where
-    they stand, by clip, and ``travel`` float32 [n, V, P] where they really do, of a model that
-    hears them.
-    """
-
-    split: str
-    truth: list[Names]
-    heard: list[tuple[Candidate, ...]]
-    untuned: list[tuple[Candidate, ...]]
-    classes: list[OrderClass]
-    directs: list[Direct] = field(default_factory=list)
-    groups: np.ndarray | None = None
-    played: list[str] = field(default_factory=list)
-    knobs: list[Knobs] = field(default_factory=list)
-    travel: np.ndarray | None = None
-
-    @property
-    def predicted(self) -> list[Names]:
-        return [found[0].names for found in self.heard]
+    groups: np.ndarray
+    playing: list[str]
+    ids: list[str]
 
 
 def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int = 0) -> Evaluation:
@@ -152,28 +138,30 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         for settings in (card.decode, as_scored(card.decode))
     )
     classes = classes_of(truth, commutes, dataset.listed_orders(split))
-    groups, played = provenance(dataset, split)
+    groups, played, clip_ids = provenance(dataset, split)
     return Answers(
-        *(split, truth, heard, untuned, classes, directs, groups, played, ears.knobs, ears.travel)
+        *(split, truth, heard, untuned, classes, directs, groups, played, ears.knobs, ears.travel),
+        ids=clip_ids,
     )
 
 
-def provenance(dataset: ShardDataset, split: str) -> tuple[np.ndarray, list[str]]:
-    """(int [n], [n]): samples that play recordings of one group have the same number; what is
-    played on each. One pass over the records.
+def provenance(dataset: ShardDataset, split: str) -> Provenance:
+    """Where a split's samples come from. One pass over the records.
 
     What is played anew for each clip is its data set's own, a recording the same in all of them; a
     record that names no group is one by itself.
     """
     groups: list[Hashable] = []
-    playing = []
+    playing: list[str] = []
+    ids: list[str] = []
     for shard in dataset.shards_of(split):
         for record in shard.records():
             played = "performance" in record.get("clip", ())
             owner = shard.index.identity if played else record.get("source")
             groups.append((record["group"], owner) if "group" in record else len(groups))
             playing.append(playing_of(record))
-    return numbered(groups), playing
+            ids.append(str(record.get("id", len(ids))))
+    return Provenance(numbered(groups), playing, ids)
 
 
 def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
@@ -244,6 +232,9 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         turned=()
         if answers.travel is None
         else turned(answers.knobs, answers.travel, run.card.vocabulary, groups, seed=seed),
+        seed=seed,
+        model_sha256=run.card.weights.sha256 if run.card.weights else "",
+        version=importlib.metadata.version("fxpipe"),
     )
 
 

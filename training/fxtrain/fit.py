@@ -32,7 +32,8 @@ from fxtrain.checkpoint import (
     warning_of_leak,
 )
 from fxtrain.config import Config, TrainConfig, config_json
-from fxtrain.contract import FxError, LocalFolder
+from fxtrain.contract import FxError, LocalFolder, UsageError
+from fxtrain.contract.folder import CUT_URI
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
@@ -173,6 +174,11 @@ def fit(
     until then is saved and can be used.
     """
     started = time.monotonic()
+    if run is not None and CUT_URI.match(str(run)):
+        raise UsageError(
+            f"{run}: a run is written to a directory of this machine, not to a store; give a "
+            "path, and copy it there when it is finished"
+        )
     place = resolve_device(device)
     lightning_precision(config.train.precision, place)
     card, model = prepare(dataset, config, resume=run if resume else None)
@@ -218,6 +224,13 @@ def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes
         raise FxError(
             f"{place} ran out of memory; give a smaller --batch-size than {config.train.batch_size}"
         ) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise FxError(
+            "a process that reads batches (n_workers) died; if memory ran out, take fewer. What "
+            f"the last epoch saved is kept: go on with --resume {run}"
+        ) from None
 
 
 def finish(
@@ -254,7 +267,7 @@ def finish(
     said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]
     chains = [names_of(ids, vocabulary) for ids in truth]
     classes = classes_of(chains, commutes, listed)
-    groups, _ = provenance(dataset, "valid")
+    groups = provenance(dataset, "valid").groups
     valid = scores(
         *(chains, said),
         families=vocabulary.families,

@@ -192,6 +192,14 @@ def _sample(alike: OrderClass, y: Names, p: Names) -> dict[str, float]:
     }
 
 
+def formulas(
+    families: Mapping[str, str], lengths: Sequence[int]
+) -> dict[str, tuple[Callable[[Columns], np.ndarray], str]]:
+    """Score name -> (formula on column sums [R], column that counts its samples)."""
+    shares = {name: (_share(*share), share[1]) for name, share in _shares(lengths).items()}
+    return shares | _others(families, lengths)
+
+
 def _shares(lengths: Sequence[int]) -> dict[str, tuple[str, str]]:
     """Score name -> (column of successes, column of what counts), one 0 or 1 a sample."""
     shares = {

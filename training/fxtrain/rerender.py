@@ -109,6 +109,11 @@ def rerender(
     ``knobs``: as they were heard on every clip, nothing of a model that hears none. ``groups`` int
     [n]: clips of the same recordings; None where all are independent.
     """
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise FxError(
+            f"the {len(truth)} clips play recordings of one group, so there is no other dry guitar "
+            "to put an answer on; give a split of two groups or more"
+        )
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(truth))[:n_clips].tolist()
     others = rng.integers(0, len(truth), (len(drawn), 2 * N_TRIES))

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from fxtrain.checkpoint import (
 )
 from fxtrain.config import Config, config_from_dict, replace_train
 from fxtrain.contract import (
+    INDEX_NAME,
     ContractError,
     FxError,
     UsageError,
@@ -88,6 +90,8 @@ def sole_fit(run: Path) -> Iterator[None]:
 
 def claim(run: Path, *, overwrite: bool) -> None:
     """Make sure that ``run`` is free; with ``overwrite`` what a fit writes is removed from it."""
+    if (run / INDEX_NAME).exists():
+        raise UsageError(f"{run}: a data set lies there ({INDEX_NAME}); give another --output")
     there = [name for name in OWN_NAMES if (run / name).exists()]
     if not there:
         return
@@ -163,6 +167,10 @@ def read_last(run: Path) -> tuple[ModelCard, int]:
     """The card of a run that is to go on, and how many epochs it has behind it."""
     where = run / LAST_NAME
     try:
+        with zipfile.ZipFile(where) as whole:  # torch itself believes any byte
+            torn = whole.testzip()
+        if torn is not None:
+            raise CheckpointError(f"{torn} is not as it was written")
         held = torch.load(where, map_location="cpu", weights_only=True)
         card = from_dict(ModelCard, held["fxtrain"]["card"], str(where))
         return card, int(held["epoch"]) + 1

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +27,12 @@ ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after
 FAMILY_WORDS = {"time": "time-based"}
 """What guitarists call a family, where the data has a shorter word."""
 LABEL_WIDTH = 12
+LEAST_WIDTH = 2 * (LABEL_WIDTH + 2)
+"""A terminal narrower than this is left to break lines itself."""
 POSSIBLE = 0.15
 """A pedal less probable than this is not worth naming beside the answer."""
+SHORT_OF_A_WINDOW = 0.9
+"""A clip shorter than this share of what the model hears at once lacks echoes and rooms."""
 WORTH_NAMING = 0.01
 """A chain less probable than this is no alternative to anybody."""
 
@@ -89,6 +96,21 @@ def prediction_lines(
     return [*lines, *_missing(prediction), *_row("assumes", ", ".join(ASSUMPTIONS))]
 
 
+def for_terminal(lines: Sequence[str]) -> str:
+    """One text; on a terminal lines are broken at spaces, under the column in which they began."""
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or width < LEAST_WIDTH:
+        return "\n".join(lines)
+    return "\n".join(part for line in lines for part in _folded(line, width))
+
+
+def _folded(line: str, width: int) -> list[str]:
+    indent = " " * (LABEL_WIDTH + 2 if line.startswith("  ") else 2)
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def board_line(folder: Path) -> list[str]:
     return _row("board", f"{folder}: what each file is for stands in its README.txt")
 
@@ -108,14 +130,16 @@ def perhaps(prediction: Prediction) -> str:
 
 
 def what_is_missing(prediction: Prediction) -> str:
-    """Of a file of few samples a second; nothing where it holds enough."""
-    hz = prediction.missing_above_hz
-    if hz is None:
-        return ""
-    text = f"all above {hz / 1000:g} kHz, for the file's sample rate is {hz / 500:g} kHz"
-    if prediction.guitar is False:
-        return text
-    return f"{text}; the answer is less sure than it looks"
+    """Of a file of few samples a second, or a short one; nothing where it holds enough."""
+    hz, window_s, length_s = prediction.missing_above_hz, prediction.window_s, prediction.length_s
+    missing = []
+    if hz is not None:
+        missing.append(f"all above {hz / 1000:g} kHz, for its sample rate is {hz / 500:g} kHz")
+    if window_s and length_s < SHORT_OF_A_WINDOW * window_s:
+        missing.append(f"{window_s - length_s:.1f} s of the {window_s:g} s that are heard at once")
+    if missing and prediction.guitar is not False:
+        missing.append("the answer is less sure than it looks")
+    return "; ".join(missing)
 
 
 def percent(probability: float) -> str:

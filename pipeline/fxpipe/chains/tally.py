@@ -62,10 +62,11 @@ class Starved:
 
     def __str__(self) -> str:
         rarest = sorted(self.cells.items(), key=lambda item: item[1])
-        shown = ", ".join(f"{cell} {n}" for cell, n in rarest[:5])
+        shown = ", ".join(f"{cell}: {n}" for cell, n in rarest[:5])
         more = f", … {len(rarest) - 5} more" if len(rarest) > 5 else ""
         return (
-            f"{len(self.cells)} of {self.n_cells} {self.kind} are starved in train "
+            f"{len(self.cells)} of {self.n_cells} {self.kind} "
+            f"{'is' if len(self.cells) == 1 else 'are'} starved in train "
             f"(under {MIN_COUNT}, or a quarter of their median): {shown}{more}"
         )
 
@@ -191,7 +192,11 @@ def find_starved(spec: ChainSpec, train: Tally) -> list[Starved]:
         return []
     positions, pairs = possible_cells(spec)
     columns = [
-        _cells(train.positions[:, i], positions[:, i], [f"{name} at {i + 1}" for name in spec.pool])
+        _cells(
+            train.positions[:, i],
+            positions[:, i],
+            [f"{name} in place {i + 1}" for name in spec.pool],
+        )
         for i in range(positions.shape[1])
     ]
     names = [arrow(pair) for pair in itertools.product(spec.pool, repeat=2)]

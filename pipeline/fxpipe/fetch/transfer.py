@@ -223,7 +223,7 @@ def _request(
         bar.total, bar.n = total or wanted.n_bytes, offset
         version = _version(response.headers)
         try:
-            _save(response, part, name, offset, bar)
+            _save(response, part, name, offset, bar, wanted.n_bytes)
         except requests.RequestException as error:
             return _Reply(False, _first_line(error), version=version)
     got = part.stat().st_size
@@ -240,7 +240,8 @@ def _request(
     return _Reply(True)
 
 
-def _save(response: Any, part: Path, name: str, offset: int, bar: Any) -> None:
+def _save(response: Any, part: Path, name: str, offset: int, bar: Any, most: int | None) -> None:
+    """``most``: bytes of the whole file, where they are known; a server may send without end."""
     is_page = response.headers.get("Content-Type", "").startswith("text/html")
     first = offset == 0
     with part.open("ab" if offset else "wb") as file:
@@ -254,6 +255,8 @@ def _save(response: Any, part: Path, name: str, offset: int, bar: Any) -> None:
             first = False
             file.write(chunk)
             bar.update(len(chunk))
+            if most is not None and file.tell() > most:
+                break
         file.flush()
         os.fsync(file.fileno())
 

@@ -128,9 +128,9 @@ def _hear(item: Item) -> tuple[Excerpt, ...]:
         if hashlib.sha256(data).hexdigest() != item.meta.get("sha256"):
             return ()
         audio, sample_rate_hz, _ = read_mono(data)
+        lead_in = round(float(item.meta.get("lead_in_s", 0.0)) * sample_rate_hz)
     except (OSError, ValueError, soundfile.SoundFileError):
         return ()
-    lead_in = round(float(item.meta.get("lead_in_s", 0.0)) * sample_rate_hz)
     return excerpts(audio[lead_in:], sample_rate_hz)
 
 

@@ -75,7 +75,7 @@ class EgfxSetSource:
 
 def open_egfxset(path: str, data_dir: Path | None, include: tuple[str, ...]) -> EgfxSetSource:
     """From the unpacked ``Clean.zip``: the folder that holds ``Clean``, or ``Clean`` itself."""
-    asked = Path(path) if path else data_dir
+    asked = Path(path).expanduser() if path else data_dir
     if asked is not None and asked.name == "Clean" and _has_pickups(asked):
         return EgfxSetSource(asked.absolute().parent, include)
     manifest = load_manifest(NAME)

@@ -146,12 +146,13 @@ def manifest_opener(name: str, describe: Describe = tells_nothing) -> Opener:
 
     def open_it(path: str, data_dir: Path | None, include: tuple[str, ...]) -> ManifestSource:
         manifest = load_manifest(name)
-        if path and holds_dry(Path(path), manifest):
-            return ManifestSource(Path(path).absolute(), manifest, include, describe)
+        named = Path(path).expanduser() if path else None
+        if named is not None and holds_dry(named, manifest):
+            return ManifestSource(named.absolute(), manifest, include, describe)
         own = {name, *(Path(file.name).stem.lower() for file in manifest.files)}
         root = find_root(
             name,
-            Path(path) if path else data_dir,
+            named or data_dir,
             # By name too: a folder of several data sets must not pass for one of them.
             lambda folder: folder.name.lower() in own and holds_dry(folder, manifest),
             what=manifest.title,

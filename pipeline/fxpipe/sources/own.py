@@ -9,6 +9,7 @@ from fxpipe.errors import DataMissingError
 from fxpipe.sources.base import default_data_dir
 from fxpipe.sources.folder import ManifestSource, holds_dry
 from fxpipe.sources.manifest import load_manifest, size_text
+from fxpipe.sources.scan import walk_audio
 
 _OWN = re.compile(r"(?P<file>.*\.json)(?::(?P<path>.+))?", re.IGNORECASE | re.DOTALL)
 
@@ -47,6 +48,9 @@ def open_own(name: str, data_dir: Path | None, include: tuple[str, ...] = ()) ->
         hint = f" --data-dir '{base}'" if data_dir is not None else ""
         size = size_text(manifest.download_bytes)
         how = f"type 'fxpipe fetch {file}{hint}' ({size}), or name its folder: {file}:PATH"
+    for place in places:
+        if n_files := sum(1 for _ in walk_audio(place)):
+            how = f"{n_files} sound files are in {place}, and its 'dry' names none of them; {how}"
     raise DataMissingError(
         f"{file}: no dry recording of {manifest.title} in "
         f"{' nor in '.join(map(str, places))}; {how}"

@@ -164,8 +164,12 @@ def _look_at(candidate: Candidate) -> Item:
         raise _UnusableError("not a file (a broken link?)")
     try:
         data = read_file(candidate.path)
+        if not data:
+            raise _UnusableError("empty (0 bytes): copy it again")
         audio, sample_rate_hz, facts = read_mono(data)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
+    except ValueError as error:
+        raise _UnusableError(f"cannot be used: {error}") from error
+    except (soundfile.SoundFileError, OSError) as error:
         detail = str(error).split(": ", 1)[-1].splitlines()[0] if str(error) else repr(error)
         raise _UnusableError(f"cannot be read: {detail}") from error
     if missing := missing_bytes(data):

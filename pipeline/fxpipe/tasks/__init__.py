@@ -14,7 +14,6 @@ from fxpipe.tasks.receipts import RECEIPTS as RECEIPTS
 from fxpipe.tasks.receipts import Receipt as Receipt
 from fxpipe.tasks.receipts import read_receipts as read_receipts
 from fxpipe.tasks.receipts import receipt_name as receipt_name
-from fxpipe.tasks.receipts import write_finished as write_finished
 from fxpipe.tasks.receipts import write_receipt as write_receipt
 from fxpipe.tasks.run import Job as Job
 from fxpipe.tasks.run import run_tasks as run_tasks

@@ -1,14 +1,12 @@
-"""What a finished shard leaves behind, so that nobody makes it again; the index, last of all."""
+"""What a finished shard leaves behind, so that nobody makes it again."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from fxtrain.contract import (
-    INDEX_NAME,
     Folder,
     FxError,
     ShardEntry,
@@ -16,7 +14,6 @@ from fxtrain.contract import (
     check_files,
     from_dict,
     identity_of,
-    index_bytes,
     read_json,
     readers,
     to_dict,
@@ -43,14 +40,6 @@ def write_receipt(folder: Folder, receipt: Receipt) -> None:
     data = to_dict(receipt)
     text = json.dumps(data | {"sha256": identity_of(data)})
     folder.write(receipt_name(receipt.shard.name), text.encode())
-
-
-def write_finished(folder: Folder, index: Any) -> None:
-    """The index, last of all, and before it its sum, by which ``check`` knows it unaltered."""
-    data = index_bytes(index)
-    folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
-    folder.sweep()
-    folder.write(INDEX_NAME, data)
 
 
 def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, Receipt]:

@@ -23,6 +23,7 @@ import click
 from fxpipe.tasks import farewell
 from fxpipe.tasks.release import Release, differences, refusal, release_here
 from fxtrain.contract import FxError, MissingExtraError, UsageError, n_cores, shorten, to_install
+from fxtrain.contract.remote import within
 
 CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
 CONNECT_S = 10
@@ -167,7 +168,11 @@ def _connect(scheduler: str) -> Iterator[Any]:
         with warnings.catch_warnings():
             # Other versions than ours are refused below, in one line.
             warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
-            client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+            # What listens there and is no scheduler may never answer: dask would wait for ever.
+            client = within(
+                2 * CONNECT_S,
+                lambda: distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False),
+            )
     except (OSError, TimeoutError, ValueError) as error:
         raise FxError(
             f"no dask scheduler answers at {scheduler} ({' '.join(str(error).split())}); start one "

@@ -116,7 +116,7 @@ def test_kinds_are_counted_each(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_folder_tells_what_it_holds_and_what_not(data: Path) -> None:
     text = describe_source(f"folder:{data / 'own'}", None, as_json=False)
     assert "unknown (may NOT be shared)" in text
-    assert "3 × cannot be read" in text
+    assert "2 × cannot be read" in text
     facts = json.loads(describe_source(f"folder:{data / 'own'}", None, as_json=True))
     assert facts["skipped"]["count"] == 8
 

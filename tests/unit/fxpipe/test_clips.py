@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from fixtures.datasets import make_folder, pluck, write_wav
-from fxpipe.sources import Item, clips, read_clip, read_recording
+from fxpipe.sources import Item, clips, pick_start, read_clip, read_recording
 from fxpipe.sources.folder import FolderSource
 
 RATE_HZ = 44_100
@@ -68,3 +69,20 @@ def test_what_is_kept_stays_within_its_bytes(
 def test_a_recording_larger_than_the_cache_is_kept_alone() -> None:
     hour = np.broadcast_to(np.float32(0.0), (3600 * RATE_HZ,))
     assert clips._kept_bytes(hour) == clips.CACHE_BYTES < hour.nbytes
+
+
+def test_a_lead_in_is_as_long_at_any_rate(tmp_path: Path) -> None:
+    write_wav(tmp_path / "a.wav", pluck(45, 1.0), subtype="FLOAT")
+    (item,) = FolderSource(tmp_path).scan().items
+    late = dataclasses.replace(item, meta={**item.meta, "lead_in_s": 0.5})
+    slow = read_recording(late, RATE_HZ // 2)
+    power = np.square(slow).reshape(10, -1).mean(axis=1)  # tenths of a second
+    assert power[:4].max() < 1e-9
+    assert power[5:].min() > 1e-7
+
+
+def test_a_short_sound_is_cut_anywhere_that_leaves_half_of_it() -> None:
+    item = Item("a", "g", "a.wav", 3 * RATE_HZ, RATE_HZ, "cc0", 1.0, ((1.0, 1.2),))
+    assert pick_start(item, 0.0, 2.0) == pytest.approx(1.0)
+    assert pick_start(item, 0.5, 2.0) == pytest.approx(1.05)
+    assert pick_start(item, 0.999, 2.0) == pytest.approx(1.1, abs=1e-3)

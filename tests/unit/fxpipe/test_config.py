@@ -88,6 +88,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         ("[render]\nchain = 3\n", r"render: 'chain' .* write a table \[chain\]"),
         ("[chain]\nplugins = [{name = 'x'}]\n", r"chain: 'plugins' .* write \[\[pedal\]\]"),
         ("[chain]\nplugin = 1\n", r"unknown key 'plugin': (?!.*plugins)"),
+        ("[render]\nn_chains = 9\n", "'n_chains' is said on the command line alone, as --n-chains"),
         ("[render]\nchains = 1\n", "unknown key 'chains': (?!.*chain)"),
     ],
 )

@@ -332,3 +332,14 @@ def test_what_is_no_number_in_a_header_is_none(value: str) -> None:
     assert transfer._length({"Content-Length": value}) is None
     assert transfer._content_range(f"bytes {value}-5/{value}") == (None, None)
     assert transfer._content_range("bytes 5-9/10") == (5, 10)
+
+
+def test_a_server_that_sends_on_and_on_is_cut_off(server, tmp_path, monkeypatch):
+    seen: list[int] = []
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(Path, "unlink", lambda part, **_: seen.append(part.stat().st_size))
+    server.plan = [without_end(len(DATA))]
+    target = tmp_path / "file.zip"
+    with pytest.raises(DownloadError, match=r"gave up .*ended at \d+ of 1000 bytes"):
+        download(f"{server.url}/file.zip", target, n_bytes=1000, retries=0, **QUICK)
+    assert seen == [1500]

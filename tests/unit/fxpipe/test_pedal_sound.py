@@ -212,3 +212,22 @@ def test_a_large_room_rings_longer_and_wet_is_far_away():
 
     assert tail_db(turned("reverb", room_size=0.95)) > tail_db(turned("reverb", room_size=0.2)) + 15
     assert tail_db(turned("reverb", wet=0.6)) > tail_db(turned("reverb", wet=0.2)) + 6
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4])
+def test_a_room_leaves_the_dry_sound_what_the_wet_does_not_take(share):
+    click = np.zeros(RATE_HZ)
+    click[0] = 0.5
+    assert wet(turned("reverb", wet=share), click)[0] == pytest.approx(0.5 * (1 - share), rel=0.02)
+
+
+def test_a_damped_room_rings_darker():
+    click = np.zeros(RATE_HZ)
+    click[0] = 0.5
+
+    def brightness(damping: float) -> float:
+        tail = wet(turned("reverb", damping=damping), click)[RATE_HZ // 5 :]
+        power = np.abs(np.fft.rfft(tail)) ** 2
+        return float(power[len(power) // 4 :].sum() / power.sum())
+
+    assert brightness(0.8) < 0.5 * brightness(0.2)

@@ -115,7 +115,7 @@ def test_what_is_too_rare_is_named():
     assert set(found) == {"pedals", "positions", "order pairs"}
     assert found["pedals"].cells == {"chorus": train.pedals[2]}
     assert train.pedals[2] > MIN_COUNT  # often enough by itself, but a quarter of its peers
-    assert set(found["positions"].cells) == {"chorus at 1", "chorus at 2"}
+    assert set(found["positions"].cells) == {"chorus in place 1", "chorus in place 2"}
     assert all("chorus" in cell for cell in found["order pairs"].cells)
     assert len(found["order pairs"].cells) == 6
     assert str(found["order pairs"]).startswith("6 of 12 order pairs are starved in train")

@@ -34,9 +34,9 @@ def make(tmp_path, monkeypatch):
     """(renders folder, waves and records of test, recipe of shards made from them)."""
     monkeypatch.setattr(rd, "run_tasks", lambda function, jobs, workers: map(function, jobs))
 
-    def render(source, spec=SPEC):
+    def render(source, spec=SPEC, **asked):
         folder = open_folder(tmp_path / "renders")
-        plan = rd.make_plan(spec, source, 20, 0, progress=False)
+        plan = rd.make_plan(spec, source, 20, 0, progress=False, **asked)
         index = rd.render_all(folder, plan, None, lambda shard: None)
         _, recipe = encode_identity(index, CODEC, EncodeSpec("tiny"))
         clips = list(rd.iter_clips(folder, index, "test", 0, 2))
@@ -80,6 +80,15 @@ def test_a_data_set_is_found_where_it_is_kept(make, tmp_path, monkeypatch):
             frontend.remake(record, recipe | {"source_digest": "0" * 64})
 
 
+@pytest.mark.parametrize("asked", [{"split_seed": 7}, {"fractions": (0.0, 0.0, 1.0)}])
+def test_a_data_set_is_divided_as_it_was(make, tmp_path, monkeypatch, asked):
+    make_egfxset(tmp_path / "egfxset")
+    monkeypatch.setattr("fxpipe.sources.base.default_data_dir", lambda: tmp_path)
+    _, clips, recipe = make(open_source("egfxset"), **asked)
+    for wave, record in clips:
+        np.testing.assert_array_equal(open_frontend().remake(record, recipe).wet, wave)
+
+
 def test_another_clip_than_the_one_encoded_is_refused(make):
     _, ((_, record), *_), recipe = make(open_source("synth"))
     frontend = open_frontend()
@@ -91,6 +100,18 @@ def test_another_clip_than_the_one_encoded_is_refused(make):
         frontend.remake(record | {"seed": [0]}, recipe)
     with pytest.raises(RenderError, match="says nothing"):
         frontend.remake(record, {"seed": 0})
+
+
+def test_half_a_decibel_either_way_is_the_same_clip_and_one_is_not(make):
+    _, ((_, record), *_), recipe = make(open_source("synth"))
+    frontend = open_frontend()
+    said = record["stage_change_db"]
+    for off_db in (-0.4, 0.4):
+        frontend.remake(record | {"stage_change_db": [db + off_db for db in said]}, recipe)
+    for off_db in (-1.0, 1.0):
+        other = record | {"stage_change_db": [*said[:-1], said[-1] + off_db]}
+        with pytest.raises(RenderError, match="another clip"):
+            frontend.remake(other, recipe)
 
 
 def test_equal_sounds_are_as_near_as_can_be_and_volume_counts_once():

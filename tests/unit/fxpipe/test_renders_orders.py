@@ -109,6 +109,6 @@ def test_the_redraws_read_as_a_sentence(plan: rd.Plan) -> None:
     why = "pedals drawn again because nobody could hear them (below -30 dB): "
     assert said({"gate": 1, "compressor": 10}, {"5": 2, "2": 8}) == (
         f"{why}compressor 10 times (43 %), gate 1 time (4 %); "
-        "in chains of 2: 8 (57 %), of 5: 2 (12 %)"
+        "in chains of 2: 8 (57 %), of 5: 2 (12 %) of all their draws"
     )
     assert said({"gate": 0, "compressor": 0}, {}) == f"{why}none"

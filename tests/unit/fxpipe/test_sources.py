@@ -103,6 +103,14 @@ def test_bad_files_are_skipped_with_their_reason(tmp_path: Path) -> None:
     assert len(scan.items) == 6
 
 
+def test_channels_that_cancel_each_other_are_told(tmp_path: Path) -> None:
+    wave = pluck(50, 1.0)
+    write_wav(tmp_path / "turned.wav", np.stack([wave, -wave], axis=1))
+    write_wav(tmp_path / "mono.wav", wave)
+    (entry,) = FolderSource(tmp_path).scan().skipped
+    assert entry.reason.startswith("cannot be used: its channels cancel each other when mixed")
+
+
 def test_nothing_usable_is_an_error_with_a_reason(tmp_path: Path) -> None:
     add_bad_files(tmp_path)
     with pytest.raises(SourceError, match=r"no usable recording among 8 audio files.*corrupt.wav"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import types
@@ -197,3 +198,11 @@ def test_paths_are_absolute_for_other_machines_alone(tmp_path, monkeypatch):
     assert seen_by(far, "renders") == str(tmp_path / "renders")
     assert seen_by(far, "s3://bucket/renders") == "s3://bucket/renders"
     assert seen_by(Workers(1), "renders") == "renders"
+
+
+def test_what_listens_and_never_answers_is_no_scheduler(monkeypatch):
+    monkeypatch.setattr(where, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = Workers(1, scheduler=f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(FxError, match="no dask scheduler answers"):
+            list(run_tasks(double, [{"name": "train-000000", "n": 1}], mute))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -173,12 +174,39 @@ def test_the_scores_of_each_test_set_can_be_kept(
     output = tmp_path / "scores" / "valid"
     assert call("evaluate", trained, place / "shards", "--split", "valid", "-o", output) == 0
     assert only_line(capsys.readouterr().err) == f"page: {output / 'evaluation.html'}"
-    assert json.loads((output / "evaluation.json").read_text())["split"] == "valid"
+    told = json.loads((output / "evaluation.json").read_text())
+    assert (told["split"], told["seed"]) == ("valid", 0)
+    weights = hashlib.sha256((trained / "model.safetensors").read_bytes())
+    assert told["model_sha256"] == weights.hexdigest()
+    rows = [json.loads(line) for line in (output / "clips.jsonl").read_text().splitlines()]
+    assert len(rows) == told["n"]
+    assert np.mean([row["exact"] for row in rows]) == told["scores"]["exact"]["value"]
     assert "<polyline" in (output / "evaluation.html").read_text()  # the curves are the run's
     assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "evaluation.html"])
+def test_two_runs_on_the_same_clips(
+    place: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("evaluate", trained, place / "shards", "--against", trained, "--no-html")
+    assert call(*line) == 0
+    out = capsys.readouterr().out
+    assert f"A: {trained}\nB: {trained}\non the same clips, of " in out
+    assert call(*line, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["against"] == str(trained)
+    assert found["differences"]["f1_micro"]["difference"] == 0
+    assert found["differences"]["f1_micro"]["value"] == found["scores"]["f1_micro"]["value"]
+    assert call(*line[:3], "--against", tmp_path) == 1
+    assert f"{tmp_path}: no model.json" in only_line(capsys.readouterr().err)
+
+
+def test_a_run_is_not_written_among_shards(place: Path, capsys: Captured) -> None:
+    assert call("fit", place / "shards", "-o", place / "shards", "--epochs", "1") == 2
+    assert "a data set lies there (index.json); give another" in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "clips.jsonl", "evaluation.html"])
 def test_scores_are_told_also_where_they_cannot_be_written(
     name: str, place: Path, trained: Path, tmp_path: Path, capsys: Captured
 ) -> None:
@@ -247,7 +275,8 @@ def test_predict_goes_on_after_a_bad_file(
     assert call("predict", *clips, "--run", trained, "--json") == 1
     streams = capsys.readouterr()
     lines = [json.loads(line) for line in streams.out.splitlines()]
-    assert [Path(line["file"]).name for line in lines] == ["one.wav", "two.wav"]
+    assert [Path(line["file"]).name for line in lines] == ["one.wav", "bad.wav", "two.wav"]
+    assert ["error" in line for line in lines] == [False, True, False]
     assert "bad.wav: cannot be decoded" in only_line(streams.err)
     monkeypatch.setattr("fxtrain.finding.SHIPPED", trained)
     assert call("predict", clips[0]) == 0

@@ -151,3 +151,12 @@ def test_reading_needs_neither_torch_nor_the_writers_library(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert json.loads(result.stdout) == [64, []]
+
+
+def test_records_that_list_orders_are_asked_where_any_of_the_data_sets_has_them(tmp_path):
+    listing, plain = drawn(tmp_path / "a", 0, classes=True), drawn(tmp_path / "b", 1)
+    assert open_shards(plain).listed_orders("test") is None
+    joined = open_shards([listing, plain])
+    records = joined.listed_orders("test")
+    assert records is not None
+    assert len(records) == joined.n_samples("test") > open_shards(listing).n_samples("test")

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.shards import make_shards
-from fxtrain.contract import PAD, DamagedError, UsageError, sample_layout
+from fxtrain.contract import PAD, ContractError, DamagedError, UsageError, sample_layout
 from fxtrain.data import BACKENDS, open_shards, pool, stream
 from fxtrain.data.shares import n_batches, worker_batches
 from fxtrain.data.stream import (
@@ -409,3 +409,15 @@ def test_several_directories_make_one_stream(tmp_path):
         assert sorted(positions(batches)) == list(range(50))
         for batch in batches:
             np.testing.assert_array_equal(batch.codes, block.codes[batch.position])
+
+
+def test_a_shard_that_says_it_is_endless_is_one_line(tmp_path):
+    make_shards(tmp_path, n_train=8)
+    dataset = open_shards(tmp_path)
+    (shard,) = dataset.shards_of("train")
+    endless = dataclasses.replace(shard.entry, n_samples=10**13)
+    shards = (dataclasses.replace(shard, entry=endless),)
+    layout = sample_layout(dataset.index)
+    loader = StreamingDataset(shards, layout, batch_size=4, seed=0, shuffle=True)
+    with pytest.raises(ContractError, match="no memory for 10000000000000 samples"):
+        next(loader.batches(0, 1))

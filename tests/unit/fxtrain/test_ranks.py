@@ -18,7 +18,7 @@ from fixtures.shards import make_shards
 from fxtrain.callbacks import load_best
 from fxtrain.checkpoint import load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig, replace_train
-from fxtrain.contract import DamagedError, FxError
+from fxtrain.contract import DamagedError, FxError, UsageError
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.fit import fit
 from fxtrain.module import TranslatorModule
@@ -141,3 +141,14 @@ def test_no_process_outlives_a_parent_that_is_killed() -> None:
     for rank in alive:
         rank.kill()
     assert alive == []
+
+
+def test_a_dead_reader_is_one_line(tmp_path, dataset, monkeypatch):
+    def killed(*args):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr("fxtrain.fit.train", killed)
+    with pytest.raises(FxError, match=r"reads batches.*died.*--resume"):
+        fit(dataset, Config(), tmp_path / "run", device="cpu")
+    with pytest.raises(UsageError, match="not to a store"):
+        fit(dataset, Config(), Path("s3://bucket/run"), device="cpu")

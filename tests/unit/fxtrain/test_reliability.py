@@ -102,3 +102,17 @@ def test_what_is_said_of_chains_pedals_and_pairs() -> None:
     # Of the reverb it would be 0.5, less than of the answer that it stands in.
     assert found["pair"][0].tolist() == pytest.approx([0.75, 0.6])
     assert found["chain"][0].tolist() == [0.6, 0.7]
+
+
+def test_the_base_is_the_share_that_is_right() -> None:
+    confidence, right = np.array([0.9, 0.9, 0.8]), np.array([1.0, 0.0, 0.0])
+    found = reliability(confidence, right, np.arange(3), rng=np.random.default_rng(0))
+    assert found.base == pytest.approx(1 / 3)
+
+
+def test_groups_that_are_larger_do_not_widen_an_error_that_all_share() -> None:
+    """Each draw of groups is divided by the things in it, however many those are."""
+    confidence, group = np.full(10, 0.3), np.array([0] * 9 + [1])
+    found = reliability(confidence, np.zeros(10), group, rng=np.random.default_rng(0))
+    assert found.ece == pytest.approx(0.3)
+    assert not any(abs(edge - 0.3) > 1e-6 for edge in (found.low, found.high))

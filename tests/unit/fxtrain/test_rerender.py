@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fixtures.frontends import ToyFrontend
@@ -163,6 +164,14 @@ def test_clips_too_quiet_to_measure_are_left_out_and_counted(shards: Path) -> No
     assert (found.n, found.skipped) == (38, 2)
     with pytest.raises(FxError, match="has to be louder than -60 LUFS"):
         measure(shards, truth_of(shards), frontend=ToyFrontend(silent=frozenset(range(40))))
+
+
+def test_one_group_has_no_other_dry_guitar(shards: Path) -> None:
+    truth = truth_of(shards)
+    groups = np.zeros(len(truth), int)
+    sounds = Sounds(open_shards(shards), "test")
+    with pytest.raises(FxError, match="recordings of one group, so there is no other dry guitar"):
+        rerender(truth, truth, sounds, 4, groups=groups)
 
 
 def test_the_same_seed_measures_the_same(shards: Path) -> None:

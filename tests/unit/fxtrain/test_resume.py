@@ -106,6 +106,17 @@ def test_a_best_epoch_that_is_lost_is_told_before_any_training(
         plan(dataset, load_run_config(run), "cpu", run)
 
 
+def test_a_flipped_bit_in_the_last_epoch_is_told_before_any_training(
+    dataset: ShardDataset, run: Path
+) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 4
+    last.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: cannot be read .*start a new run"):
+        plan(dataset, load_run_config(run), "cpu", run)
+
+
 def test_a_dry_run_refuses_what_could_not_be_resumed(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

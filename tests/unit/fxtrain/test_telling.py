@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 
+import pytest
+
+from fxtrain.contract import FxError, printable
 from fxtrain.decode import Candidate
 from fxtrain.predict import Kin, PairOrder, Prediction, kin_of
 from fxtrain.telling import (
@@ -13,7 +17,9 @@ from fxtrain.telling import (
     csv_header,
     csv_refusal,
     csv_row,
+    for_terminal,
     prediction_lines,
+    what_is_missing,
 )
 
 PREDICTION = Prediction(
@@ -54,9 +60,25 @@ def test_a_prediction_for_people() -> None:
     ]
 
 
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_breaks_lines_under_their_column(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = prediction_lines(PREDICTION, "clip.wav", 3)
+    assert for_terminal(lines) == "\n".join(lines)  # no terminal: a line stays one line
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    size = os.terminal_size((width, 24))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: size)
+    found = for_terminal(lines).split("\n")
+    assert max(map(len, found)) <= width
+    assert " ".join(" ".join(found).split()) == " ".join(" ".join(lines).split())
+    assert f"{' ' * 14}cabinet after the pedals" in found or width > 40
+    assert all(line.startswith("  ") for line in found[1:])
+
+
 def test_what_a_file_of_few_samples_cannot_hold_is_told() -> None:
     said = (
-        "  missing     all above 5.5125 kHz, for the file's sample rate is 11.025 kHz; "
+        "  missing     all above 5.5125 kHz, for its sample rate is 11.025 kHz; "
         "the answer is less sure than it looks"
     )
     low = dataclasses.replace(PREDICTION, missing_above_hz=5512.5)
@@ -68,6 +90,16 @@ def test_what_a_file_of_few_samples_cannot_hold_is_told() -> None:
     assert dict(zip(CSV_COLUMNS, row, strict=True))["missing_above_hz"] == "5512.5"
     (row,) = csv.reader([csv_row(PREDICTION, "clip.wav")])
     assert dict(zip(CSV_COLUMNS, row, strict=True))["missing_above_hz"] == ""
+
+
+def test_a_clip_shorter_than_a_window_is_told() -> None:
+    short = dataclasses.replace(PREDICTION, length_s=0.6, window_s=2.0)
+    assert what_is_missing(short) == (
+        "1.4 s of the 2 s that are heard at once; the answer is less sure than it looks"
+    )
+    low = dataclasses.replace(short, missing_above_hz=4000.0)
+    assert what_is_missing(low).startswith("all above 4 kHz, for its sample rate is 8 kHz; 1.4 s")
+    assert what_is_missing(dataclasses.replace(short, length_s=1.9)) == ""
 
 
 def test_a_family_that_is_surer_than_any_of_its_pedals() -> None:
@@ -173,3 +205,8 @@ def test_a_row_for_spreadsheets() -> None:
         "file": "a.txt",
         "error": "a.txt: cannot be read, as audio",
     }
+
+
+def test_the_name_of_a_file_moves_no_cursor() -> None:
+    assert printable("é 音 a\x1b[31m\n\u202eb\udcff.wav") == "é 音 a\\x1b[31m\\n\\u202eb\\udcff.wav"
+    assert str(FxError("a\x1b[31m: no such file")) == "a\\x1b[31m: no such file"

@@ -15,15 +15,24 @@ A message says what was found, where, what was expected, and what to do next.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 MAX_MESSAGE = 2000
 """Characters of an error; a line that repeats a hostile document is cut here."""
 
 
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def legible(text: str) -> str:
     """What any terminal can show: what is no text in it, as in some files' names, as \\udcff."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """On one line, and without what would move a terminal's cursor or turn its letters round."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class FxError(Exception):
@@ -32,7 +41,7 @@ class FxError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        text = legible(message)
+        text = "\n".join(map(printable, message.split("\n")))
         super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…")
 
 

@@ -44,6 +44,8 @@ PERMANENT_ERRNO = {
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
 """Without directories: asked to make one, they make the bucket that somebody misspelt."""
 S3 = ("s3://", "s3a://")
+NO_BUCKET = "bucket does not exist"
+"""In what an S3 server says where it is not a file that is missing but all that could hold one."""
 TRANSIENT_STATUS = (408, 409, 425, 429)
 
 
@@ -169,7 +171,9 @@ class RemoteFolder:
 
     def size(self, name: str) -> int | None:
         try:
-            found = int(self._ask("look at", name, "info", self._at(name))["size"])
+            said = self._ask("look at", name, "info", self._at(name))["size"]
+            # A web server that sends what it makes just then does not tell beforehand.
+            found = int(said) if said is not None else len(self.read(name))
         except FileNotFoundError:
             return None
         self._looked_at.last = name, found
@@ -241,9 +245,10 @@ class RemoteFolder:
                     "finished was lost: run the same command again when the store answers "
                     f"({TRIES_VARIABLE} and {LIMIT_VARIABLE} set how long to try)"
                 ) from None
-            if isinstance(error, FileNotFoundError) and isinstance(error, answers):
+            is_answer = isinstance(error, answers) and NO_BUCKET not in str(error)
+            if is_answer and isinstance(error, FileNotFoundError):
                 raise FileNotFoundError(errno.ENOENT, "is not in the store", where) from None
-            if isinstance(error, answers):
+            if is_answer:
                 raise
             raise FxError(
                 f"{said}; nothing finished was lost: mend that (address, rights, space), then run "

@@ -153,16 +153,25 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"holds {name}, expected numbers")
 
 
-_DOCUMENTS = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
-_RECORDS = json.JSONDecoder(parse_constant=_no_constant)
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999, which nothing could write down again
+        raise ValueError(f"no float holds {shorten(text)[1:-1]}")
+    return value
+
+
+_DOCUMENTS = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+)
+_RECORDS = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 """Twice as fast; of a key that stands twice the last counts."""
 
 
 def read_json(data: bytes, where: str, decoder: json.JSONDecoder = _DOCUMENTS) -> Any:
     """A JSON value that came from elsewhere.
 
-    Raises DamagedError for what is not UTF-8 or not JSON, a key that stands twice, NaN, infinity,
-    half a surrogate pair, or nesting beyond ``MAX_DEPTH``.
+    Raises DamagedError for what is not UTF-8 or not JSON, a key that stands twice, NaN, infinity (a
+    number too large for a float too), half a surrogate pair, or nesting beyond ``MAX_DEPTH``.
     """
     try:
         value = decoder.decode(data.decode("utf-8"))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from fxtrain.contract import FxError, Layout, open_folder
+from fxtrain.contract import ContractError, FxError, Layout, open_folder
 from fxtrain.data.batch import Rows
 from fxtrain.data.dataset import Shard
 from fxtrain.data.shares import n_batches, worker_batches
@@ -121,13 +121,19 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
 
         With ``reuse`` each is written over the one before.
         """
-        run, sizes = worker_batches(
-            self._n_samples, self._batch_size, self._rank, self._world_size, worker, n_workers
-        )
+        longest = max(len(shard) for shard in self._shards)
+        try:
+            run, sizes = worker_batches(
+                self._n_samples, self._batch_size, self._rank, self._world_size, worker, n_workers
+            )
+            pool = Pool(self._layout, self._pool_samples + min(longest, len(run)))
+        except (MemoryError, ValueError):  # more bytes than there are, or than exist
+            raise ContractError(
+                f"{self._shards[0].folder.uri}: no memory for {self._n_samples} samples in shards "
+                f"of up to {longest}, as the index says; type 'fxpipe check' with that directory"
+            ) from None
         epoch = int(self._epoch)
         rng = np.random.default_rng([self._seed, epoch, 1, run.start])
-        longest = max(len(shard) for shard in self._shards)
-        pool = Pool(self._layout, self._pool_samples + min(longest, len(run)))
         sizes.reverse()
         out = Pool(self._layout, self._batch_size).arrays if reuse else None
         for number, low, high in self._parts(run, epoch):

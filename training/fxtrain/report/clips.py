@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxtrain.answers import Answers
 from fxtrain.contract import Chain, FxError, Names, Vocabulary
-from fxtrain.evaluate import Answers
 from fxtrain.knobs import Knobs, as_heard
 from fxtrain.metrics import levenshtein
 from fxtrain.rerender import play

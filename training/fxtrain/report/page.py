@@ -17,11 +17,12 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import PAGE_NAME, ModelCard, Run
 from fxtrain.confusions import confusion_by_position, pair_orders
 from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
 from fxtrain.data import ShardDataset
-from fxtrain.evaluate import Answers, Evaluation
+from fxtrain.evaluate import Evaluation
 from fxtrain.faint import span
 from fxtrain.intervals import Score
 from fxtrain.metrics import HEADLINES

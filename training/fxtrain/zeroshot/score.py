@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow
 from fxtrain.decode import Candidate, Direct
-from fxtrain.evaluate import Answers, Evaluation, evaluation_dict, judge_answers, table
+from fxtrain.evaluate import Evaluation, evaluation_dict, judge_answers, table
 from fxtrain.metrics import HEADLINES, classes_of, numbered
 from fxtrain.predict import translate
 from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest

@@ -16,12 +16,21 @@ const FILES = [
   ["readme", "README"],
 ];
 
+const NO_INPUT = "No microphone or input may be used here. Allow it in this browser's settings of the page, "
+  + "or record with another program and choose the file.";
+const NOT_FROM_AFAR = "A browser records only on the computer that runs the program. "
+  + "Record with another app, then choose the file.";
+
 const at = (id) => document.getElementById(id);
 const status = at("status");
 let facts = null; // pedals, phrases and limits, as the server says
 let clip = null; // what was heard last
 let view = null;
 let answered = 0; // renders asked for; only the last one's answer counts
+let given = 0; // clips given, and the number of the one that is shown: an older one comes too late
+let latest = 0;
+const GONE = "The program behind this page does not answer. "
+  + "Start it again (fxtrain serve), then load this page again.";
 const player = new Player(at("wave"), (seconds, duration) => {
   at("seek").value = Math.round((1000 * seconds) / duration);
   at("seek").setAttribute("aria-valuetext", `${seconds.toFixed(1)} of ${duration.toFixed(1)} seconds`);
@@ -48,7 +57,7 @@ function ease() { at("error").hidden = true; }
 
 async function ask(path, body, type = "application/json") {
   const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } })
-    .catch(() => { throw new Error("The program behind this page does not answer; is it still running?"); });
+    .catch(() => { throw new Error(GONE); });
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({ error: `The answer was ${answer.status}.` }));
   throw Object.assign(new Error(told.error), { status: answer.status });
@@ -57,7 +66,7 @@ async function ask(path, body, type = "application/json") {
 /** A file to `path`; what goes wrong is said of that file. */
 async function send(path, blob, name) {
   try {
-    return await given(path, blob, name);
+    return await handed(path, blob, name);
   } catch (error) {
     error.message = `${name.slice(0, MOST_NAME)}: ${error.message}`;
     throw error;
@@ -65,7 +74,7 @@ async function send(path, blob, name) {
 }
 
 /** What the server cannot read, this browser may. */
-async function given(path, blob, name) {
+async function handed(path, blob, name) {
   if (blob.size > facts.limits.n_bytes) {
     throw new Error(`Larger than ${Math.round(facts.limits.n_bytes / 2 ** 20)} MB; give a shorter clip.`);
   }
@@ -79,14 +88,20 @@ async function given(path, blob, name) {
   }
 }
 
+let busy = 0;
 async function busily(text, act) {
   ease();
   say(text, text, true);
   document.body.setAttribute("aria-busy", "true");
-  try { await act(); } catch (error) { fail(error); } finally { document.body.removeAttribute("aria-busy"); }
+  busy += 1;
+  try { await act(); } catch (error) { fail(error); } finally {
+    busy -= 1;
+    if (!busy) document.body.removeAttribute("aria-busy");
+  }
 }
 
 function listen(blob, name) {
+  const number = ++given;
   return busily("Listening …", async () => {
     const found = await send("/api/clip", blob, name).catch((error) => {
       if (clip) {
@@ -96,11 +111,14 @@ function listen(blob, name) {
       }
       throw error;
     });
-    await shown(found);
+    await shown(found, number);
   });
 }
 
-async function shown(found) {
+/** A clip's answer, unless that of a clip which was given later is there already. */
+async function shown(found, number) {
+  if (number < latest) return;
+  latest = number;
   clip = found;
   at("result").hidden = false;
   at("earlier").hidden = true;
@@ -109,7 +127,8 @@ async function shown(found) {
   at("truth").hidden = found.truth.length === 0;
   const { doubt, sentence } = found.board;
   at("sentence").textContent = doubt ? `${doubt[0].toUpperCase()}${doubt.slice(1)}.` : sentence;
-  at("doubt").textContent = `If it is one after all: ${sentence}`;
+  const guess = found.board.pedals.map((pedal) => pedal.name).join(" → ") || "no pedals";
+  at("doubt").textContent = `If it is one after all: ${guess}.`;
   at("doubt").hidden = !doubt;
   at("missing").textContent = `Missing from this file: ${found.board.missing}.`;
   at("missing").hidden = !found.board.missing;
@@ -118,12 +137,19 @@ async function shown(found) {
   at("textbook").textContent = textbook(found.board);
   at("unsure").textContent = order(found.board.pairs.filter((pair) => pair.audible));
   alternatives(found);
+  // On a phone the answer would come below the screen's edge.
+  const title = at("heard-title");
+  if (title.getBoundingClientRect().top > innerHeight / 2) title.scrollIntoView();
+  view.guess = Boolean(doubt);
+  at("trust").hidden = Boolean(doubt);
   view.show(found.board.pedals);
   told(found.board);
   hear(0);
   playing(false);
   await player.setClip(found.sound, found.rate_hz);
+  if (number !== latest) return;
   await render();
+  if (number !== latest) return;
   say(doubt ? at("sentence").textContent : `Heard on ${at("clip-name").textContent}: ${sentence}`, "Heard.");
 }
 
@@ -254,7 +280,6 @@ function hear(i) {
 
 function playing(on) {
   at("play").textContent = on ? "Pause" : "Play";
-  at("play").setAttribute("aria-pressed", String(on));
 }
 
 function fill(select, rows) {
@@ -267,18 +292,25 @@ function wire() {
     if (file) listen(file, file.name);
     target.value = "";
   });
+  // Anywhere on the page: a file that missed the frame would otherwise take the page's place.
   const drop = at("drop");
   for (const kind of ["dragenter", "dragover"]) {
-    drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+    document.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
   }
-  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => {
+  document.addEventListener("dragleave", ({ relatedTarget }) => {
+    if (!relatedTarget) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
     event.preventDefault();
-    const [file] = event.dataTransfer.files;
-    if (file) listen(file, file.name);
+    drop.classList.remove("over");
+    const { files } = event.dataTransfer;
+    if (!view) fail(new Error("Still getting ready; drop it again in a few seconds."));
+    else if (files.length > 1) fail(new Error("That is more than one file; drop one clip at a time."));
+    else if (files.length) listen(files[0], files[0].name);
   });
   at("example").addEventListener("click", () => busily("Playing the built-in guitar …", async () => {
-    await shown(await (await ask("/api/example", "{}")).json());
+    const number = ++given;
+    await shown(await (await ask("/api/example", "{}")).json(), number);
   }));
   let recorder = null;
   at("record").addEventListener("click", () => busily("", async () => {
@@ -287,15 +319,15 @@ function wire() {
       const now = recorder;
       recorder = null;
       button.textContent = "Record";
-      button.setAttribute("aria-pressed", "false");
+      button.classList.remove("primary");
       await listen(await now.stop(), "recording");
       return;
     }
     const next = new Recorder();
-    await next.start().catch(() => { throw new Error("No microphone or input may be used here."); });
+    await next.start().catch(() => { throw new Error(isSecureContext ? NO_INPUT : NOT_FROM_AFAR); });
     recorder = next;
     button.textContent = "Stop recording";
-    button.setAttribute("aria-pressed", "true");
+    button.classList.add("primary");
     say("Recording …", "Recording …", true);
   }));
   at("play").addEventListener("click", async () => {
@@ -335,12 +367,16 @@ async function begin() {
   for (const button of document.querySelectorAll("#drop button")) button.disabled = true;
   at("file").disabled = true;
   wire();
-  const answer = await fetch("/api/start");
-  facts = await answer.json();
-  if (!answer.ok) throw new Error(facts.error);
+  const answer = await fetch("/api/start").catch(() => { throw new Error(GONE); });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.error);
+  facts = told;
   view = new BoardView(at("board"), new Map(facts.pedals.map((pedal) => [pedal.name, pedal])), changed, say);
   fill(at("add"), facts.pedals.map(({ name }) => [name, name]));
   fill(at("dry"), facts.phrases.map((name, i) => [name, `built-in guitar ${i + 1}`]));
+  const known = facts.pedals.filter((pedal) => pedal.known).map(({ name }) => name);
+  at("known").textContent = `It knows ${known.length} pedals: ${known.join(", ")}. `
+    + "Any other gets the name of the one it sounds most like.";
   at("limits").textContent = `Up to ${facts.limits.seconds} seconds and `
     + `${Math.round(facts.limits.n_bytes / 2 ** 20)} MB.`;
   for (const button of document.querySelectorAll("#drop button")) button.disabled = false;

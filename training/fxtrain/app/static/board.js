@@ -21,7 +21,7 @@ export class BoardView {
   /** `list` is an <ol>; `kinds` maps a pedal's name to what the server says of it; `changed()` is
       called after every change, `say(text)` tells a screen reader what happened. */
   constructor(list, kinds, changed, say) {
-    Object.assign(this, { list, kinds, changed, say, pedals: [], swaps: [] });
+    Object.assign(this, { list, kinds, changed, say, pedals: [], swaps: [], guess: false });
   }
 
   show(pedals) {
@@ -89,6 +89,7 @@ export class BoardView {
     sure.className = "sure";
     sure.textContent = pedal.bypassed ? "bypassed"
       : pedal.probability == null ? "put there by you"
+      : this.guess ? "a guess"
       : `${percent(pedal.probability)} sure it is there`;
     const knobs = document.createElement("div");
     knobs.className = "knobs";

@@ -26,18 +26,23 @@ function colours() {
 export class Player {
   /** `moved(seconds, duration)` is called while it plays. */
   constructor(place, moved) {
-    Object.assign(this, { place, moved, context: null, step: null, a: null, b: null, volume: 0.8, heard: 0 });
+    Object.assign(this, { place, moved, context: null, step: null, a: null, b: null, volume: 0.8, heard: 0,
+      asked: 0 });
     // The theme may change while a wave is drawn.
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.wave?.setOptions(colours()));
   }
 
+  /** Until its sound is there nothing plays; the last one asked for stays. */
   async setClip(sound, rateHz) {
     this.stop();
+    const number = ++this.asked;
     if (!this.context || this.context.sampleRate !== rateHz) {
-      await this.context?.close();
+      this.context?.close();
       this.context = openContext(rateHz);
     }
-    this.a = { buffer: await fetchSound(this.context, sound.url), lufs: sound.lufs };
+    const buffer = await fetchSound(this.context, sound.url);
+    if (number !== this.asked) return;
+    this.a = { buffer, lufs: sound.lufs };
     this.b = this.a;
     this.wave?.destroy();
     this.wave = WaveSurfer.create({
@@ -49,7 +54,10 @@ export class Player {
   }
 
   async setBoard(sound) {
-    this.b = { buffer: await fetchSound(this.context, sound.url), lufs: sound.lufs };
+    const number = this.asked;
+    const buffer = await fetchSound(this.context, sound.url);
+    if (number !== this.asked) return;
+    this.b = { buffer, lufs: sound.lufs };
     this.rebuild();
   }
 
@@ -62,9 +70,11 @@ export class Player {
     this.step.offset = Math.min(position, this.step.duration - 0.01);
     if (this.heard) this.step.switchTo(this.heard);
     if (playing) this.step.play();
+    this.moved(this.step.position(), this.step.duration);
   }
 
   async toggle() {
+    if (!this.step) return false;
     if (this.step.playing) {
       this.step.pause();
     } else {
@@ -77,6 +87,7 @@ export class Player {
 
   follow() {
     const show = () => {
+      if (!this.step) return;
       const seconds = this.step.position();
       this.wave.setTime(Math.min(seconds, this.wave.getDuration()));
       this.moved(seconds, this.step.duration);
@@ -96,6 +107,7 @@ export class Player {
   }
 
   seek(share) {
+    if (!this.step) return;
     const playing = this.step.playing;
     this.step.pause();
     this.step.offset = share * (this.step.duration - 0.01);

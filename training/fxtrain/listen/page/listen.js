@@ -151,6 +151,7 @@ async function trial(state, feedback = null) {
   const pause = make("button", { id: "pause", onclick: () => toggle() }, "Pause");
   pause.disabled = true;
   const next = make("button", { class: "go", id: "next", onclick: () => attempt(send) }, "Next");
+  const why = make("p", { class: "soft", id: "why" }); // what Next still waits for
 
   function hear(slot) {
     sounds.switchTo(slots.indexOf(slot));
@@ -175,6 +176,7 @@ async function trial(state, feedback = null) {
     pause.textContent = sounds.playing ? "Pause" : "Play";
     pause.disabled = !Object.values(plays).some(Boolean);
     next.disabled = sending || missing() !== null;
+    why.textContent = missing() ?? "";
   }
 
   /** What still has to be done before Next, or null. */
@@ -265,6 +267,7 @@ async function trial(state, feedback = null) {
     make("p", { class: "soft keys" }, "Keys: ",
       ...keysOf(slots).flatMap(([key]) => [make("kbd", {}, key), " "]), "hear a sound, ",
       make("kbd", {}, "space"), " pause"),
+    why,
     make("p", {}, next),
   );
   document.onkeydown = (event) => {

@@ -1,0 +1,56 @@
+"""Draws at the ends of what a spec may ask for: the longest chain, odds out of reach, switches."""
+
+import numpy as np
+import pytest
+
+from fxpipe.chains.balance import solve_balance
+from fxpipe.chains.chain import ChainSpec
+from fxpipe.chains.sets import pedal_sets
+from fxpipe.chains.tally import coverage, tally
+from fxtrain.contract import PAD, Param, UsageError
+
+POOL = ("overdrive", "chorus", "delay")
+
+
+def test_the_longest_chain_is_what_a_shard_can_hold():
+    assert ChainSpec(POOL, {PAD: 1.0}, repeats=True).max_length == PAD
+    with pytest.raises(UsageError, match=f"{PAD} is the longest"):
+        ChainSpec(POOL, {PAD + 1: 1.0}, repeats=True)
+
+
+@pytest.mark.parametrize("knobs", ["uniform", "linear"])
+def test_a_switch_stands_at_one_of_its_places_however_knobs_are_drawn(knobs):
+    switch = Param("mode", "number", 0.0, 2.0, "choice", "which way")
+    knob = ChainSpec(POOL, {1: 1.0}, knobs=knobs)._knob("delay", switch)
+    assert {knob.turn(u) for u in np.linspace(0, 0.999, 50)} == {0.0, 1.0, 2.0}
+
+
+def test_the_last_bits_of_a_machines_arithmetic_change_no_table():
+    sets = pedal_sets(POOL, (), repeats=False)
+    lengths = {1: 0.5, 2: 0.5}
+    one = solve_balance("pedals", sets, lengths, (1.0, 2.0, 3.0))
+    other = solve_balance("pedals", sets, lengths, (1.0, 2.0, 3.0 * (1 + 1e-13)))
+    assert one.tables == other.tables
+
+
+def test_no_set_vanishes_for_a_share_that_is_out_of_reach():
+    sets = pedal_sets(POOL, (), repeats=False)
+    solved = solve_balance("pedals", sets, {1: 1.0}, (1e-9, 1.0, 1.0))
+    least = np.diff((0.0, *solved.tables[1].cumulative)).min()
+    assert 1e-7 < least < 1e-2
+    assert "share of overdrive" in solved.missed
+
+
+def test_where_pedals_repeat_all_orders_are_as_likely():
+    """a-b and b-a are two chains, a-a is one."""
+    sets = pedal_sets(POOL[:2], (), repeats=True)
+    table = solve_balance("pedals", sets, {2: 1.0}, (1.0, 1.0)).tables[2]
+    p = dict(zip(table.members, np.diff((0.0, *table.cumulative)), strict=True))
+    assert p == pytest.approx({(0, 0): 0.25, (0, 1): 0.5, (1, 1): 0.25})
+
+
+def test_an_order_that_is_held_out_twice_is_one():
+    held = ("delay", "overdrive")
+    spec = ChainSpec(POOL, {2: 1.0}, held_out=(held, held))
+    found = coverage(spec, tally(spec, [("overdrive", "delay")], []))
+    assert found[2].n_possible == 3 * 2 - 1

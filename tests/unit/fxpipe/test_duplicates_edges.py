@@ -1,0 +1,44 @@
+"""Copies of which a part alone is alike, quiet ends, and places between two samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fxpipe.sources import Item, duplicates
+from fxpipe.sources.likeness import RATE_HZ, alignments, course_of, excerpts
+
+
+def noise(n_samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, n_samples).astype(np.float32)
+
+
+def item_of(name: str) -> Item:
+    return Item(name, name, f"{name}.wav", 6 * RATE_HZ, RATE_HZ, "cc0", 1.0, ((0.0, 6.0),))
+
+
+def test_the_best_of_all_excerpts_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pair that is compared is another take, the second is the same performance."""
+    waves = (np.zeros(8, np.int16), np.ones(8, np.int16))
+    monkeypatch.setattr(duplicates, "_hear", lambda item: waves)
+    monkeypatch.setattr(duplicates, "_near", lambda *_: [(0, 2), (1, 3), (0, 3)])
+    monkeypatch.setattr(duplicates, "course_of", lambda wave: None)
+    found = iter([0.2, 0.99])
+    monkeypatch.setattr(duplicates, "best_likeness", lambda *_: next(found))
+    sides = {"a": "train", "b": "test"}
+    (copy,) = duplicates.find_copies([item_of("a"), item_of("b")], sides).copies
+    assert (copy.item.item_id, copy.other.item_id, copy.likeness) == ("a", "b", 0.99)
+    assert next(found, None) is None  # once it is found nothing more is compared
+
+
+def test_what_lies_far_below_the_loudest_is_no_excerpt() -> None:
+    loud, soft = noise(4 * RATE_HZ), noise(12 * RATE_HZ, seed=1)
+    assert len(excerpts(np.concatenate([loud, 0.3 * soft]), RATE_HZ)) > 1
+    assert len(excerpts(np.concatenate([loud, 0.03 * soft]), RATE_HZ)) == 1
+
+
+def test_an_alignment_lies_between_the_samples_of_its_course() -> None:
+    whole = (32767 * noise(3 * RATE_HZ)).astype(np.int16)
+    best = alignments(course_of(whole), course_of(whole[1001:]))[0]
+    assert best.lag_s == pytest.approx(1001 / RATE_HZ, abs=3e-5)
+    assert best.similarity > 0.6

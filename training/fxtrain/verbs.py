@@ -1,0 +1,92 @@
+"""``fxtrain evaluate`` once its options are read. Heavy imports inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+Say = Callable[[str], None]
+
+
+def evaluate_run(
+    run: Path,
+    shards: Sequence[str],
+    *,
+    split: str,
+    against: Path | None,
+    rerender: int | None,
+    output: Path | None,
+    html: bool,
+    clips: int,
+    renders: str | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+    runs: str,
+    say: Say,
+) -> None:
+    """Score ``run``, and how it differs from ``against``; a model in the package is written about
+    below ``runs``."""
+    from fxtrain.calm import keep_freed_memory, share_the_cores
+    from fxtrain.data import open_shards
+    from fxtrain.finding import SHIPPED, model_folder
+
+    share_the_cores()
+    keep_freed_memory()
+    folder = model_folder(run)
+    rival = None if against is None else model_folder(against)
+    dataset = open_shards(shards)
+
+    from fxtrain import evaluate as scoring
+    from fxtrain.answers import save_clips
+    from fxtrain.checkpoint import load_run, warning_of_leak, warning_of_length
+    from fxtrain.device import resolve_device
+    from fxtrain.paired import difference_lines, differences, differences_dict
+    from fxtrain.report import write_page
+    from fxtrain.sounds import Sounds
+
+    loaded = load_run(folder, resolve_device(device))
+    if folder == SHIPPED:
+        loaded = replace(loaded, path=Path(runs) / SHIPPED.name)
+    output = output or loaded.path
+    answers = scoring.answer(loaded, dataset, split)
+    if leak := warning_of_leak(loaded.card, dataset.index, split):
+        say(leak)
+    if other := warning_of_length(loaded.card, dataset.index):
+        say(other)
+    if loaded.card.model.use_codes and not dataset.all_codes:
+        say("warning: some shards hold log-mel alone; of their clips the model hears no tokens")
+    apart = None
+    if rival is not None:
+        theirs = scoring.answer(load_run(rival, resolve_device(device)), dataset, split)
+        apart = differences(answers, theirs, loaded.card.vocabulary.families, seed=seed)
+    sounds = Sounds(dataset, split, renders)
+    evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
+    try:
+        scoring.save_evaluation(output, evaluation)
+        save_clips(output, answers)
+        if rerender:
+            evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, say)
+            scoring.save_evaluation(output, evaluation)
+    finally:  # scores took minutes: they are told also where they cannot be written
+        if as_json:
+            data = scoring.evaluation_dict(evaluation)
+            if apart is not None:
+                data |= differences_dict(apart, str(against))
+            click.echo(json.dumps(data, ensure_ascii=False))
+        else:
+            for line in scoring.table(evaluation):
+                click.echo(line)
+            if apart is not None:
+                click.echo()
+                for line in difference_lines(apart, str(run), str(against), evaluation.n_groups):
+                    click.echo(line)
+    if html:
+        page = write_page(
+            loaded, dataset, answers, evaluation, sounds, n_clips=clips, folder=output
+        )
+        say(f"page: {page}")

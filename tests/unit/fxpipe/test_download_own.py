@@ -107,7 +107,7 @@ def test_its_recordings_may_lie_beside_it_or_be_named(tmp_path: Path) -> None:
     assert beside.digest == named.digest
     for wav in (tmp_path / "elsewhere").glob("*.wav"):
         wav.rename(wav.with_suffix(".ogg"))
-    with pytest.raises(DataMissingError, match="sound files are in .* its 'dry' names none of"):
+    with pytest.raises(DataMissingError, match=r"sound files are in .* its 'dry' names none of"):
         open_source(f"{own}:{tmp_path / 'elsewhere'}")
     with pytest.raises(DataMissingError, match="nowhere"):
         open_source(f"{own}:{tmp_path / 'nowhere'}")

@@ -86,22 +86,21 @@ def beam_search(
     """The likeliest chains of every sample, best first; ``beam_size`` 1 is greedy search.
 
     Probabilities are renormalised over what the rules allow at each step, so that they sum to 1
-    over all legal chains. Ended chains stay in the beam and compete with growing ones.
+    over all legal chains. Ended chains stay in the beam and compete with growing ones; one of the
+    greatest length has to end, which needs no asking.
     """
     end = rules.n_pedals
     prefixes = torch.full((n_samples, beam_size, 1), end, device=device)
     scores = torch.full((n_samples, beam_size), -math.inf, device=device)
     scores[:, 0] = 0.0
     ended = torch.zeros(n_samples, beam_size, dtype=torch.bool, device=device)
-    for step in range(rules.max_length + 1):
+    for step in range(rules.max_length):
         log_probs = scorer(prefixes).clone()
         log_probs[..., end] += length_bias
         if not rules.repeats and step:
             log_probs.scatter_(2, prefixes[..., 1:].clamp_max(end - 1), -math.inf)
         if step < rules.min_length:
             log_probs[..., end] = -math.inf
-        if step == rules.max_length:
-            log_probs[..., :end] = -math.inf
         log_probs = log_probs.log_softmax(-1)
         log_probs = log_probs.masked_fill(log_probs.isnan(), -math.inf)
         log_probs = log_probs.masked_fill(ended[..., None], -math.inf)

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from fxtrain.predict import Kin, PairOrder, Prediction
 
 NO_GUITAR = "this does not sound like a guitar through known pedals"
-ASSUMPTIONS = ("a guitar recorded directly (DI)", "no amplifier or cabinet after the pedals")
+ASSUMPTIONS = (
+    "a guitar recorded directly (DI)",
+    "no amplifier or cabinet after the pedals",
+    "a guitar like those it was taught",
+)
 FAMILY_WORDS = {"time": "time-based"}
 """What guitarists call a family, where the data has a shorter word."""
 LABEL_WIDTH = 12

@@ -82,7 +82,7 @@ def play_on(
     )
     wave: np.ndarray = sosfilt(sections, dry)
     gap = max(1, round(guitar.comb_ms / 1000 * sample_rate_hz))
-    wave[gap:] -= guitar.comb_depth * wave[:-gap].copy()
+    wave[gap:] -= guitar.comb_depth * wave[:-gap]
     wave *= rms / max(_rms(wave), 1e-12)
     wave += 10 ** (guitar.hum_db / 20) * rms * _hum(guitar.hum_hz, len(dry), sample_rate_hz, rng)
     wave += 10 ** (guitar.hiss_db / 20) * rms * rng.standard_normal(len(dry), np.float32)

@@ -56,7 +56,8 @@ def test_a_prediction_for_people() -> None:
         "              nobody could hear it: delay and reverb either way round",
         "  textbook    wah → delay → reverb; wah before delay, wah before reverb",
         "  heard       3.0 s, in 2 windows of 2 s; left out: 1 silent",
-        "  assumes     a guitar recorded directly (DI), no amplifier or cabinet after the pedals",
+        "  assumes     a guitar recorded directly (DI), no amplifier or cabinet after the pedals, "
+        "a guitar like those it was taught",
     ]
 
 
@@ -72,7 +73,7 @@ def test_a_narrow_terminal_breaks_lines_under_their_column(
     found = for_terminal(lines).split("\n")
     assert max(map(len, found)) <= width
     assert " ".join(" ".join(found).split()) == " ".join(" ".join(lines).split())
-    assert f"{' ' * 14}cabinet after the pedals" in found or width > 40
+    assert f"{' ' * 14}cabinet after the pedals, a" in found or width > 40
     assert all(line.startswith("  ") for line in found[1:])
 
 

@@ -103,9 +103,8 @@ async function setVolume(state) {
   if (state.trial === null) return done(state);
   loading("Loading …");
   const sound = await open(state.study.sample_rate_hz, ["/sound/volume"]);
-  const play = make("button", { id: "play", "aria-pressed": "false", onclick: () => {
+  const play = make("button", { id: "play", onclick: () => {
     sound.playing ? sound.pause() : sound.play();
-    play.setAttribute("aria-pressed", String(sound.playing));
     play.textContent = sound.playing ? "Stop" : "Play";
   } }, "Play");
   const slider = make("input", { type: "range", id: "volume", min: 0, max: 100, value: volume * 100,

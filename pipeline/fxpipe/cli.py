@@ -258,6 +258,22 @@ def demo(output: Path, n_chains: int) -> None:
     run_demo(output, n_chains)
 
 
+@cli.command()
+@click.argument("recordings", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("my-guitar"), show_default=True
+)
+@click.option("--n-chains", type=click.IntRange(100), default=2000, show_default=True)
+def teach(recordings: Path, output: Path, n_chains: int) -> None:
+    """Teach the model in the package your guitar: RECORDINGS is a folder of it without effects.
+
+    Three recordings or more, in minutes: half a minute of playing each is plenty.
+    """
+    from fxpipe.teach import teach as teach_guitar
+
+    teach_guitar(recordings, output, n_chains)
+
+
 @cli.group()
 def codec() -> None:
     """Codec weights: fetch the official ones, train the embedded one."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import click
 
-from fxtrain.contract import FxError, arrow
+from fxpipe.steps import run_step
+from fxtrain.contract import arrow
 
 SPLIT, SAMPLE = "test", 1
 STEPS = (
@@ -31,16 +30,17 @@ def run_demo(output: Path, n_chains: int) -> None:
     """Run the steps in ``output``; stop with one line at the first that fails."""
     output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+    again = f"fxpipe demo --output {shlex.quote(str(output))} --n-chains {n_chains}"
     answers = []
     for step in STEPS:
         line = step.format(n=n_chains)
         if line.startswith("fxtrain fit") and (output / "runs/demo").exists():
             line += " --overwrite"
         click.secho(f"\n$ {line}", bold=True)
-        answers.append(_run(line, output, quiet="inspect" in line))
+        answers.append(run_step(line, output, again, quiet="inspect" in line))
     record = json.loads(answers[-2])
     true = tuple(pedal["name"] for pedal in record["chain"])
-    predicted = json.loads(_run(f"{STEPS[-1]} --json", output, quiet=True))
+    predicted = json.loads(run_step(f"{STEPS[-1]} --json", output, again, quiet=True))
     named = tuple(pedal["name"] for pedal in predicted["pedals"])
     click.secho("\nWhat was on the clip, and what was heard", bold=True)
     click.echo(f"  true       {arrow(true)}")
@@ -57,18 +57,3 @@ def run_demo(output: Path, n_chains: int) -> None:
     ):
         click.echo(f"  {name:<11}{what}")
     click.echo(f"Done in {time.monotonic() - began:.0f} s.")
-
-
-def _run(line: str, cwd: Path, *, quiet: bool) -> str:
-    program, *words = shlex.split(line)
-    path = Path(sys.executable).with_name(program)
-    done = subprocess.run([path, *words], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        again = f"fxpipe demo --output {shlex.quote(str(cwd))}"
-        raise FxError(
-            f"the demo stopped: '{line}' ended with exit code {done.returncode}; what is finished "
-            f"is kept: go on with '{again}'"
-        )
-    if not quiet:
-        click.echo(done.stdout.rstrip())
-    return done.stdout

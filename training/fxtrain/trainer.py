@@ -251,6 +251,7 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         warnings.filterwarnings("ignore", module=r"torch\.optim\.lr_scheduler")
+        warnings.filterwarnings("ignore", r"This DataLoader will create \d+ worker processes")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:

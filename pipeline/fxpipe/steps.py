@@ -1,0 +1,30 @@
+"""Commands of both programs, one after another, as a user would type them in a folder."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from fxtrain.contract import FxError
+
+
+def run_step(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
+    """Run ``line`` in ``cwd`` and return what it puts on stdout, which is shown unless ``quiet``.
+
+    FxError where it fails, with ``again``: what to type to go on.
+    """
+    program, *words = shlex.split(line)
+    path = Path(sys.executable).with_name(program)
+    done = subprocess.run([path, *words], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise FxError(
+            f"'{line}' ended with exit code {done.returncode}; what is finished is kept: go on "
+            f"with '{again}'"
+        )
+    if not quiet:
+        click.echo(done.stdout.rstrip())
+    return done.stdout

@@ -1,0 +1,62 @@
+"""``fxpipe teach``: the model in the package learns a guitar from recordings of it without effects.
+
+What a model takes for a pedal is often a guitar that it does not know. Random chains are put on the
+recordings, and the model goes on learning from them, once; recordings that were kept back tell
+whether it helped. Every step is the command a user would type.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from fxpipe.sources.scan import walk_audio
+from fxpipe.steps import run_step
+from fxtrain.contract import UsageError
+
+MIN_RECORDINGS = 3
+"""One to learn from, one to tune on, one to be tested with."""
+
+RUN = "run"
+STEPS = (
+    "fxpipe render --dataset {source} --n-chains {n} --pool stompbox --lengths 1-5 -o renders",
+    "fxpipe encode renders --codec embedded --with-mel -o shards",
+    f"fxtrain fit shards --start-from shipped --knobs too --lr 2e-4 --epochs 1 -o {RUN}",
+)
+TEST = f"fxtrain evaluate {RUN} shards --against shipped --json"
+TOLD = {"exact_class": "the whole board", "set": "all pedals, in any order", "f1_micro": "F1"}
+
+
+def teach(recordings: Path, output: Path, n_chains: int) -> None:
+    """Run the steps in ``output``, which is made; stop with one line at the first that fails."""
+    n_files = sum(1 for _ in walk_audio(recordings)) if recordings.is_dir() else 0
+    if n_files < MIN_RECORDINGS:
+        raise UsageError(
+            f"{recordings}: {n_files} recordings, expected a folder of {MIN_RECORDINGS} or more of "
+            "your guitar without any effects: one is learnt from, one kept back to tell whether it "
+            "helped; half a minute each is plenty"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    again = shlex.join(
+        ["fxpipe", "teach", str(recordings), "-o", str(output), "--n-chains", str(n_chains)]
+    )
+    source = shlex.quote(f"folder:{recordings.absolute()}")
+    for step in STEPS:
+        line = step.format(source=source, n=n_chains)
+        if line.startswith("fxtrain fit") and (output / RUN).exists():
+            line += " --overwrite"
+        click.secho(f"\n$ {line}", bold=True)
+        run_step(line, output, again, quiet=line.startswith("fxtrain"))
+    click.secho(f"\n$ {TEST.removesuffix(' --json')}", bold=True)
+    found = json.loads(run_step(TEST, output, again, quiet=True))
+    click.echo(f"On {found['n']} clips of recordings that it was not taught:")
+    click.echo(f"  {'right':<26}{'in the package':>15}{'taught your guitar':>20}")
+    for name, what in TOLD.items():
+        row = found["differences"][name]
+        click.echo(f"  {what:<26}{row['other']:>15.3f}{row['value']:>20.3f}")
+    run = shlex.quote(str(output / RUN))
+    click.echo(f"\nnext: fxtrain predict CLIP --run {run}")
+    click.echo(f"      fxtrain serve --run {run}")

@@ -69,9 +69,8 @@ def differences(
     for name, (formula, counted) in formulas(families, lengths).items():
         value, held = (float(formula(side)[0]) for side in whole)
         low, high = interval(formula(drawn[0]) - formula(drawn[1]), len(table))
-        found[name] = Difference(
-            value, held, value - held, low, high, int(whole[0][counted][0])
-        )  # fmt: skip
+        n = int(whole[0][counted][0])
+        found[name] = Difference(value, held, value - held, low, high, n)
     return {name: found[name] for name in (*HEADLINES, *found)}
 
 

@@ -139,7 +139,7 @@ def what_is_missing(prediction: Prediction) -> str:
     missing = []
     if hz is not None:
         missing.append(f"all above {hz / 1000:g} kHz, for its sample rate is {hz / 500:g} kHz")
-    if window_s and length_s < SHORT_OF_A_WINDOW * window_s:
+    if window_s and 0 < length_s < SHORT_OF_A_WINDOW * window_s:  # 0: not known
         missing.append(f"{window_s - length_s:.1f} s of the {window_s:g} s that are heard at once")
     if missing and prediction.guitar is not False:
         missing.append("the answer is less sure than it looks")

@@ -48,8 +48,8 @@ class Hearing:
 class Features:
     """Windows of one recording: ``codes`` uint16 [B, K, T], ``mel`` uint8 [B, M, T] or None.
 
-    length_s: of the recording. Left out of it: ``n_silent`` windows, and ``n_passed_over`` that
-    sound, because there are enough without them.
+    length_s: of the recording, 0 where it is not known. Left out of it: ``n_silent`` windows, and
+    ``n_passed_over`` that sound, because there are enough without them.
     strangeness: of each window, how little it sounds like a guitar: above 0 it probably is none.
     None where nobody looked. sample_rate_hz: of the recording, before it was resampled; 0 where
     that is not known.

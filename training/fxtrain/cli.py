@@ -6,7 +6,6 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something 
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import shlex
@@ -77,9 +76,11 @@ def leave(code: int) -> None:
 def show_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
+    from importlib import metadata  # half of what --help would take
+
     try:
-        version = importlib.metadata.version("fxpipe")
-    except importlib.metadata.PackageNotFoundError:
+        version = metadata.version("fxpipe")
+    except metadata.PackageNotFoundError:
         version = "(not installed)"
     click.echo(f"fxtrain {version}")
     ctx.exit()

@@ -298,7 +298,7 @@ def _refuse_two_writers(folder: Folder, identity: str) -> None:
     """Behind a URI nothing is locked: the later one of two has put its own mark there."""
     if isinstance(folder, LocalFolder):
         return
-    if _mark_of(folder).get("identity") not in (None, identity):
+    if _mark_of(folder).get("identity") != identity:
         raise FxError(
             f"{folder.uri}: another fxpipe began to write another data set there meanwhile, "
             "and what lies there is of both; make one anew with --overwrite, and give the "

@@ -265,55 +265,18 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of intervals.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="The evaluation as JSON on stdout.")
-def evaluate(
-    run: Path | None,
-    shards: tuple[str, ...],
-    manifest: Path | None,
-    each_clip: bool,
-    split: str,
-    against: Path | None,
-    rerender: int | None,
-    output: Path | None,
-    html: bool,
-    clips: int,
-    renders: str | None,
-    seed: int,
-    device: str,
-    as_json: bool,
-) -> int:
+def evaluate(**options: Any) -> int:
     """Score RUN on SHARDS: every score with its interval, null and ceiling.
 
     Also written to evaluation.json in RUN, to clips.jsonl, what was answered to each clip, and to
     evaluation.html: one page with tables, drawings and clips to hear; of "shipped", the model in
     the package, to runs/shipped. Those of another test set are replaced, unless they go to a
-    directory of their own. With --manifest on
-    recordings of a kit (fxtrain zeroshot kit), by the model in the package where no RUN is named;
-    both files then lie beside the manifest.
+    directory of their own. With --manifest on recordings of a kit (fxtrain zeroshot kit), by the
+    model in the package where no RUN is named; json and html then lie beside the manifest.
     """
-    from fxtrain.contract import UsageError
+    from fxtrain.verbs import evaluate_command
 
-    if manifest is not None:
-        if shards or against or rerender or renders or output:
-            raise UsageError(
-                "--manifest takes no SHARDS, no --against, no --rerender, no --renders and no -o"
-            )
-        from fxtrain.zeroshot.verbs import judge_manifest
-
-        return judge_manifest(
-            run, manifest, each_clip=each_clip, html=html, clips=clips, seed=seed,
-            device=device, as_json=as_json,
-        )  # fmt: skip
-    if run is None or not shards:
-        named = f"; {run} was taken for RUN, and no SHARDS were named" if run is not None else ""
-        raise UsageError(f"give RUN and SHARDS, or --manifest renders.csv{named}")
-
-    from fxtrain.verbs import evaluate_run
-
-    evaluate_run(
-        run, shards, split=split, against=against, rerender=rerender, output=output, html=html,
-        clips=clips, renders=renders, seed=seed, device=device, as_json=as_json, runs=RUNS, say=log,
-    )  # fmt: skip
-    return 0
+    return evaluate_command(**options, runs=RUNS, say=log)
 
 
 @cli.command()

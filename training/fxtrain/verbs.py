@@ -9,13 +9,17 @@ from pathlib import Path
 
 import click
 
+from fxtrain.contract import UsageError
+
 Say = Callable[[str], None]
 
 
-def evaluate_run(
-    run: Path,
-    shards: Sequence[str],
+def evaluate_command(
     *,
+    run: Path | None,
+    shards: Sequence[str],
+    manifest: Path | None,
+    each_clip: bool,
     split: str,
     against: Path | None,
     rerender: int | None,
@@ -28,9 +32,24 @@ def evaluate_run(
     as_json: bool,
     runs: str,
     say: Say,
-) -> None:
+) -> int:
     """Score ``run``, and how it differs from ``against``; a model in the package is written about
-    below ``runs``."""
+    below ``runs``. With ``manifest``, recordings of a kit are scored."""
+    if manifest is not None:
+        if shards or against or rerender or renders or output:
+            raise UsageError(
+                "--manifest takes no SHARDS, no --against, no --rerender, no --renders and no -o"
+            )
+        from fxtrain.zeroshot.verbs import judge_manifest
+
+        return judge_manifest(
+            run, manifest, each_clip=each_clip, html=html, clips=clips, seed=seed,
+            device=device, as_json=as_json,
+        )  # fmt: skip
+    if run is None or not shards:
+        named = f"; {run} was taken for RUN, and no SHARDS were named" if run is not None else ""
+        raise UsageError(f"give RUN and SHARDS, or --manifest renders.csv{named}")
+
     from fxtrain.calm import keep_freed_memory, share_the_cores
     from fxtrain.data import open_shards
     from fxtrain.finding import SHIPPED, model_folder
@@ -90,3 +109,4 @@ def evaluate_run(
             loaded, dataset, answers, evaluation, sounds, n_clips=clips, folder=output
         )
         say(f"page: {page}")
+    return 0

@@ -293,6 +293,12 @@ def test_the_lock_is_not_put_where_a_link_leads_out(tmp_path):
     assert (mine / "lock").read_text() == "precious"
 
 
+def test_home_is_what_a_shell_takes_it_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_folder("~/renders").uri == str(tmp_path / "renders")
+    assert open_folder("~backup/renders").uri == "~backup/renders"  # a name like any other
+
+
 @pytest.mark.parametrize("uri", ["", "s3://", "s3:/bucket/renders", "s3:///"])
 def test_a_uri_that_was_cut_is_no_folder_of_that_name(uri):
     with pytest.raises(UsageError, match="is no directory; give a path, or a URI"):

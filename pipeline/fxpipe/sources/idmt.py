@@ -107,7 +107,7 @@ def open_idmt(path: str, data_dir: Path | None, include: tuple[str, ...]) -> Idm
     manifest = load_manifest(NAME)
     root = find_root(
         NAME,
-        Path(path).expanduser() if path else data_dir,
+        Path(path) if path else data_dir,
         lambda folder: any((folder / f"dataset{k}").is_dir() for k in (1, 2, 3, 4)),
         what=f"{manifest.title} ({TOP_FOLDER}/dataset1 and so on)",
         size=size_text(manifest.download_bytes),

@@ -64,8 +64,10 @@ def open_folder(uri: str | os.PathLike[str]) -> Folder:
         raise UsageError(
             f"{text!r} is no directory; give a path, or a URI such as s3://bucket/shards"
         )
-    if "://" not in text:  # the shell leaves ~ as it is behind an = sign
+    if text.startswith("~/"):  # which the shell leaves as it is behind an = sign
         return LocalFolder(Path(text).expanduser())
+    if "://" not in text:
+        return LocalFolder(text)
     if text.startswith("file://"):
         return LocalFolder(text.removeprefix("file://"))
     from fxtrain.contract.remote import RemoteFolder

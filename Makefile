@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/fxpipe demo --output $(DEMO_DIR)
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	bash tests/check.sh $(BIN)

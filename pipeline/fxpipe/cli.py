@@ -12,6 +12,7 @@ import click
 from fxpipe import console
 from fxpipe.options import (
     MAX_CHAINS,
+    MAX_COUNTED,
     chain_options,
     fractions_option,
     include_option,
@@ -117,7 +118,7 @@ def render(**options: Any) -> None:
 
 @cli.command()
 @click.argument("renders", required=False)
-@click.option("--n-chains", type=click.IntRange(3, MAX_CHAINS), default=1000, show_default=True)
+@click.option("--n-chains", type=click.IntRange(3, MAX_COUNTED), default=1000, show_default=True)
 @chain_options
 @fractions_option
 @click.option("--seed", type=integer, default=0, show_default=True)

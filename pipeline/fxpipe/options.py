@@ -12,6 +12,8 @@ Command = Callable[..., Any]
 MAX_SEED = 2**63 - 1
 MAX_CHAINS = 10**9
 """Of one render: 176 TB. Beyond it a number is a slip."""
+MAX_COUNTED = 10**6
+"""Chains that a plan draws, a minute's work or two: a share of 1 % is known to 1 % of itself."""
 
 
 def integer(value: Any) -> int:

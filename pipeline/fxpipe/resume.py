@@ -50,6 +50,7 @@ OWNER_NAME = f"{RECEIPTS}/owner"
 FACTS = "facts"
 """Key of the mark: what was asked for, in the words of ``differs``."""
 LOCK_NAME = f"{RECEIPTS}/lock"
+AGAIN = "type the command that wrote this directory, with --resume"
 
 _SPLIT = f"(?:{'|'.join(SPLITS)})"
 _RECEIPT = re.compile(rf"{re.escape(RECEIPTS)}/{_SPLIT}-\d{{6,}}\.json")
@@ -177,6 +178,9 @@ def is_finished(
             raise
         except ContractError as error:
             damage = str(error)
+        else:
+            damage = altered_index(folder)
+            index = None if damage else index
     if index is not None and index.identity == identity:
         files = (*index.files, *(file for shard in index.shards for file in shard.files))
         names = (file.path for file in files)
@@ -292,6 +296,20 @@ def write_finished(folder: Folder, index: Any) -> None:
     folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
     folder.sweep()
     folder.write(INDEX_NAME, data)
+
+
+def altered_index(folder: Folder) -> str:
+    """What is wrong with an index that is not as it was written; nothing where no sum tells."""
+    index, told = _read(folder, INDEX_NAME), _read(folder, INDEX_SUM)
+    if index is None or told is None or told == hashlib.sha256(index).hexdigest().encode():
+        return ""
+    return f"{folder.uri}/{INDEX_NAME} has another sha256 than {INDEX_SUM} says"
+
+
+def refuse_altered(folder: Folder) -> None:
+    """Nothing is made from what an altered index says of the data."""
+    if told := altered_index(folder):
+        raise FxError(f"{told}; {AGAIN}")
 
 
 def _refuse_two_writers(folder: Folder, identity: str) -> None:

@@ -33,7 +33,15 @@ from fxpipe.renders import (
     read_renders_index,
     render_all,
 )
-from fxpipe.resume import RENDERS, SHARDS, alone_in, is_begun, is_finished, is_same_place
+from fxpipe.resume import (
+    RENDERS,
+    SHARDS,
+    alone_in,
+    is_begun,
+    is_finished,
+    is_same_place,
+    refuse_altered,
+)
 from fxpipe.shard_size import settle_shard_size
 from fxpipe.sources import Source, default_data_dir, open_source
 from fxpipe.sources.manifest import load_manifest
@@ -101,14 +109,18 @@ def render_command(
     )
     warn_skipped(plan)
     folder = open_folder(seen_by(where, output))
+    n_bytes = n_chains * spec.n_samples * BYTES_PER_SAMPLE
     if dry_run:
-        n_bytes = n_chains * spec.n_samples * BYTES_PER_SAMPLE
         click.echo(
             f"would render {n_chains} chains of {arrow(spec.chain.pool)} at lengths "
             f"{sorted(spec.chain.lengths)} on {dataset} into {output}: {n_bytes / 1e9:.2f} GB"
         )
+    if lacking := _lacks_room(folder, n_bytes):
+        if not dry_run:
+            raise FxError(lacking)
+        click.echo(f"warning: {lacking}", err=True)
+    if dry_run:
         return
-    _need_room(folder, n_chains * spec.n_samples * BYTES_PER_SAMPLE)
     identity = plan.identity
     asked = facts_of_plan(plan)
     finished = not overwrite and is_finished(
@@ -173,6 +185,7 @@ def encode_command(
         if overwrite or not is_begun(folder):  # one that was made so before can be gone on with
             raise
     index = read_renders_index(renders_folder)
+    refuse_altered(renders_folder)
     refuse_gaps(renders_folder, index)
     n = sum(counts.n_samples for counts in index.counts.values())
     chosen = choose_arithmetic(
@@ -240,6 +253,7 @@ def export_command(shards: str, output: str, *, private: bool) -> None:
     from fxpipe.export import export, is_exported, refuse_unshareable, tar_names
 
     index, folder = read_index(open_folder(shards)), open_folder(output)
+    refuse_altered(open_folder(shards))
     refuse_unshareable(index, shards, private=private)
     n = sum(counts.n_samples for counts in index.counts.values())
     if is_exported(folder, index):
@@ -302,19 +316,20 @@ def warn_skipped(plan: Plan) -> None:
             click.echo(f"  … and {len(skipped) - SHOWN_SKIPS} more, all in the index", err=True)
 
 
-def _need_room(folder: Folder, n_bytes: int) -> None:
-    """Refuse before starting when a local disk cannot hold the output."""
+def _lacks_room(folder: Folder, n_bytes: int) -> str:
+    """Where a local disk cannot hold the output, how much is missing."""
     if "://" in folder.uri:
-        return
+        return ""
     path = Path(folder.uri).absolute()
     existing = next(p for p in (path, *path.parents) if p.exists())
     have = sum(folder.size(name) or 0 for name in folder.names()) if path.is_dir() else 0
     free = shutil.disk_usage(existing).free
-    if n_bytes - have > free:
-        raise FxError(
-            f"{path}: {_size(n_bytes - have)} are needed and {_size(free)} are free; free some "
-            "space, or choose another --output"
-        )
+    if n_bytes - have <= free:
+        return ""
+    return (
+        f"{path}: {_size(n_bytes - have)} are needed and {_size(free)} are free; free some space, "
+        "or choose another --output"
+    )
 
 
 def _size(n_bytes: int) -> str:

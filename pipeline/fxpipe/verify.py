@@ -3,7 +3,6 @@ reader, so that what passes here is what ``fxtrain`` will accept."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from fxpipe.renders import (
     tally_of,
     totals_of,
 )
-from fxpipe.resume import RENDERS, SHARDS, Kind
+from fxpipe.resume import AGAIN, RENDERS, SHARDS, Kind, altered_index
 from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import (
     INDEX_NAME,
@@ -109,16 +108,8 @@ def check_index_sum(folder: Folder, say: Say = say_nothing) -> list[Problem]:
             f"{INDEX_SUM} is not in {folder.uri}: {INDEX_NAME} is believed where nothing else tells"
         )
         return []
-    found = hashlib.sha256(folder.read(INDEX_NAME)).hexdigest()
-    if found.encode() == folder.read(INDEX_SUM):  # whatever a damaged sum holds
-        return []
-    return [
-        Problem(
-            INDEX_NAME,
-            f"{folder.uri}/{INDEX_NAME} has another sha256 than {INDEX_SUM} says; type the command "
-            "that wrote this directory, with --resume",
-        )
-    ]
+    altered = altered_index(folder)
+    return [Problem(INDEX_NAME, f"{altered}; {AGAIN}")] if altered else []
 
 
 def check_strays(folder: Folder, kind: Kind, read: Callable[[Folder], Any]) -> list[Problem]:

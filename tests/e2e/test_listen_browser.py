@@ -148,6 +148,10 @@ def test_abx_by_keys_with_a_break_in_the_middle(driver: Any, tmp_path: Path) -> 
         assert "does not count" in page.find("#practice").text
         assert not driver.find_element("css selector", "#next").is_enabled()
         assert page.find("#why").text == "Listen to A, B, X first."
+        page.press("#letters")
+        driver.find_element("css selector", "body").send_keys("a")
+        assert driver.find_elements("css selector", ".sound[aria-pressed=true]") == []
+        driver.find_element("css selector", "#letters").send_keys(" ")  # the box, not the pause
         body = driver.find_element("css selector", "body")
         for key in "abx":
             body.send_keys(key)

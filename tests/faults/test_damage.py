@@ -221,6 +221,37 @@ def test_a_damaged_sum_of_the_index_is_a_problem_like_any_other(tmp_path, whole,
     assert "another sha256" in done.out
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_an_altered_index_is_written_anew(tmp_path, whole, fx, name):
+    copy = altered(whole / name, tmp_path)
+    done = fx(*remake(name, whole, copy))
+    assert done.code == 0
+    assert (
+        "index.json has another sha256 than .receipts/index.sha256 says: it is written" in done.err
+    )
+    assert digests(copy) == digests(whole / name)
+
+
+@pytest.mark.parametrize(("name", "verb"), [("renders", "encode"), ("shards", "export")])
+def test_nothing_is_made_from_an_altered_index(tmp_path, whole, fx, name, verb):
+    out = {"encode": ["-o", tmp_path / "out"], "export": [tmp_path / "out"]}[verb]
+    done = fx(verb, altered(whole / name, tmp_path), *out)
+    assert done.code == 1
+    assert "another sha256" in done.err
+    assert "--resume" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def altered(folder: Path, tmp_path: Path) -> Path:
+    """In a place that no reader looks at."""
+    copy = copy_of(folder, tmp_path)
+    index = json.loads((copy / "index.json").read_text())
+    index["licences"]["CC0-1.0"]["url"] += "?"
+    (copy / "index.json").write_text(json.dumps(index))
+    return copy
+
+
 def test_a_sum_of_the_index_lies_beside_the_receipts(whole):
     for name in FILES:
         data = (whole / name / "index.json").read_bytes()

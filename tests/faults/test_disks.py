@@ -84,6 +84,10 @@ def test_too_small_a_disk_is_said_before_the_first_clip(disk, whole, fx: Fx):
     done = fx(*remake("renders", whole, disk.path / "renders"))
     assert done.code == 1
     one_line(done.err, "0.3 MB are needed and 0.1 MB are free")
+    dry = fx(*remake("renders", whole, disk.path / "renders"), "--dry-run")
+    assert dry.code == 0
+    assert "warning: " in dry.err
+    assert "0.3 MB are needed and 0.1 MB are free" in dry.err
 
 
 @pytest.mark.parametrize("name", ["renders", "shards"])

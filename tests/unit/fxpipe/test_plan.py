@@ -215,6 +215,12 @@ def test_what_cannot_be_meant(words, says):
     assert says in str(done.exception)
 
 
+def test_more_than_a_million_chains_are_not_drawn_one_by_one():
+    done = run("--n-chains", "1000001")
+    assert done.exit_code != 0
+    assert "3<=x<=1000000" in done.stderr
+
+
 def test_renders_are_counted_as_they_are_and_agree_with_the_draw(tmp_path, monkeypatch):
     chain = ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}, exclusive=(("chorus", "reverb"),))
     spec = RenderSpec(chain, clip_s=0.5, run_in_s=0.1)

@@ -13,7 +13,8 @@ import psutil
 import pytest
 import torch
 
-from fixtures.ranks import fail_on_one, train_and_record
+from fixtures.ranks import train_and_record, train_each_and_record
+from fixtures.ranks_ending import fail_on_one
 from fixtures.shards import make_shards
 from fxtrain.callbacks import load_best
 from fxtrain.checkpoint import load_run
@@ -49,26 +50,39 @@ def task_of(dataset: ShardDataset, run: Path, **changes: object) -> Task:
     return Task(dataset, config, run, False, CPU, False)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"knobs": "too"}, {"resident": False, "n_workers": 2}],
-    ids=["resident", "knobs", "stream"],
-)
+WAYS: dict[str, dict[str, object]] = {
+    "resident": {},
+    "knobs": {"knobs": "too"},
+    "stream": {"resident": False, "n_workers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes saw, by the way they were trained."""
+    out = tmp_path_factory.mktemp("two")
+    tasks = {
+        name: task_of(dataset, out / name / "run", n_devices=2, **options)
+        for name, options in WAYS.items()
+    }
+    run_ranks(train_each_and_record, (tasks, out), 2, quiet)
+    return out
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_two_processes_see_every_sample_once_and_step_as_one(
-    options: dict[str, object], dataset: ShardDataset, tmp_path: Path
+    way: str, trained: Path, dataset: ShardDataset, tmp_path: Path
 ) -> None:
-    two = task_of(dataset, tmp_path / "two", n_devices=2, **options)
-    run_ranks(train_and_record, (two, tmp_path), 2, quiet)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    found = [torch.load(trained / way / f"{rank}.pt", weights_only=True) for rank in range(2)]
     steps = [each["positions"] for each in found]
     assert len(steps[0]) == len(steps[1]) == 3
     seen = [position for rank in steps for step in rank for position in step]
     assert sorted(seen) == list(range(33))
     for a, b in zip(found[0]["gradients"], found[1]["gradients"], strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)
-    if "resident" in options:
+    if way == "stream":
         return
-    one = task_of(dataset, tmp_path / "one", batch_size=16, **options)
+    one = task_of(dataset, tmp_path / "one", batch_size=16, **WAYS[way])
     (tmp_path / "alone").mkdir()
     train_and_record(0, quiet, one, tmp_path / "alone")
     alone = torch.load(tmp_path / "alone" / "0.pt", weights_only=True)
@@ -125,7 +139,7 @@ def test_errors_of_libraries_are_one_line_too() -> None:
 
 def test_no_process_outlives_a_parent_that_is_killed() -> None:
     code = (
-        "from fixtures.ranks import wait_for_ever\n"
+        "from fixtures.ranks_ending import wait_for_ever\n"
         "from fxtrain.ranks import run_ranks\n"
         "run_ranks(wait_for_ever, (), 2, lambda text: print(text, flush=True))"
     )

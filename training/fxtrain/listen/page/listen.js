@@ -5,12 +5,14 @@ import { LockStep, fetchSound, openContext } from "/shared/lockstep.js";
 
 const BANDS = ["bad", "poor", "fair", "good", "excellent"];
 const USES_SPACE = ["BUTTON", "SUMMARY"];
+const TAKES_SPACE = "input:not(:checked), input[type=checkbox]";
 const main = document.getElementById("main");
 const status = document.getElementById("status");
 
 let context = null; // opened by the first press of a button: browsers want a gesture
 let player = null;
 let volume = 0.5;
+let byLetters = true; // what is dictated, or typed by a slip, would press the buttons too
 
 // ---- small tools ---------------------------------------------------------------------------
 
@@ -265,16 +267,19 @@ async function trial(state, feedback = null) {
     region(sounds),
     make("p", { class: "soft keys" }, "Keys: ",
       ...keysOf(slots).flatMap(([key]) => [make("kbd", {}, key), " "]), "hear a sound, ",
-      make("kbd", {}, "space"), " pause"),
+      make("kbd", {}, "space"), " pause. ",
+      make("label", {}, make("input", {
+        type: "checkbox", id: "letters", checked: byLetters, onchange: (event) => { byLetters = event.target.checked; },
+      }), " letters are heard")),
     why,
     make("p", {}, next),
   );
   document.onkeydown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target instanceof HTMLElement ? event.target.tagName : "";
-    const slot = keysOf(slots).find(([key]) => key === event.key.toLowerCase())?.[1];
+    const slot = byLetters && keysOf(slots).find(([key]) => key === event.key.toLowerCase())?.[1];
     if (slot) hear(slot);
-    else if (event.key === " " && !USES_SPACE.includes(target) && !event.target.matches("input:not(:checked)")) {
+    else if (event.key === " " && !USES_SPACE.includes(target) && !event.target.matches(TAKES_SPACE)) {
       event.preventDefault();
       toggle();
     }

@@ -20,7 +20,7 @@ import click
 
 from fxpipe.differs import Facts, unlike
 from fxpipe.plan import PLAN_NAME
-from fxpipe.tasks import INDEX_SUM, RECEIPTS, Job, Receipt
+from fxpipe.tasks import INDEX_SUM, RECEIPTS, Job, Receipt, not_there
 from fxpipe.tasks.release import Release, differences, release_here
 from fxtrain.contract import (
     CODEBOOKS_NAME,
@@ -33,7 +33,6 @@ from fxtrain.contract import (
     FxError,
     LocalFolder,
     UsageError,
-    ahead,
     from_dict,
     index_bytes,
     is_held,
@@ -183,10 +182,7 @@ def is_finished(
             index = None if damage else index
     if index is not None and index.identity == identity:
         files = (*index.files, *(file for shard in index.shards for file in shard.files))
-        names = (file.path for file in files)
-        is_near = isinstance(folder, LocalFolder)
-        sizes = map(folder.size, names) if is_near else ahead(folder.size, names)
-        return all(size == file.n_bytes for size, file in zip(sizes, files, strict=True))
+        return not not_there(folder, files)
     if owner.identity == identity:
         if damage:
             click.echo(f"{damage}: it is written anew", err=True)

@@ -79,6 +79,17 @@ def test_a_true_s3_server_that_answers_503_and_stalls(whole, fx: Fx, s3):
     assert s3.n_failed >= 5
 
 
+def test_a_store_is_asked_for_many_sizes_at_once(s3):
+    folder = open_folder("s3://bucket/set")
+    names = [f"shards/{number:02d}" for number in range(40)]
+    expected = [folder.write(name, b"x" * number).n_bytes for number, name in enumerate(names)]
+    before = s3.n_asked
+    assert folder.sizes([*names, "none"]) == [*expected, None]
+    assert s3.n_asked == before + 1
+    assert folder.sizes([names[7], "none"]) == [7, None]
+    assert open_folder("s3://bucket/other").sizes(names) == [None] * 40
+
+
 def test_tries_are_not_multiplied_by_those_of_the_libraries_below(s3, monkeypatch):
     monkeypatch.setenv("FXPIPE_STORE_TRIES", "3")
     folder = open_folder("s3://bucket/set")

@@ -12,6 +12,7 @@ how local workers end; ``release`` compares versions.
 from fxpipe.tasks.receipts import INDEX_SUM as INDEX_SUM
 from fxpipe.tasks.receipts import RECEIPTS as RECEIPTS
 from fxpipe.tasks.receipts import Receipt as Receipt
+from fxpipe.tasks.receipts import not_there as not_there
 from fxpipe.tasks.receipts import read_receipts as read_receipts
 from fxpipe.tasks.receipts import receipt_name as receipt_name
 from fxpipe.tasks.receipts import write_receipt as write_receipt

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from fxtrain.contract import (
+    FileEntry,
     Folder,
     FxError,
     ShardEntry,
@@ -58,19 +60,23 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
             return None  # cut short by a crash, or altered: the shard is made again
         return receipt if receipt.identity == identity else None
 
-    def look(receipt: Receipt) -> bool:
-        return is_whole(folder, receipt.shard, verify=verify)
+    def differs(receipt: Receipt) -> bool:
+        return bool(check_files(folder, receipt.shard.files))
 
     listed = folder.names()
     names = [name for name in listed if name.startswith(f"{RECEIPTS}/") and name.endswith(".json")]
-    found = [receipt for receipt in ahead(read, names) if receipt]
-    n_read = (file.n_bytes for receipt in found for file in receipt.shard.files if verify)
-    whole = ahead(look, found, readers(n_read))
-    return {r.shard.name: r for r, is_there in zip(found, whole, strict=True) if is_there}
-
-
-def is_whole(folder: Folder, shard: ShardEntry, *, verify: bool) -> bool:
-    """Are all files of a shard there: by length, or with ``verify`` by every byte?"""
+    found = [receipt for receipt in ahead(read, names, folder.at_once) if receipt]
+    lacking = not_there(folder, (file for receipt in found for file in receipt.shard.files))
+    found = [r for r in found if lacking.isdisjoint(file.path for file in r.shard.files)]
     if verify:
-        return not check_files(folder, shard.files)
-    return all(folder.size(file.path) == file.n_bytes for file in shard.files)
+        n_read = (file.n_bytes for receipt in found for file in receipt.shard.files)
+        looked = ahead(differs, found, readers(n_read))
+        found = [r for r, is_other in zip(found, looked, strict=True) if not is_other]
+    return {receipt.shard.name: receipt for receipt in found}
+
+
+def not_there(folder: Folder, files: Iterable[FileEntry]) -> set[str]:
+    """Names of those that are missing, or of another length."""
+    listed = list(files)
+    sizes = folder.sizes([file.path for file in listed])
+    return {file.path for file, n in zip(listed, sizes, strict=True) if n != file.n_bytes}

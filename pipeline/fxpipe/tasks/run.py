@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from fxpipe.errors import SourceError
-from fxpipe.tasks.receipts import Receipt, is_whole
+from fxpipe.tasks.receipts import Receipt, not_there
 from fxpipe.tasks.release import Release, differences, here, refusal, release_here
 from fxpipe.tasks.where import Crew, Workers, missing_there, open_crew
 from fxtrain.contract import FxError, open_folder
@@ -179,7 +179,7 @@ def _wait_to_see(receipt: Any, uri: str) -> None:
     if not isinstance(receipt, Receipt):
         return
     folder, give_up = open_folder(uri), time.monotonic() + SEEN_WITHIN_S
-    while not is_whole(folder, receipt.shard, verify=False):
+    while not_there(folder, receipt.shard.files):
         if time.monotonic() > give_up:
             raise FxError(
                 f"{uri}: a worker wrote {receipt.shard.name} there, and it is not to be seen from "

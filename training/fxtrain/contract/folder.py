@@ -13,6 +13,7 @@ import re
 import socket
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -37,6 +38,8 @@ class Folder(Protocol):
     """Names are relative and use ``/``. ``write`` leaves either the whole file or none."""
 
     uri: str
+    at_once: int
+    """How many small files to ask for at a time."""
 
     def read(self, name: str) -> bytes:
         """FileNotFoundError where there is no such file."""
@@ -45,6 +48,9 @@ class Folder(Protocol):
 
     def size(self, name: str) -> int | None:
         """Bytes, or None where there is no such file."""
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """``size`` of each, by as few questions as it takes."""
 
     def write(self, name: str, data: bytes | bytearray) -> FileEntry: ...
 
@@ -93,6 +99,8 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> FxError:
 
 
 class LocalFolder:
+    at_once = 4
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.uri = str(path)
@@ -110,6 +118,9 @@ class LocalFolder:
     def size(self, name: str) -> int | None:
         target = self.path / name
         return target.stat().st_size if target.is_file() else None
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        return [self.size(name) for name in names]
 
     def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         target = self.path / name

@@ -12,10 +12,11 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+from fxtrain.contract.ahead import ahead
 from fxtrain.contract.errors import FxError, MissingExtraError, UsageError
 from fxtrain.contract.folder import file_entry
 from fxtrain.contract.schema import FileEntry
@@ -129,6 +130,8 @@ class RemoteFolder:
     """One object a file: object stores put an object whole or not at all, and where a store does
     not, size and sha256 in receipts and index tell."""
 
+    at_once = 16
+
     def __init__(self, uri: str, patience: Patience | None = None) -> None:
         try:
             import fsspec
@@ -179,6 +182,13 @@ class RemoteFolder:
         self._looked_at.last = name, found
         return found
 
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """An object store lists a thousand files in one answer, all that it has."""
+        if self._has_directories or len(names) <= self.at_once:
+            return list(ahead(self.size, names, self.at_once))
+        found = {name: int(info["size"]) for name, info in self._listed().items()}
+        return [found.get(name) for name in names]
+
     def write(self, name: str, data: bytes | bytearray) -> FileEntry:
         target = self._at(name)
         parent = target.rpartition("/")[0]
@@ -196,14 +206,18 @@ class RemoteFolder:
             self._ask("delete", name, "rm_file", self._at(name))
 
     def names(self) -> list[str]:
+        return sorted(self._listed())
+
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        """Name -> what the store says of the file."""
         prefix = self._root.rstrip("/") + "/"
         # fsspec's own walk takes a directory that it could not list for an empty one.
         options: dict[str, Any] = {"on_error": "raise"} if self._walks else {}
         try:
-            found = self._ask("list", "", "find", self._root, **options)
+            found = self._ask("list", "", "find", self._root, detail=True, **options)
         except FileNotFoundError:
-            return []
-        return sorted(str(path).removeprefix(prefix) for path in found)
+            return {}
+        return {str(path).removeprefix(prefix): info for path, info in found.items()}
 
     def sweep(self) -> list[str]:
         """No half-written file has a name in an object store."""

@@ -39,8 +39,11 @@ def strip(
     null: float = math.nan,
     ceiling: float = math.nan,
     beside: str = "null",
+    *,
+    top: float = 1.0,
 ) -> Markup:
-    """A share from 0 to 1 with its interval, the null as a hollow diamond, the ceiling as a bar.
+    """A share from 0 to ``top`` with its interval, the null as a hollow diamond, the ceiling as a
+    bar.
 
     ``beside``: what the diamond is called.
     """
@@ -50,7 +53,7 @@ def strip(
     middle = height / 2
 
     def x(share: float) -> float:
-        return 6 + (width - 12) * min(max(share, 0.0), 1.0)
+        return 6 + (width - 12) * min(max(share / top, 0.0), 1.0)
 
     parts = [f'<line class="rail" x1="6" x2="{width - 6:g}" y1="{middle:g}" y2="{middle:g}"/>']
     if not math.isnan(low):

@@ -57,6 +57,10 @@ def teach(recordings: Path, output: Path, n_chains: int) -> None:
     for name, what in TOLD.items():
         row = found["differences"][name]
         click.echo(f"  {what:<26}{row['other']:>15.3f}{row['value']:>20.3f}")
+    if found["n_groups"] == 1:
+        click.echo(
+            "They are of one group of recordings, which does not tell how far others differ."
+        )
     run = shlex.quote(str(output / RUN))
     click.echo(f"\nnext: fxtrain predict CLIP --run {run}")
     click.echo(f"      fxtrain serve --run {run}")

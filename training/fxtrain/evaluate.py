@@ -43,6 +43,7 @@ from fxtrain.metrics import (
     ceilings,
     classes_of,
     constant_chain,
+    f1_of_all,
     fixed_order,
     numbered,
     of_what_was_heard,
@@ -360,12 +361,16 @@ def table(evaluation: Evaluation) -> Iterator[str]:
     yield from playing_lines(evaluation.playing)
     yield from turned_lines(evaluation.turned)
     yield ""
-    yield f"{'pedal':<22} {'F1':>6} {'precision':>10} {'recall':>7} {'n':>6}"
+    yield f"{'pedal':<22} {'F1':>6} {'precision':>10} {'recall':>7} {'always':>7} {'n':>6}"
     for name, pedal in evaluation.pedals.items():
         yield (
             f"{name:<22} {number(pedal.f1):>6} {number(pedal.precision):>10} "
-            f"{number(pedal.recall):>7} {pedal.n:>6}"
+            f"{number(pedal.recall):>7} {number(pedal.f1_always):>7} {pedal.n:>6}"
         )
+    yield (
+        "always: the F1 of naming it on every clip; of naming all of them, f1_micro "
+        f"{number(f1_of_all(evaluation.pedals, evaluation.n))}."
+    )
     if evaluation.pairs:
         yield ""
         yield f"{'pair (order heard right)':<32} {'share':>6} {'n':>6}"

@@ -14,6 +14,14 @@ N_RESAMPLES = 1000
 Z = 1.959964
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """The normal quantile at 97.5 %, and Student's t there by degrees of freedom, from 1 on."""
+FEWEST_FOR_DRAWS = 6
+"""Draws of n rows lie between the least and the greatest of them, which hold the middle of all
+rows with a probability of 1 - 2 ** (1 - n) at most: 50 % of two, 94 % of five."""
+
+Within = tuple[float, float]
+"""The least and the greatest value that a score can have."""
+ANY: Within = (-math.inf, math.inf)
+SHARE: Within = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -94,17 +102,22 @@ def wilson(successes: float, n: int, effect: float = 1.0) -> Score:
     return Score(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
-def interval(resampled: np.ndarray, n_rows: int) -> tuple[float, float]:
+def interval(resampled: np.ndarray, n_rows: int, within: Within = ANY) -> tuple[float, float]:
     """Central 95 % of draws of ``n_rows`` rows, and more of them where these are few, for draws of
-    few rows spread too little (expanded percentiles, Hesterberg 2015).
+    few rows spread too little (expanded percentiles, Hesterberg 2015). Of fewer than
+    ``FEWEST_FOR_DRAWS`` no percentile reaches far enough: there Student's interval with the draws'
+    standard deviation, kept ``within`` what the score can be.
 
     NaN where no draw counts, or where all are the same: rows that do not differ say nothing about
     how far others would.
     """
     known = resampled[~np.isnan(resampled)]
-    if not known.size or n_rows < 2:
+    if not known.size or n_rows < 2 or np.ptp(known) <= 1e-12 * max(1.0, abs(known.max())):
         return math.nan, math.nan
     reach = math.sqrt(n_rows / (n_rows - 1)) * t_quantile(n_rows - 1)
+    if n_rows < FEWEST_FOR_DRAWS:
+        middle, half = float(known.mean()), reach * float(known.std())
+        return max(within[0], middle - half), min(within[1], middle + half)
     tail = 50 * math.erfc(reach / math.sqrt(2))  # per cent
     low, high = map(float, np.percentile(known, [tail, 100 - tail]))
     return (low, high) if high - low > 1e-12 * max(1.0, abs(high)) else (math.nan, math.nan)

@@ -3,9 +3,10 @@
 Chains are tuples of pedal names. Every score is a function of sums over samples, so one matrix of
 per-sample columns gives the value and, by weighted sums over groups of samples, its interval.
 
-Definitions (y true, p predicted; the first four as in Okita & Katayose, ICASSP 2026):
+Definitions (y true, p predicted; exact and levenshtein are what Okita & Katayose, ICASSP 2026, call
+EMA and LD, by summaries of their paper):
 exact            share with p = y: pedals, order and length (EMA)
-levenshtein      mean edit distance in pedals, not normalised (Levenshtein 1966)
+levenshtein      mean edit distance in pedals, not normalised (Levenshtein 1966; LD)
 f1_micro         F1 of "pedal is on the clip" over all samples and pedals together
 f1_family        as f1_micro, of "a pedal of this family is on the clip": any drive for any drive
 f1_macro         mean over pedals of their F1, over pedals that are in any y or p
@@ -19,6 +20,7 @@ spearman         mean over samples of the rank correlation of the positions of s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +38,9 @@ from fxtrain.contract import (
 )
 from fxtrain.intervals import (
     N_RESAMPLES,
+    SHARE,
     Score,
+    Within,
     design_effect,
     group_sums,
     interval,
@@ -63,6 +67,9 @@ HEADLINES = (
     "spearman",
 )
 """Scores over all lengths, in the order in which they are shown."""
+
+WITHIN: dict[str, Within] = {"levenshtein": (0.0, math.inf), "spearman": (-1.0, 1.0)}
+"""What a score can be; the others are shares, or means of shares."""
 
 GIVEN_SET = ("order_given_set", "order_class_given_set")
 GIVEN_PEDALS = ("pairwise", "spearman")
@@ -133,7 +140,7 @@ def scores(
         effect = design_effect(each[part], each[counted])
         values[name] = wilson(float(whole[part][0]), int(whole[counted][0]), effect)
     for name, (formula, counted) in others.items():
-        low, high = interval(formula(drawn), len(table))
+        low, high = interval(formula(drawn), len(table), WITHIN.get(name, SHARE))
         values[name] = Score(float(formula(whole)[0]), low, high, int(whole[counted][0]))
     return {name: values[name] for name in (*HEADLINES, *values)}
 
@@ -385,11 +392,18 @@ def by_pedal(
     return {
         pedal: PedalScore(
             *(float(f1[v]), float(precision[v]), float(recall[v]), int(n_there[v])),
-            *interval(drawn[:, v], len(table)),
+            *interval(drawn[:, v], len(table), SHARE),
             float(always[v]),
         )
         for v, pedal in enumerate(pedals)
     }
+
+
+def f1_of_all(pedals: Mapping[str, PedalScore], n: int) -> float:
+    """``f1_micro`` of naming every pedal on each of ``n`` clips: what needs no ears. NaN where no
+    clip has a pedal."""
+    there = sum(pedal.n for pedal in pedals.values())
+    return 2 * there / (there + n * len(pedals)) if there else math.nan
 
 
 def by_pair(classes: Classes, predicted: Chains) -> dict[tuple[str, str], tuple[int, int]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.intervals import group_sums, interval, resample_sums
+from fxtrain.intervals import SHARE, group_sums, interval, resample_sums
 
 N_BINS = 10
 N_RESAMPLES = 200
@@ -97,7 +97,8 @@ def reliability(
     table = np.column_stack([_gaps(confidence, right), np.ones(n)])
     table = group_sums(table, group)
     drawn = resample_sums(table, N_RESAMPLES, rng)
-    low, high = interval(np.array([_error(sums[:-1], sums[-1]) for sums in drawn]), len(table))
+    errors = np.array([_error(sums[:-1], sums[-1]) for sums in drawn])
+    low, high = interval(errors, len(table), SHARE)
     return Reliability(
         n=n,
         ece=calibration_error(confidence, right),

@@ -26,7 +26,7 @@ NO_GUITAR = "this does not sound like a guitar through known pedals"
 ASSUMPTIONS = (
     "a guitar recorded directly (DI)",
     "no amplifier or cabinet after the pedals",
-    "a guitar like those it was taught",
+    "a guitar and pedals like those it was taught",
 )
 FAMILY_WORDS = {"time": "time-based"}
 """What guitarists call a family, where the data has a shorter word."""

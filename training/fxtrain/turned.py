@@ -13,7 +13,7 @@ import numpy as np
 
 from fxtrain.columns import between, number
 from fxtrain.contract import Vocabulary
-from fxtrain.intervals import N_RESAMPLES, Score, group_sums, interval, resample_sums
+from fxtrain.intervals import N_RESAMPLES, SHARE, Score, group_sums, interval, resample_sums
 from fxtrain.knobs import Knobs
 
 MIDDLE = 0.5
@@ -77,7 +77,7 @@ def _row(name: tuple[str, str], rows: Sequence[Row], groups: np.ndarray, seed: i
     table = group_sums(np.column_stack([values[:, 0], np.ones(len(values))]), of)
     totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
     error, null, inside, width = values.mean(0).tolist()
-    score = Score(error, *interval(totals / counts, len(table)), len(values))
+    score = Score(error, *interval(totals / counts, len(table), SHARE), len(values))
     return Turned(*name, len(values), score, null, inside, width)
 
 

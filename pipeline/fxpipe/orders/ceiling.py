@@ -23,6 +23,8 @@ N_DRAWS = 4000
 class Bounds:
     """Shares of exact match at one length, or their mean over lengths.
 
+    Where orders are not drawn evenly the listener knows from ``N_DRAWS`` chains how often each
+    comes, so that the ceiling of long chains is a lower bound: most of them were never met.
     ``null``: the right pedals, always in textbook order; ``null_class`` the same, scored by class.
     ``ceiling``: a perfect listener, who must guess between orders that sound alike;
     ``ceiling_class`` the same answers scored by class. ``classes``: mean orders a class holds.
@@ -121,4 +123,6 @@ def text_table(spec: ChainSpec, found: dict[int, Bounds]) -> str:
         "null: the right pedals, always in textbook order. ceiling: exact match of a listener who",
         "hears everything but must guess between orders that sound alike.",
     ]
+    if spec.order != "uniform":
+        lines.append(f"That listener has met {N_DRAWS} chains of each length: a lower bound.")
     return "\n".join(lines)

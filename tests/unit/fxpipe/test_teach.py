@@ -31,7 +31,8 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         command.make_context(verb, words)
         lines.append(line)
         row = {"value": 0.433, "other": 0.033}
-        return json.dumps({"n": 200, "differences": dict.fromkeys(teach.TOLD, row)})
+        found = {"n": 200, "n_groups": 1, "differences": dict.fromkeys(teach.TOLD, row)}
+        return json.dumps(found)
 
     monkeypatch.setattr(teach, "run_step", run)
     return lines
@@ -59,6 +60,7 @@ def test_it_renders_encodes_goes_on_learning_and_compares(
     assert "On 200 clips of recordings that it was not taught:" in said
     row = next(line for line in said.splitlines() if "the whole board" in line)
     assert row.split()[-2:] == ["0.033", "0.433"]
+    assert "one group of recordings" in said
     assert said.endswith(f"fxtrain serve --run {out / 'run'}\n")
     (out / "run").mkdir()
     teach.teach(takes, out, 500)

@@ -57,7 +57,7 @@ def test_a_prediction_for_people() -> None:
         "  textbook    wah → delay → reverb; wah before delay, wah before reverb",
         "  heard       3.0 s, in 2 windows of 2 s; left out: 1 silent",
         "  assumes     a guitar recorded directly (DI), no amplifier or cabinet after the pedals, "
-        "a guitar like those it was taught",
+        "a guitar and pedals like those it was taught",
     ]
 
 

@@ -20,11 +20,11 @@ from fxtrain import tune
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch, make_loader
-from fxtrain.evaluate import Answers, answer, judge_answers
+from fxtrain.evaluate import Answers, answer, judge_answers, provenance
 from fxtrain.finding import model_folder
 from fxtrain.metrics import classes_of
 
-KINDS = ("chain", "presence", "family", "pair")
+KINDS = ("chain", "presence", "named", "family", "pair")
 SCORES = ("exact_class", "set", "f1_micro", "f1_macro", "pairwise", "levenshtein")
 
 
@@ -38,6 +38,7 @@ def searched(run: Run, dataset: ShardDataset) -> Run:
     settings = tune.tune(
         *(run.model, valid(run, dataset), card.rules, card.decode),
         *(card.vocabulary, card.commuting_pairs, listed),
+        groups=provenance(dataset, "valid").groups,
     )
     return dataclasses.replace(run, card=dataclasses.replace(card, decode=settings))
 

@@ -224,8 +224,8 @@ def echo_fit(result: FitResult, config: Config, shards: str, as_json: bool) -> N
     log(
         f"best epoch {result.best_epoch} of at most {config.train.max_epochs}, "
         f"{result.seconds:.0f} s; "
-        f"validation, decoding tuned: exact {exact.value:.3f} (null {result.null:.3f}, ceiling "
-        f"{result.ceiling:.3f}), up to orders that sound alike {alike.value:.3f}"
+        f"validation, decoding tuned on it: exact {exact.value:.3f} (null {result.null:.3f}, "
+        f"ceiling {result.ceiling:.3f}), up to orders that sound alike {alike.value:.3f}"
     )
     run = shlex.quote(str(result.path))
     log(f"next: fxtrain evaluate {run} {shards}")

@@ -277,18 +277,22 @@ def confidences(
     """(confidence, right, sample) of all that is said, by kind.
 
     chain: the answer is the truth, or sounds like it. presence: a pedal is on the clip; every
-    pedal of the pool on every clip. family: any pedal of a family is. pair: two pedals on the clip
-    and in the answer, whose order can be heard, stand there as the answer says. ``directs``: of the
-    head, whose word counts half for pedals, families and pairs; without it the chains alone speak.
+    pedal of the pool on every clip. named: the same of the pedals in the answer, which is what
+    somebody reads; the others are mostly sure not to be there. family: any pedal of a family is.
+    pair: two pedals on the clip and in the answer, whose order can be heard, stand there as the
+    answer says. ``directs``: of the head, whose word counts half for pedals, families and pairs;
+    without it the chains alone speak.
     """
     rows: dict[str, list[tuple[float, float, int]]] = {
-        kind: [] for kind in ("chain", "presence", "family", "pair")
+        kind: [] for kind in ("chain", "presence", "named", "family", "pair")
     }
     for sample, (found, alike) in enumerate(zip(heard, classes, strict=True)):
         answer, own = found[0], directs[sample] if directs else None
         rows["chain"].append((answer.probability, float(alike.holds(answer.names)), sample))
         there = pedal_probabilities(found, own) if own else presence(found)
         rows["presence"] += [(there.get(p, 0.0), float(p in alike.names), sample) for p in families]
+        named = set(answer.names)
+        rows["named"] += [(there[p], float(p in alike.names), sample) for p in sorted(named)]
         kin = {families[name] for name in alike.names}
         rows["family"] += [
             (p, float(family in kin), sample)

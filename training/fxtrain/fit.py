@@ -258,16 +258,16 @@ def finish(
     )
     vocabulary, commutes = card.vocabulary, card.commuting_pairs
     listed = dataset.listed_orders("valid")
+    groups = provenance(dataset, "valid").groups
     if not config.train.knobs_alone:
         some = some_of(loader, dataset.n_samples("valid"))
-        settings = tune(model, some, card.rules, card.decode, vocabulary, commutes, listed)
+        settings = tune(model, some, card.rules, card.decode, vocabulary, commutes, listed, groups)
         card = dataclasses.replace(card, decode=settings)
     card = put_model(run, card, model)
     found, truth = decode_batches(model, loader, card.rules, card.decode)
     said = [names_of(best_ids(each, vocabulary, commutes), vocabulary) for each in found]
     chains = [names_of(ids, vocabulary) for ids in truth]
     classes = classes_of(chains, commutes, listed)
-    groups = provenance(dataset, "valid").groups
     valid = scores(
         *(chains, said),
         families=vocabulary.families,

@@ -28,6 +28,7 @@ from fxtrain.decode import (
     ranked,
     search,
 )
+from fxtrain.intervals import group_sums
 from fxtrain.metrics import classes_of, levenshtein
 from fxtrain.models import Memory, SetOrder, Translator
 
@@ -93,12 +94,14 @@ def tune(
     vocabulary: Vocabulary,
     commutes: Commutes,
     listed: Sequence[Record] | None = None,
+    groups: np.ndarray | None = None,
 ) -> DecodeSettings:
     """``settings`` with the best length bias, head weight and confidence on these samples.
 
     The first two are chosen together (:func:`choose`), for the head has a say in length;
     temperature and tail weight minimise the log loss of "the first answer is right".
-    ``listed``: the records of the whole split, where these list what sounds alike.
+    ``listed``: the records of the whole split, where these list what sounds alike. ``groups`` int
+    [n]: which of its clips play recordings of one group.
     """
     held = list(listen_batches(model, batches))
     chains = [names_of(ids, vocabulary) for part in held for ids in part.truth]
@@ -124,7 +127,8 @@ def tune(
         trial = dataclasses.replace(settings, length_bias=bias, head_weight=weight)
         said = [names_of(best_ids(h, vocabulary, commutes), vocabulary) for h in found(trial)]
         trials.append(judged(trial, said, classes, commutes))
-    best = choose(trials)
+    places = [place for part in held for place in part.places]
+    best = choose(trials, None if groups is None else groups[places])
     return best_confidence(best, found(best), classes, vocabulary, commutes)
 
 
@@ -156,23 +160,34 @@ def judged(
     return Trial(settings, np.array(right, float), float(np.mean(edits)))
 
 
-def choose(trials: Sequence[Trial]) -> DecodeSettings:
+def choose(trials: Sequence[Trial], groups: np.ndarray | None = None) -> DecodeSettings:
     """Of the settings that are no worse than the best, as far as these clips tell, those nearest
     to the usual ones.
 
     Class-aware exact match hardly differs between settings that name pedals very differently, so
     its maximum over all of them is mostly chance: on other clips it does worse (docs/log.md). No
     worse: behind by no more than one standard error of the difference on these clips (the rule of
-    Breiman et al. 1984, pairwise).
+    Breiman et al. 1984, pairwise). ``groups`` [n]: clips of one group err together; of a single
+    group nothing tells how others would do.
     """
     best = max(trials, key=lambda t: (t.right.mean(), -t.edits, -t.change))
 
     def no_worse(trial: Trial) -> bool:
         behind = best.right - trial.right
-        return bool(behind.mean() <= behind.std() / math.sqrt(len(behind)))
+        return bool(behind.mean() <= standard_error(behind, groups))
 
     level = [trial for trial in trials if no_worse(trial)]
     return min(level, key=lambda t: (t.change, t.edits)).settings
+
+
+def standard_error(values: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Of the mean of ``values`` [n], of which those of one group go together; without end of one
+    group alone."""
+    apart = group_sums((values - values.mean())[:, None], groups)
+    n_groups = len(apart)
+    if n_groups < 2:
+        return math.inf
+    return math.sqrt(n_groups / (n_groups - 1) * float(np.square(apart).sum())) / len(values)
 
 
 def some_of(batches: Iterable[Batch], n_samples: int) -> Iterator[Batch]:

@@ -41,6 +41,7 @@ from fxtrain.tune import (
     decode_batches,
     judged,
     some_of,
+    standard_error,
     tune,
 )
 
@@ -293,6 +294,24 @@ def test_the_usual_settings_stand_unless_clips_clearly_speak_against_them() -> N
     assert choose([by_chance, usual, clearly]) == clearly.settings
     near = trial(-1.0, 1.0, [1.0, 0.0] * 40 + [1.0] * 19 + [0.0])  # no worse, but further away
     assert choose([near, clearly, usual]) == clearly.settings
+
+
+def test_clips_of_one_recording_are_one_voice_in_the_choice() -> None:
+    usual = trial(0.0, 0.5, [1.0, 0.0] * 50)
+    better = trial(-1.0, 0.5, [1.0, 0.0] * 40 + [1.0] * 20)
+    assert choose([usual, better], np.arange(100)) == better.settings
+    assert choose([usual, better], np.arange(100) // 34) == usual.settings  # all of one in three
+    assert choose([usual, better], np.arange(100) % 50) == better.settings
+    assert choose([usual, better], np.zeros(100, int)) == usual.settings
+
+
+def test_a_standard_error_of_groups_is_that_of_their_sums() -> None:
+    values = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    alone = np.std(values, ddof=1) / math.sqrt(6)
+    assert standard_error(values) == pytest.approx(alone)
+    assert standard_error(values, np.arange(6)) == pytest.approx(alone)
+    pairs = np.array([4, 4, 7, 7, 9, 9])
+    assert standard_error(values, pairs) == pytest.approx(math.sqrt(3 / 2 * 2) / 6)
 
 
 def test_where_no_clip_tells_the_usual_settings_stand() -> None:

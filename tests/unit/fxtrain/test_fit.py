@@ -141,6 +141,7 @@ def test_the_model_has_learnt_and_evaluation_says_so(dataset: ShardDataset, tmp_
     assert data["scores"]["ece_chain"]["value"] == data["reliability"]["chain"]["ece"]
     assert {kind: sum(b["n"] for b in r["bins"]) for kind, r in data["reliability"].items()} == {
         "chain": 32, "presence": 32 * len(PEDALS), "family": 32 * 3,
+        "named": data["reliability"]["named"]["n"],
         "pair": data["reliability"]["pair"]["n"],
     }  # fmt: skip
     text = "\n".join(table(found))

@@ -86,6 +86,9 @@ def test_what_is_said_of_chains_pedals_and_pairs() -> None:
     confidence, right, _ = found["presence"]
     assert confidence.tolist() == pytest.approx([1.0, 1.0, 1.0, 0.3, 1.0, 0.0])
     assert right.tolist() == [1, 1, 1, 1, 0, 0]
+    confidence, right, sample = found["named"]  # the second answer is the delay, which is not there
+    assert confidence.tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0])
+    assert (right.tolist(), sample.tolist()) == ([1, 1, 1, 0], [0, 0, 0, 1])
     confidence, right, _ = found["family"]
     assert confidence.tolist() == pytest.approx([1.0, 1.0, 0.3, 1.0])
     assert right.tolist() == [1, 1, 1, 0]

@@ -42,6 +42,7 @@ TILES = {
 KINDS = {
     "chain": "The first answer is right",
     "presence": "A pedal is on the clip",
+    "named": "A pedal that is named is on the clip",
     "family": "A pedal of this family is on the clip",
     "pair": "Two pedals stand in the order said",
 }

@@ -135,3 +135,14 @@ def test_renders_and_shards_or_an_unfinished_directory_cannot_be_compared(tmp_pa
     copy = copy_of(whole / "renders", tmp_path)
     (copy / "index.json").unlink()
     assert "no index.json" in fx("check", whole / "renders", "--against", copy).last_line
+
+
+def test_damage_that_one_index_alone_tells_is_no_sameness(tmp_path, whole, fx: Fx):
+    copy = copy_of(whole / "renders", tmp_path)
+    index = json.loads((copy / "index.json").read_text())
+    index["shards"][0]["files"][0]["sha256"] = "0" * 64
+    (copy / "index.json").write_text(json.dumps(index))
+    for sides, where in (((copy, whole / "renders"), "here"), ((whole / "renders", copy), "in")):
+        done = fx("check", sides[0], "--against", sides[1])
+        assert done.code == 1
+        assert f"is the same on both sides; not what the index says {where}" in done.out

@@ -60,3 +60,16 @@ def test_the_mean_follows_the_lengths() -> None:
     found = bounds(spec, NOTHING, seed=0)
     assert mean_bounds(spec, found).null == pytest.approx(0.75 + 0.25 * found[2].null)
     assert "mean" in text_table(spec, found)
+
+
+def test_a_listener_is_asked_for_other_chains_than_it_has_studied() -> None:
+    spec = ChainSpec(("delay", "reverb"), {2: 1.0}, order="realistic", temperature=9.0)
+    found = {bounds(spec, DELAY_REVERB, seed=seed, n_draws=1)[2].ceiling for seed in range(20)}
+    assert found == {0.0, 1.0}
+
+
+def test_a_listener_answers_the_order_that_it_has_heard_most() -> None:
+    """Not the one that stands for the class."""
+    pair = ("wah", "chorus")
+    spec = ChainSpec(pair, {2: 1.0}, order="fixed")
+    assert bounds(spec, frozenset({frozenset(pair)}), seed=0, n_draws=5)[2].ceiling == 1.0

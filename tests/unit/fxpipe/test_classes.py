@@ -116,6 +116,14 @@ def test_swaps_alone_reach_what_they_reach(dry: np.ndarray) -> None:
     assert by_swaps == classify(dry, chain, all_orders=True)
 
 
+def test_swaps_are_alike_up_to_the_limit_that_is_asked_for(dry: np.ndarray) -> None:
+    chain = chain_of("wah", "distortion")
+    (far_db,) = classify(dry, chain, all_orders=False)["swap_db"]
+    assert far_db > 0.6
+    for limit_db, alike in ((far_db + 0.1, [[1, 0]]), (far_db - 0.1, [])):
+        assert classify(dry, chain, all_orders=False, alike_db=limit_db)["alike"] == alike
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 def test_reach_is_the_class_of_a_trace(n: int) -> None:
     for size in range(n):

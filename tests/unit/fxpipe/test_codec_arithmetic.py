@@ -356,6 +356,7 @@ def test_work_ahead_is_used_when_it_was_the_right_guess():
     assert ahead.take("a", work("a")) == ["a"]
     ahead.begin("b", work("b"))
     assert ahead.take("b", work("b again")) == ["b"]
+    assert ahead.take("b", work("b anew")) == ["b anew"]  # it is kept for nobody
     ahead.begin("c", work("c"))
     assert ahead.take("d", work("d")) == ["d"]
     assert done[:2] == ["a", "b"]

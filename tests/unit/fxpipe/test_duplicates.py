@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import shutil
@@ -32,7 +33,7 @@ from fxpipe.sources.duplicates import (
 )
 from fxpipe.sources.likeness import RATE_HZ, course_of, excerpts, profile
 from fxpipe.sources.synth import perform
-from fxpipe.verify import check_directory
+from fxpipe.verify import check_copies, check_directory
 from fxtrain.contract import open_folder
 
 Audio = npt.NDArray[np.float32]
@@ -259,3 +260,14 @@ def test_check_says_what_is_wrong_with_a_plan(leaking: tuple[Path, Path]) -> Non
     assert {problem.where for problem in problems} == {PLAN_NAME}
     assert any("cannot be used" in problem.what for problem in problems)
     assert not any("\n" in problem.what for problem in problems)
+
+
+def test_two_splits_are_enough_for_a_copy(tmp_path: Path) -> None:
+    original = (note(45, 0), 44100)
+    root = folder_of(tmp_path, a=original, b=COPIES["mp3"](original))
+    source = open_source(f"folder:{root}")
+    plan = rd.make_plan(SPEC, source, 2, 0, progress=False, fractions=(0.5, 0.5, 0.0))
+    (problem,) = check_copies(plan)
+    assert problem.where == "a.wav | b.wav"
+    alone = dataclasses.replace(plan, splits=dict.fromkeys(plan.splits, "train"))
+    assert check_copies(alone) == []

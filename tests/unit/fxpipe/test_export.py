@@ -57,6 +57,49 @@ def test_every_sample_is_there_with_its_label(shards: Path, tmp_path: Path) -> N
         assert json.loads(found[f"{key}.json"]) == record
 
 
+def test_samples_are_shared_out_over_tars_in_their_order(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fxpipe.export.SAMPLES_A_TAR", 10)
+    names = run(shards, tmp_path / "out")
+    split_of = [name.partition("-")[0] for name in names]
+    assert split_of == ["train", "train", "train", "valid", "test"]
+    found = []
+    for name in names[:3]:
+        with tarfile.open(tmp_path / "out" / name) as tar:
+            found.append([n.partition(".")[0] for n in tar.getnames() if n.endswith(".json")])
+    assert [len(ids) for ids in found] == [10, 10, 10]
+    records = open_shards(shards).load("train").records
+    assert [key for ids in found for key in ids] == [record["id"] for record in records]
+    assert is_exported(LocalFolder(tmp_path / "out"), read_index(LocalFolder(shards)))
+
+
+def test_there_is_no_index_while_a_tar_is_missing(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = run(shards, tmp_path / "out")
+    (tmp_path / "out" / names[1]).unlink()
+
+    def full(self: LocalFolder, name: str, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LocalFolder, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        run(shards, tmp_path / "out")
+    assert not (tmp_path / "out" / "index.json").exists()
+
+
+@pytest.mark.parametrize("lie", ["shareable", "licence"])
+def test_either_of_two_that_forbid_it_is_enough(shards: Path, tmp_path: Path, lie: str) -> None:
+    folder = LocalFolder(shards)
+    index = read_index(folder)
+    closed = {"own": Licence("own", "", False)}
+    changes = {"shareable": {"shareable": False}, "licence": {"licences": closed}}[lie]
+    write_index(folder, dataclasses.replace(index, **changes))
+    with pytest.raises(ExportError, match="may not be passed on"):
+        run(shards, tmp_path / "out")
+
+
 def test_a_set_that_is_all_test_is_exported(tmp_path: Path) -> None:
     make_shards(tmp_path / "shards", n_train=0, n_valid=0, n_test=3)
     assert run(tmp_path / "shards", tmp_path / "out") == ("test-000000.tar",)
@@ -153,6 +196,17 @@ def test_a_tar_that_went_missing_is_written_again(shards: Path, tmp_path: Path) 
     assert run(shards, out) == names
     assert (out / names[0]).read_bytes() == whole
     assert is_exported(LocalFolder(out), read_index(LocalFolder(shards)))
+
+
+def test_a_file_of_others_beside_an_export_that_is_to_be_mended_is_refused(
+    shards: Path, tmp_path: Path
+) -> None:
+    names = run(shards, tmp_path / "out")
+    (tmp_path / "out" / names[0]).unlink()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"not empty, it holds 'notes\.txt'"):
+        run(shards, tmp_path / "out")
+    assert not (tmp_path / "out" / names[0]).exists()
 
 
 def test_another_export_is_refused(shards: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.datasets import make_egfxset, pluck, write_wav
+from fxpipe import plan as plans
 from fxpipe import renders as rd
 from fxpipe import verbs
 from fxpipe.chains.chain import ChainSpec, generator
@@ -21,6 +22,7 @@ from fxpipe.render import RenderSpec
 from fxpipe.sources import clips, open_source, read_recording
 from fxpipe.sources.phrases import (
     Phrase,
+    draw_phrase,
     play_phrase,
     sounding_share,
 )
@@ -155,6 +157,43 @@ def test_a_greater_share_keeps_the_phrases_of_a_smaller_one(egfxset):
         return drawn
 
     assert chosen(0.3) < chosen(0.8)
+
+
+def test_a_phrase_is_drawn_apart_from_whether_there_is_one(egfxset):
+    spec = dataclasses.replace(SPEC, phrases=1.0)
+    plan = rd.make_plan(spec, egfxset, 40, 0, progress=False)
+    drawn = []
+    for k in range(6):
+        draw, rng = rd.draw_clip(spec, 0, "train", k), generator(0, "train", k, "phrase", 1)
+        expected = draw_phrase(
+            plan.stock["train"], draw.item_u, rng, run_in_s=spec.run_in_s, clip_s=spec.clip_s
+        )
+        clip = rd.take_clip(plan, "train", k, 0, draw)[1]["clip"]
+        drawn.append(clip["phrase"] == dataclasses.asdict(expected))
+    assert sum(drawn) >= 4  # the others were too quiet at first
+
+
+@pytest.mark.parametrize("n_quiet", [2, plans.PHRASE_ATTEMPTS])
+def test_a_phrase_of_which_too_little_is_heard_is_drawn_again(egfxset, monkeypatch, n_quiet):
+    spec = dataclasses.replace(SPEC, phrases=1.0)
+    plan = rd.make_plan(spec, egfxset, 40, 0, progress=False)
+    played: list[Phrase] = []
+
+    def quiet_at_first(phrase, read, **how):
+        played.append(phrase)
+        wave = np.full(how["n_samples"], 0.5, np.float32)
+        if len(played) <= n_quiet:  # half of all sounds, but not of the clip
+            wave[spec.n_run_in + round(0.4 * RATE_HZ) :] = 0.0
+        return wave
+
+    monkeypatch.setattr(plans, "play_phrase", quiet_at_first)
+    clip = rd.take_clip(plan, "train", 0, 0, rd.draw_clip(spec, 0, "train", 0))[1]["clip"]
+    if n_quiet == 2:
+        assert len({phrase.hiss_seed for phrase in played}) == 3
+        assert clip["phrase"] == dataclasses.asdict(played[2])
+    else:
+        assert len(played) == n_quiet
+        assert "phrase" not in clip
 
 
 def test_check_finds_a_group_that_a_phrase_carries_over():

@@ -77,6 +77,41 @@ def test_guitars_are_as_loud_as_the_recording_and_hum_as_loud_as_asked() -> None
     assert not pickups.play_on(hummed, 0 * dry, RATE_HZ, rng).any()  # silence stays silence
 
 
+def test_hiss_is_as_loud_as_asked_and_hum_has_its_pitch_at_any_rate() -> None:
+    dry = 0.1 * np.random.default_rng(1).standard_normal(22_050).astype(np.float32)
+    rms = np.sqrt(np.mean(dry**2))
+
+    def added(**more: float) -> np.ndarray:
+        quiet, loud = (
+            pickups.play_on(
+                dataclasses.replace(PLAIN, resonance_hz=9000, **told),
+                dry,
+                22_050,
+                np.random.default_rng(2),
+            )
+            for told in ({}, more)
+        )
+        return loud - quiet
+
+    hiss = added(hiss_db=-20)
+    assert 20 * np.log10(np.sqrt(np.mean(hiss**2)) / rms) == pytest.approx(-20, abs=0.2)
+    spectrum = np.abs(np.fft.rfft(added(hum_db=-20, hum_hz=60)))
+    loudest = np.argsort(spectrum)
+    assert set(loudest[-16:]) == set(range(60, 1020, 60))
+    assert spectrum[loudest[-17]] < 1e-3 * spectrum[loudest[-16]]
+
+
+def test_a_pickup_whose_resonance_lies_beyond_the_rate_stays_below_it() -> None:
+    dry = 0.1 * np.random.default_rng(1).standard_normal(8000).astype(np.float32)
+    one, other = (
+        pickups.play_on(
+            dataclasses.replace(PLAIN, resonance_hz=hz), dry, 16_000, np.random.default_rng(0)
+        )
+        for hz in (9000, 7200)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 def test_a_share_of_the_clips_is_played_on_others_and_told(tmp_path: Path) -> None:
     make_folder(tmp_path / "guitar")
     for source in (open_source("synth"), open_source(f"folder:{tmp_path / 'guitar'}")):

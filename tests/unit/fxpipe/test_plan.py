@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec, draw_order, draw_settings, generator
-from fxpipe.chains.report import read_report
+from fxpipe.chains.report import Report, read_report
 from fxpipe.chains.tally import (
     MIN_COUNT,
     N_BINS,
@@ -69,6 +69,23 @@ def test_settings_are_counted_along_the_knobs_own_scale():
     assert knobs["delay_ms"].tolist() == [expected.count(i) for i in range(N_BINS)]
     assert knobs["mix"].tolist() == [200]  # it stands still
     assert {param.name: param.scale for param in knob_axes(spec, "delay")}["delay_ms"] == "log"
+
+
+def test_settings_are_counted_as_render_draws_them():
+    spec = ChainSpec(("delay",), {1: 1.0})
+    found = draw_tallies(spec, {"train": 100, "valid": 0, "test": 0}, 3)["train"].knobs["delay"]
+    drawn = [generator(3, "train", i, "settings") for i in range(100)]
+    chains = [draw_settings(spec, ["delay"], rng) for rng in drawn]
+    expected = tally(spec, [chain.names for chain in chains], chains).knobs["delay"]
+    for name, bins in expected.items():
+        assert found[name].tolist() == bins.tolist()
+
+
+def test_the_known_share_is_of_the_chains_in_test():
+    spec = ChainSpec(FOUR, {1: 1.0})
+    orders = {"train": FOUR[:3], "valid": (), "test": FOUR[2:] * 2}
+    tallies = {split: tally(spec, [(name,) for name in some], []) for split, some in orders.items()}
+    assert Report(spec, 0, tallies).known_share == 0.5
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,16 @@ def test_draws_do_not_depend_on_one_another():
     assert again.item_u != draw_clip(SPEC, 5, "train", 7).item_u
 
 
-@pytest.mark.parametrize("wrong", [{"clip_s": 0.0}, {"clip_s": 1e6}, {"noise_snr_db": (9.0, 1.0)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clip_s": 0.0},
+        {"clip_s": 1e6},
+        {"noise_snr_db": (9.0, 1.0)},
+        {"run_in_s": 10.5},
+        {"pedal_rms": -0.1},
+    ],
+)
 def test_impossible_specs_are_refused(wrong):
     with pytest.raises(UsageError):
         RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0}), **wrong)

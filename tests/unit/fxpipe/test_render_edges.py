@@ -14,7 +14,7 @@ from fxpipe.orders import classes
 from fxpipe.orders.commute import LEVELS, PairMeasure, Rule, commutes
 from fxpipe.pedals import PEDALS, POOLS
 from fxpipe.render import ORDERS, RENDER_KEYS, SETTINGS, RenderSpec, draw_and_render, play
-from fxtrain.contract import Chain
+from fxtrain.contract import SPLITS, Chain
 
 SPEC = RenderSpec(ChainSpec(POOLS["stompbox"]), clip_s=0.2, run_in_s=0.0)
 
@@ -55,6 +55,45 @@ def test_no_two_tries_are_drawn_from_one_generator(
     assert n_asked == ORDERS * 3 * SETTINGS
     assert len(drawn) == ORDERS * (2 + 3 * (SETTINGS - 1))
     assert len(set(drawn)) == len(drawn)
+
+
+def test_tries_are_numbered_as_they_always_were(
+    drawn: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pinned: other numbers are other data from the same seed."""
+    n_asked = 0
+
+    def change_db(before: object, after: object) -> float:
+        nonlocal n_asked
+        n_asked += 1
+        return 0.0 if n_asked in (3, 4) else -100.0
+
+    monkeypatch.setattr(render, "change_db", change_db)
+    draw_and_render(SPEC, riff(SPEC.n_samples), 3, 0, "train", 5)
+    keys = [(0, "train", 5, "names", 0), (0, "train", 5, "settings", 0)]
+    first, third = (2, 3), (18, 19, 20, 21, 22, 23, 24)
+    keys += [(0, "train", 5, "settings", seat) for seat in (*first, *third)]
+    assert drawn[: len(keys) + 2] == [
+        *keys,
+        (0, "train", 5, "names", 1),
+        (0, "train", 5, "settings", 4096),
+    ]
+
+
+@pytest.mark.usefixtures("drawn")
+def test_held_out_orders_are_for_the_test_split_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "change_db", lambda before, after: 0.0)
+    held = ("chorus", "delay")
+    spec = RenderSpec(ChainSpec(held, {2: 1.0}, held_out=(held,)), clip_s=0.1, run_in_s=0.0)
+    dry = riff(spec.n_samples)
+    found: dict[str, set[tuple[str, ...]]] = {split: set() for split in SPLITS}
+    for split in SPLITS:
+        for position in range(20):
+            wet = draw_and_render(spec, dry, 2, 0, split, position)
+            assert wet is not None
+            found[split].add(wet.chain.names)
+    assert found["train"] == found["valid"] == {held[::-1]}
+    assert found["test"] == {held, held[::-1]}
 
 
 @pytest.mark.usefixtures("drawn")

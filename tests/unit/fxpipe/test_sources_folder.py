@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from fixtures.datasets import make_folder, pluck, write_wav
 from fxpipe.errors import DataMissingError, SourceError
-from fxpipe.sources import open_source
+from fxpipe.sources import Scan, open_source
+from fxpipe.sources.base import LICENCES
 from fxpipe.sources.folder import FolderSource, group_by_name
+from fxpipe.sources.scan import Candidate, scan_files
 
 
 @pytest.mark.parametrize(
@@ -163,3 +167,28 @@ def test_a_wav_that_was_cut_short_is_left_out_and_named(tmp_path: Path) -> None:
     (skipped,) = scan.skipped
     assert skipped.item_id == "cut.wav"
     assert "cut short: 44122 bytes of it are missing" in skipped.reason
+
+
+def scan_of(path: Path, **told: Any) -> Scan:
+    facts = {"item_id": "a", "group": "a", "licence": "MIT"} | told
+    return scan_files("own", [Candidate(path, **facts)], licences=LICENCES, where="here")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"item_id": "b"}, {"group": "b"}, {"licence": "CC0-1.0"}, {"lead_in_s": 0.4}],
+)
+def test_the_digest_tells_of_a_recording_all_that_decides_its_clips(
+    other: dict[str, Any], tmp_path: Path
+) -> None:
+    path = write_wav(tmp_path / "a.wav", pluck(45, 1.0))
+    assert scan_of(path, meta={"player": "me"}).digest == scan_of(path).digest
+    assert scan_of(path, **other).digest != scan_of(path).digest
+
+
+def test_a_recording_that_is_all_lead_in_is_left_out(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", np.full(44_100, 0.3, np.float32))
+    (item,) = scan_of(path, lead_in_s=0.85).items
+    assert item.sounding == ((0.85, 1.0),)
+    with pytest.raises(SourceError, match=r"a: nothing after its 0\.9 s lead-in"):
+        scan_of(path, lead_in_s=0.92)

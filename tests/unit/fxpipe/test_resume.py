@@ -1,0 +1,79 @@
+"""When an index goes and when it comes: never while a shard is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fxpipe.resume import OWNER_NAME, RENDERS, alone_in, what_is_left, write_finished
+from fxpipe.tasks import INDEX_SUM, Receipt
+from fxtrain.contract import INDEX_NAME, FileEntry, LocalFolder, ShardEntry
+
+NAME = "train-000000"
+JOB = {"name": NAME, "split": "train", "first": 0, "n": 3}
+
+
+def receipt(n: int = 3) -> Receipt:
+    files = (FileEntry(f"{NAME}.npy", 3, "0" * 64),)
+    return Receipt("mine", ShardEntry(NAME, "train", 0, n, files), {})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> LocalFolder:
+    """Renders of another data set, finished."""
+    found = LocalFolder(tmp_path / "renders")
+    names = (f"{NAME}.npy", f"{NAME}.jsonl", "plan.json", ".receipts/train-000000.json", INDEX_SUM)
+    for name in names:
+        found.write(name, b"{}")
+    found.write(OWNER_NAME, b'{"kind": "fxpipe-renders", "identity": "other"}')
+    found.write(INDEX_NAME, b'{"kind": "fxpipe-renders"}')
+    return found
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, method: str) -> list[str]:
+    """Names in the order in which a local folder's ``method`` was asked for them."""
+    names: list[str] = []
+    plain = getattr(LocalFolder, method)
+
+    def noted(self: LocalFolder, name: str, *more: Any) -> Any:
+        names.append(name)
+        return plain(self, name, *more)
+
+    monkeypatch.setattr(LocalFolder, method, noted)
+    return names
+
+
+def test_an_index_goes_where_a_shard_is_to_be_made_and_stays_where_none_is(
+    folder: LocalFolder,
+) -> None:
+    done, missing = what_is_left(folder, [JOB], {NAME: receipt()}, {})
+    assert (list(done), missing) == ([NAME], [])
+    assert folder.size(INDEX_NAME) is not None
+    done, missing = what_is_left(folder, [JOB], {NAME: receipt(n=2)}, {})
+    assert (done, missing) == ({}, [JOB])
+    assert folder.size(INDEX_NAME) is None
+
+
+def test_overwriting_takes_the_index_first(
+    folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = set(folder.names())
+    deleted = watched(monkeypatch, "delete")
+    with alone_in(folder, RENDERS, "mine", overwrite=True):
+        assert deleted[0] == INDEX_NAME
+        assert set(deleted) == there
+        assert json.loads(folder.read(OWNER_NAME))["identity"] == "mine"
+
+
+def test_the_index_comes_after_its_sum(
+    folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = watched(monkeypatch, "write")
+    monkeypatch.setattr("fxpipe.resume.index_bytes", lambda index: b"whole")
+    write_finished(folder, SimpleNamespace(identity="mine"))
+    assert written == [INDEX_SUM, INDEX_NAME]
+    assert folder.read(INDEX_NAME) == b"whole"

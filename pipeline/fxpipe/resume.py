@@ -363,7 +363,7 @@ def _to_clear(folder: Folder, kind: Kind) -> list[str]:
 def made_with(*more: str) -> Release:
     """Versions of what computes a shard here, for its tally; ``more`` packages than for all."""
     found = {name: text.partition(" (code")[0] for name, text in release_here().items()}
-    del found["distributed"]
+    del found["distributed"], found["torch"]  # which no render needs
     return found | {name: version(name) for name in more}
 
 

@@ -16,7 +16,7 @@ import fxtrain
 from fxtrain.contract import FORMAT_VERSION
 
 Release = dict[str, str]
-LIBRARIES = ("pedalboard", "numpy", "scipy", "soxr", "distributed")
+LIBRARIES = ("pedalboard", "numpy", "scipy", "soxr", "torch", "distributed")
 ABSENT = "none"
 
 
@@ -51,8 +51,9 @@ def here() -> str:
 
 
 def _version(name: str) -> str:
+    """Without what a build adds: a driver's torch may be for the CPU, its workers' for a GPU."""
     try:
-        return metadata.version(name)
+        return metadata.version(name).partition("+")[0]
     except metadata.PackageNotFoundError:
         return ABSENT
 

@@ -19,7 +19,7 @@ from fixtures.tasks import die, double, grumble, miss
 from fxpipe.errors import SourceError
 from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by, where
 from fxpipe.tasks import run as runner
-from fxpipe.tasks.release import differences, release_here
+from fxpipe.tasks.release import _version, differences, release_here
 from fxtrain.contract import FileEntry, FxError, MissingExtraError, ShardEntry, UsageError
 from fxtrain.contract.frontend import TooLongError
 
@@ -106,6 +106,14 @@ def test_another_release_is_refused_by_the_task_itself():
     assert isinstance(answer, FxError)
     assert "instead of 1.0" in str(answer)
     assert runner._try(double, {"n": 1}, release_here()) == 2
+
+
+def test_an_encoder_of_another_torch_is_told_and_one_of_another_build_is_not(monkeypatch):
+    here = release_here()
+    said = differences(here | {"torch": "2.0.0"}, here)
+    assert said == f"torch 2.0.0 instead of {here['torch']}"
+    monkeypatch.setattr("fxpipe.tasks.release.metadata.version", lambda name: "2.13.0+cu126")
+    assert _version("torch") == "2.13.0"
 
 
 def test_differences_name_what_differs():

@@ -29,6 +29,7 @@ from fxtrain.contract import (
     check_name,
     class_size,
     from_dict,
+    need,
     pack_npy,
     read_json,
     to_dict,
@@ -45,7 +46,7 @@ OUTSIDE.remove("~/outside")  # a folder of that name, which nothing here takes f
 
 @pytest.mark.parametrize(
     "name",
-    [*OUTSIDE, "a\u202eb", "x/" * 500 + "x", "x" * 256, "é" * 128],
+    [*OUTSIDE, "a\u202eb", "x/" * 500 + "x", "éé/" * 250 + "x", "x" * 256, "é" * 128],
     ids=lambda name: repr(name[:20]),
 )
 def test_a_name_that_leads_out_of_its_folder_is_refused(name):
@@ -185,9 +186,12 @@ def test_255_pedals_that_all_commute_are_not_counted_for_ever():
         {"chain": None},
         {"chain": [{"name": "a", "settings": {}}], "alike": [[1]]},
         {"chain": [{"name": "a", "settings": {}}], "alike": [[0, 0]]},
+        {"chain": [{"name": "a", "settings": {}}] * 2, "alike": [[0, 0]]},
+        {"chain": [{"name": "a", "settings": {}}] * 2, "alike": [[False, True]]},
         {"clip": []},
         {"after": {"gain_db": None}},
         {"after": {"gain_db": 1e300}},
+        {"after": {"gain_db": 5e38}},  # more than a float32 holds
         {"scale": True},
         {"split": ["train"]},
         {"loudness_lufs": "loud"},
@@ -197,6 +201,17 @@ def test_a_record_of_other_kinds_is_damage(record):
     with pytest.raises(DamagedError, match="here: line 1: ") as error:
         unpack_records(json.dumps(record).encode(), "here")
     one_line(error)
+
+
+def test_a_clip_that_is_silent_has_no_loudness():
+    silent = {"loudness_lufs": None, "scale": 0}
+    assert unpack_records(json.dumps(silent).encode(), "here") == [silent]
+
+
+def test_what_is_nothing_is_there_all_the_same():
+    need({"chain": [], "scale": 0, "item": ""}, ("chain", "scale", "item"), "here")
+    with pytest.raises(DamagedError, match=r"here: record .* has no key 'chain'"):
+        need({"scale": 0}, ("chain",), "here")
 
 
 def test_an_error_is_one_short_line_that_any_terminal_can_show():

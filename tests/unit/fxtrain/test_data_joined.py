@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.shards import assert_same, make_shards
 from fxtrain.contract import (
+    DamagedError,
     LocalFolder,
     UsageError,
     VocabularyError,
@@ -21,6 +22,7 @@ from fxtrain.contract import (
     recordings_of,
     write_index,
 )
+from fxtrain.contract.check import check_layout
 from fxtrain.data import open_shards
 
 
@@ -160,3 +162,20 @@ def test_records_that_list_orders_are_asked_where_any_of_the_data_sets_has_them(
     records = joined.listed_orders("test")
     assert records is not None
     assert len(records) == joined.n_samples("test") > open_shards(listing).n_samples("test")
+
+
+def test_the_order_of_directories_is_part_of_what_they_are(tmp_path):
+    make_shards(tmp_path / "a", n_train=30, shard_size=12)
+    make_shards(tmp_path / "b", n_train=20, shard_size=12, seed=1)
+    one, other = (open_shards([tmp_path / x, tmp_path / y]) for x, y in ("ab", "ba"))
+    assert one.index.identity != other.index.identity
+    for joined in (one, other):
+        assert check_layout(joined.index.shards) == []
+
+
+def test_a_zarr_shard_that_claims_its_neighbours_samples_is_refused(tmp_path):
+    make_shards(tmp_path, backend="zarr", n_train=48, n_valid=0, n_test=0, shard_size=24)
+    first, _ = open_shards(tmp_path).shards_of("train")
+    greedy = dataclasses.replace(first, entry=dataclasses.replace(first.entry, n_samples=48))
+    with pytest.raises(DamagedError, match="do not hold train-000000"):
+        greedy.arrays()

@@ -25,6 +25,7 @@ from fxtrain.predict import (
     predict_features,
     predict_file,
     prediction_dict,
+    translate,
 )
 
 
@@ -223,3 +224,46 @@ def test_every_pedal_and_every_pair_has_a_probability(run: Run) -> None:
     assert {name: found.heard[name] for name in found.presence} == pytest.approx(found.presence)
     assert all(0 <= pair.direct <= 1 for pair in found.pairs)
     assert any(pair.direct != 0.5 for pair in found.pairs if pair.audible)
+
+
+def test_how_sure_an_answer_is_was_tuned(run: Run) -> None:
+    features = make_features(2)
+    decode = dataclasses.replace(run.card.decode, temperature=4.0, tail_weight=1.0)
+    tuned = dataclasses.replace(run, card=dataclasses.replace(run.card, decode=decode))
+    found, plain = predict_features(tuned, features), predict_features(run, features)
+    after, before, _ = translate(tuned, features)
+    assert found.candidates == after
+    assert before == plain.candidates
+    assert found.names == plain.names
+    assert found.candidates[0].probability < plain.candidates[0].probability
+
+
+def test_a_pair_is_asked_the_way_it_is_told(run: Run) -> None:
+    features = make_features(2)
+    found, (_, _, own) = predict_features(run, features), translate(run, features)
+    place = run.card.vocabulary.names.index
+    audible = [pair for pair in found.pairs if pair.audible]
+    assert audible
+    for pair in audible:
+        assert pair.direct == own.before[place(pair.first)][place(pair.second)] != 0.5
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.25, 1.0])
+def test_the_same_window_again_makes_nothing_surer(run: Run, correlation: float) -> None:
+    one = make_features(1)
+    assert one.mel is not None
+    again = Features(one.codes.repeat(6, axis=0), one.mel.repeat(6, axis=0), (0.0,) * 6)
+    decode = dataclasses.replace(run.card.decode, window_correlation=correlation)
+    same = dataclasses.replace(run, card=dataclasses.replace(run.card, decode=decode))
+    alone, together = predict_features(same, one), predict_features(same, again)
+    assert together.candidates[0].probability <= alone.candidates[0].probability + 1e-6
+    (_, _, own), (_, _, owns) = translate(same, one), translate(same, again)
+    assert owns.presence == pytest.approx(own.presence, abs=1e-5)
+    assert np.array(owns.before) == pytest.approx(np.array(own.before), abs=1e-5)
+
+
+def test_the_textbook_is_the_order_of_the_pool(run: Run) -> None:
+    rules = dataclasses.replace(run.card.rules, min_length=4, max_length=4)
+    all_of_them = dataclasses.replace(run, card=dataclasses.replace(run.card, rules=rules))
+    found = predict_features(all_of_them, make_features(1))
+    assert found.textbook == run.card.vocabulary.names != tuple(sorted(found.names))

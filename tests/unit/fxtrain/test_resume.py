@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -10,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 
 from fixtures.shards import make_shards
 from fxtrain import fit as training
-from fxtrain.checkpoint import METRICS_NAME, PAGE_NAME, load_run
+from fxtrain.checkpoint import METRICS_NAME, PAGE_NAME, WEIGHTS_NAME, load_run
 from fxtrain.cli import cli, run_cli
 from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
-from fxtrain.fit import fit, plan, put_model
+from fxtrain.evaluate import evaluate
+from fxtrain.fit import fit, plan, put_model, score_dict
 from fxtrain.module import TranslatorModule
-from fxtrain.runs import load_run_config
+from fxtrain.runs import BEST_NAME, load_run_config
 
 MODEL = ModelConfig(kind="gru", d_model=16, n_layers=1, n_heads=2, frame_mask=0.0)
 SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=2, lr=3e-3, warmup_steps=5))
@@ -140,3 +144,20 @@ def test_recordings_that_the_start_was_taught_on_are_told(
     fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=said.append)
     assert asked == ["valid", "test"]
     assert said[0] == "warning: known recordings behind valid"
+
+
+def test_a_run_ends_with_its_best_epoch_and_the_scores_of_that(
+    dataset: ShardDataset, run: Path
+) -> None:
+    best = safetensors.torch.load_file(run / BEST_NAME)
+    best["decoder.out.bias"] += 0.5
+    safetensors.torch.save_file(best, run / BEST_NAME)
+    fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=lambda text: None)
+    kept = safetensors.torch.load_file(run / WEIGHTS_NAME)
+    assert all(torch.equal(kept[name], weights) for name, weights in best.items())
+    found = evaluate(load_run(run), dataset, "valid")
+    told = json.loads((run / METRICS_NAME).read_bytes())
+    assert found.n_groups < found.n
+    assert told["valid"] == {name: score_dict(found.scores[name]) for name in told["valid"]}
+    assert told["valid_exact_null"] == found.null["exact"]
+    assert told["valid_exact_ceiling"] == found.ceiling["exact"]

@@ -10,10 +10,11 @@ import torch
 from tests.fixtures.shards import make_shards
 
 from fxtrain import trainer
-from fxtrain.checkpoint import load_run
+from fxtrain.checkpoint import load_run, save_model
 from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.contract import Licence, UsageError
 from fxtrain.data import open_shards
+from fxtrain.errors import CheckpointError
 from fxtrain.fit import fit
 from fxtrain.trainer import prepare
 
@@ -96,3 +97,37 @@ def test_what_a_run_came_with_stays_with_what_starts_from_it(
     assert found.licences == {"closed": closed} | before.card.licences
     assert not found.shareable
     assert found.recordings == "aa bb"
+
+
+def test_what_names_pedals_is_taken_over_pedal_by_pedal(runs: Path, tmp_path: Path) -> None:
+    before = load_run(runs / "picture")
+    pedals = ("wah", "reverb", "compressor")  # the last and the first of those that it knows
+    make_shards(tmp_path, n_train=4, n_valid=2, n_test=0, with_mel=True, pedals=pedals)
+    train = TrainConfig(start_from=str(before.path))
+    card, model = prepare(open_shards(tmp_path), Config(train=train))
+    assert card.vocabulary.names == pedals
+    known, found = before.model.state_dict(), model.state_dict()
+    named = {"decoder.embed.weight", "decoder.out.weight", "decoder.out.bias", "head.queries"}
+    for name in named:
+        assert torch.equal(found[name][1:3], known[name][[3, 0]]), name
+        assert not any(torch.equal(found[name][0], row) for row in known[name]), name
+        if name != "head.queries":
+            assert torch.equal(found[name][-1], known[name][-1]), name
+    for name in found.keys() - named:
+        assert torch.equal(found[name], known[name]), name
+
+
+def test_another_log_mel_cannot_be_started_from_where_it_is_heard(
+    runs: Path, tmp_path: Path
+) -> None:
+    dataset, before = open_shards(runs / "shards"), load_run(runs / "picture")
+    assert dataset.index.mel is not None
+    mel = dataclasses.replace(dataset.index.mel, f_min_hz=60.0)
+    other = dataclasses.replace(dataset, index=dataclasses.replace(dataset.index, mel=mel))
+    config = Config(train=TrainConfig(start_from=str(before.path)))
+    with pytest.raises(CheckpointError, match="its log-mel: MelInfo"):
+        prepare(other, config)
+    model = dataclasses.replace(before.card.model, use_mel=False, mel_channels=0)
+    deaf, fresh = prepare(dataset, Config(model))
+    save_model(tmp_path, deaf, fresh)
+    prepare(other, Config(train=TrainConfig(start_from=str(tmp_path))))

@@ -1,0 +1,85 @@
+"""Names that lead home, halves that nobody finishes, and who writes a directory alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fxtrain.contract import FxError, LocalFolder, open_folder
+from fxtrain.contract.busy import alone, is_held, sole_writer
+from fxtrain.contract.folder import STALE_S
+
+
+def test_home_and_file_uris_are_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    open_folder("~/set").write("a", b"1")
+    assert (tmp_path / "set" / "a").read_bytes() == b"1"
+    named = open_folder(f"file://{tmp_path}/set")
+    assert isinstance(named, LocalFolder)
+    assert named.read("a") == b"1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_halves_of_another_machine_go_when_nobody_can_write_them_any_more(tmp_path: Path) -> None:
+    old, new = (tmp_path / f"{name}.7@elsewhere.part" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    past = time.time() - STALE_S - 60
+    os.utime(old, (past, past))
+    assert LocalFolder(tmp_path).sweep() == [old.name]
+    assert new.exists()
+
+
+def test_one_writer_at_a_time_and_no_lock_is_left(tmp_path: Path) -> None:
+    lock, busy = tmp_path / "set" / ".busy", FxError("somebody is writing")
+    assert not is_held(lock)
+    with sole_writer(lock, busy):
+        assert is_held(lock)
+        with pytest.raises(FxError, match="somebody is writing"), sole_writer(lock, busy):
+            pytest.fail("two writers")
+        assert is_held(lock)
+    assert not lock.exists()
+    with sole_writer(lock, busy):
+        pass
+
+
+def test_who_comes_second_is_told_and_waits(tmp_path: Path) -> None:
+    lock, told, order = tmp_path / "lock", threading.Event(), []
+
+    def second() -> None:
+        with alone(lock, told.set):
+            order.append("second")
+
+    with alone(lock, lambda: pytest.fail("nobody is there")):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        assert told.wait(10)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["first", "second"]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the system says where somebody wants a lock: the last number."""
+    numbers: list[int] = []
+
+    def refuse(self: object, **options: object) -> None:
+        raise OSError(numbers[-1], os.strerror(numbers[-1]))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    return numbers
+
+
+def test_where_nothing_can_be_locked_nobody_is_kept_out(tmp_path: Path, refused: list[int]) -> None:
+    refused.append(errno.ENOLCK)
+    with sole_writer(tmp_path / ".busy", FxError("busy")):
+        refused.append(errno.EACCES)
+    with pytest.raises(FxError, match="cannot write"), sole_writer(tmp_path / "x", FxError("busy")):
+        pytest.fail("went on")

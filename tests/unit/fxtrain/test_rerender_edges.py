@@ -1,0 +1,89 @@
+"""Which dry guitar, which chain and which group a measured clip is held against."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.frontends import ToyFrontend
+from fixtures.shards import make_shards
+from fxtrain.contract import Names
+from fxtrain.data import open_shards
+from fxtrain.rerender import DRIES, Rerendered, rerender
+from fxtrain.sounds import Sounds
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rerender") / "shards"
+    make_shards(path, n_train=4, n_valid=2, n_test=N)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fxtrain.rerender.N_RESAMPLES", 50)
+
+
+@pytest.fixture(scope="module")
+def truth(shards: Path) -> list[Names]:
+    records = open_shards(shards).load("test").records
+    return [tuple(p["name"] for p in record["chain"]) for record in records]
+
+
+def measure(
+    shards: Path, truth: list[Names], frontend: ToyFrontend | None = None, **options: Any
+) -> Rerendered:
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = frontend or ToyFrontend()
+    return rerender(truth, truth, sounds, **{"n_clips": N, **options})
+
+
+def test_other_dry_guitar_is_of_another_group_and_a_random_chain_another_clips(
+    shards: Path, truth: list[Names]
+) -> None:
+    class Told(ToyFrontend):
+        def remake(self, record, recipe, renders=None):  # type: ignore[no-untyped-def]
+            groups.append(record["group"])
+            return super().remake(record, recipe, renders)
+
+    groups: list[str] = []
+    rows = measure(shards, truth, Told()).rows
+    assert len(groups) == 2 * N
+    assert all(own != other for own, other in zip(groups[::2], groups[1::2], strict=True))
+    far = {(row.condition, row.dry): row.scores["mr_stft"].value for row in rows if not row.ordered}
+    assert all(far["random", dry] > 0 for dry in DRIES)
+
+
+def test_clips_that_are_left_out_take_their_answers_with_them(
+    shards: Path, truth: list[Names]
+) -> None:
+    found = measure(shards, truth, ToyFrontend(silent=frozenset(range(0, N, 3))))
+    assert found.n + found.skipped == N
+    assert {row.found.value for row in found.faint} == {1.0}
+    assert found.n_ordered <= sum(len(names) > 1 for names in truth)
+    far = {(row.condition, row.dry): row.scores["mr_stft"].value for row in found.rows}
+    assert far["predicted_true_knobs", "true"] == 0.0
+
+
+def test_clips_that_nobody_asked_for_are_not_skipped(shards: Path, truth: list[Names]) -> None:
+    found = measure(shards, truth, n_clips=10)
+    assert (found.n, found.skipped) == (10, 0)
+    assert measure(shards, truth, n_clips=10, seed=1) != found
+
+
+def test_each_row_knows_the_groups_of_its_own_clips(shards: Path, truth: list[Names]) -> None:
+    ordered = np.array([len(names) > 1 for names in truth])
+    rows = measure(shards, truth, groups=ordered.astype(int)).rows
+    of = {(row.condition, row.dry, row.ordered): row.scores["mr_stft"] for row in rows}
+    for dry in DRIES:
+        assert of["nothing", dry, False].n == N
+        assert not math.isnan(of["nothing", dry, False].low)
+        assert of["nothing", dry, True].n == ordered.sum()
+        assert math.isnan(of["nothing", dry, True].low)  # one group alone

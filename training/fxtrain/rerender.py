@@ -116,13 +116,15 @@ def rerender(
         )
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(truth))[:n_clips].tolist()
-    others = rng.integers(0, len(truth), (len(drawn), 2 * N_TRIES))
-    sounds.read([*drawn, *others.ravel().tolist()])
+    others = rng.integers(0, len(truth), (len(drawn), 2 * N_TRIES)).tolist()
+    of = np.arange(len(truth)) if groups is None else groups
+    strangers = [_of_others(at, near, of, rng) for at, near in zip(drawn, others, strict=True)]
+    sounds.read([*drawn, *itertools.chain(*others, *strangers)])
     found: list[Played] = []
     measured_at: list[int] = []
-    for number, (position, near) in enumerate(zip(drawn, others.tolist(), strict=True), start=1):
+    for number, (position, *near) in enumerate(zip(drawn, others, strangers, strict=True), start=1):
         heard_knobs = knobs[position] if knobs else None
-        measured = _one_clip(position, predicted[position], heard_knobs, sounds, near)
+        measured = _one_clip(position, predicted[position], heard_knobs, sounds, *near)
         if measured is not None:
             found.append(measured)
             measured_at.append(position)
@@ -158,6 +160,17 @@ def rerender(
     )
 
 
+def _of_others(
+    position: int, near: Sequence[int], groups: np.ndarray, rng: np.random.Generator
+) -> list[int]:
+    """Clips of other groups than this one's: the first of those drawn, or of all there are."""
+    found = [p for p in near if groups[p] != groups[position]][:N_TRIES]
+    if not found:
+        elsewhere = np.flatnonzero(groups != groups[position])
+        found = rng.choice(elsewhere, N_TRIES).tolist()
+    return found
+
+
 def _rows(
     clips: Sequence[dict[tuple[str, str], Nearness]], groups: np.ndarray, ordered: bool, seed: int
 ) -> Iterator[Row]:
@@ -182,19 +195,19 @@ def _one_clip(
     knobs: Knobs | None,
     sounds: Sounds,
     others: Sequence[int],
+    strangers: Sequence[int],
 ) -> Played | None:
     """Every condition on both dry clips; None where the truth is too quiet on either.
 
-    ``others``: positions of other clips, for a random chain and other dry guitar.
+    ``others``: positions of other clips, for a random chain. ``strangers``: of those of other
+    groups, for other dry guitar.
     """
     clip = _remade(position, sounds)
     random_chain = sounds.chain(next((p for p in others if p != position), position))
-    group = sounds.record(position).get("group")
-    strangers = [p for p in others if sounds.record(p).get("group") != group]
     other = next(
         (
             heard
-            for heard in (_remade(p, sounds) for p in strangers[:N_TRIES])
+            for heard in (_remade(p, sounds) for p in strangers)
             if _is_loud(sounds.frontend, heard, clip.chain)
         ),
         None,

@@ -36,6 +36,11 @@ from fxtrain.sounds import Sounds
 AS_HEARD = {"predicted_heard", "right_heard"}
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fxtrain.rerender.N_RESAMPLES", 50)
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rerender") / "shards"

@@ -54,11 +54,25 @@ def test_other_dry_guitar_is_of_another_group_and_a_random_chain_another_clips(
             return super().remake(record, recipe, renders)
 
     groups: list[str] = []
-    rows = measure(shards, truth, Told()).rows
+    known = open_shards(shards).load("test").records
+    _, numbers = np.unique([record["group"] for record in known], return_inverse=True)
+    rows = measure(shards, truth, Told(), groups=numbers).rows
     assert len(groups) == 2 * N
     assert all(own != other for own, other in zip(groups[::2], groups[1::2], strict=True))
     far = {(row.condition, row.dry): row.scores["mr_stft"].value for row in rows if not row.ordered}
     assert all(far["random", dry] > 0 for dry in DRIES)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_other_dry_guitar_is_found_where_it_is_rare_and_where_no_group_is_named(
+    grouped: bool, shards: Path, truth: list[Names], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = (np.arange(N) == 7).astype(int) if grouped else None
+    monkeypatch.setattr(
+        Sounds, "record", lambda sounds, at: {**sounds._known[at][0], "group": "all of one"}
+    )
+    found = measure(shards, truth, groups=groups)
+    assert (found.n, found.skipped) == (N, 0)
 
 
 def test_clips_that_are_left_out_take_their_answers_with_them(

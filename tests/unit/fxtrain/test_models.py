@@ -136,6 +136,10 @@ def test_learned_residual_drops_whole_books_in_training_only() -> None:
     assert torch.equal(frames(codes), frames(codes))
     frames.train()
     assert not torch.equal(frames(codes), frames(codes))
+    held = codes[:, :, :1].expand_as(codes)  # one sound all along: what drops, drops in all frames
+    for _ in range(5):
+        heard = frames(held)
+        torch.testing.assert_close(heard, heard[:, :1].expand_as(heard))
 
 
 def test_hidden_frames_come_in_spans_of_about_the_asked_share() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxpipe.chains.chain import ChainSpec, draw_settings
+from fxpipe.chains.chain import ChainSpec, draw_settings, generator
+from fxpipe.distance import change_db
 from fxpipe.orders import commute, symmetry
 from fxpipe.orders.commute import (
     LEVELS,
@@ -25,8 +26,8 @@ from fxpipe.orders.commute import (
     shipped_table,
 )
 from fxpipe.pedals import PEDALS, make_of
-from fxpipe.plan import Plan, make_plan, save_plan
-from fxpipe.render import RenderSpec
+from fxpipe.plan import Plan, make_plan, save_plan, take_clip
+from fxpipe.render import RenderSpec, draw_clip
 from fxpipe.sources import open_source
 from fxtrain.contract import LocalFolder, UsageError, from_dict, to_dict
 
@@ -133,6 +134,23 @@ def test_another_make_stays_one_when_its_knobs_are_nudged() -> None:
     assert make_of(nudged) is make_of(pedal) is not None
     changed = {name for name, value in nudged.settings.items() if value != pedal.settings[name]}
     assert changed == {param.name for param in PEDALS["overdrive"].params}
+
+
+def test_settings_that_nobody_hears_are_drawn_again(measured: tuple[Plan, SymmetryTable]) -> None:
+    plan = replace(measured[0], spec=replace(measured[0].spec, audible_db=-4.0))
+    spec, n_first = plan.spec, 0
+    for position in range(2):
+        draw = draw_clip(spec, plan.seed, symmetry.SPLIT, position)
+        dry, _ = take_clip(plan, symmetry.SPLIT, position, 0, draw)
+        pedals, alone = symmetry._audible_pedals(plan, position, dry)
+        for name, pedal in pedals.items():
+            np.testing.assert_array_equal(alone[name], symmetry._play(pedal, dry, spec))
+            wet = alone[name][spec.n_run_in :]
+            assert change_db(dry[spec.n_run_in :], wet) >= spec.audible_db
+            seat = POOL.index(name) * symmetry.SETTINGS_TRIES
+            rng = generator(plan.seed, symmetry.SPLIT, position, "settings", seat)
+            n_first += draw_settings(spec.chain, (name,), rng).pedals[0] == pedal
+    assert 0 < n_first < 2 * len(POOL)
 
 
 def test_pedals_are_played_at_the_level_that_the_spec_sets(

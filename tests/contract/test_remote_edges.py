@@ -34,7 +34,7 @@ class SlowFileSystem(MemoryFileSystem):
 
     def find(self, path: str, *args: Any, **options: Any) -> Any:
         if path not in self.listed:
-            self.listed[path] = super().find(path)
+            self.listed[path] = super().find(path, *args, **options)
         return self.listed[path]
 
     def invalidate_cache(self, path: str | None = None) -> None:

@@ -211,7 +211,7 @@ def test_paths_are_absolute_for_other_machines_alone(tmp_path, monkeypatch):
 def test_where_nobody_listens_is_no_scheduler(monkeypatch):
     monkeypatch.setattr(where, "CONNECT_S", 0.2)
     nobody = Workers(1, scheduler="tcp://127.0.0.1:9")
-    with pytest.raises(FxError, match="no dask scheduler answers at tcp://127.0.0.1:9"):
+    with pytest.raises(FxError, match="no dask scheduler answers at tcp:"):
         list(run_tasks(double, [{"name": "train-000000", "n": 1}], nobody))
 
 

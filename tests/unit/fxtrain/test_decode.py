@@ -291,6 +291,9 @@ def test_the_usual_settings_stand_unless_clips_clearly_speak_against_them() -> N
     by_chance = trial(2.0, 0.0, [1.0, 1.0, 0.0, 0.0] * 24 + [1.0, 1.0, 1.0, 0.0])  # 51, not 50
     clearly = trial(-1.0, 0.5, [1.0, 0.0] * 40 + [1.0] * 20)
     assert choose([by_chance, usual]) == usual.settings
+    for n in range(2, 60):
+        one_more = trial(2.0, 0.0, [1.0] + [0.0] * (n - 1))
+        assert choose([one_more, trial(0.0, 0.5, [0.0] * n)]) == usual.settings
     assert choose([by_chance, usual, clearly]) == clearly.settings
     near = trial(-1.0, 1.0, [1.0, 0.0] * 40 + [1.0] * 19 + [0.0])  # no worse, but further away
     assert choose([near, clearly, usual]) == clearly.settings

@@ -174,9 +174,8 @@ def choose(trials: Sequence[Trial], groups: np.ndarray | None = None) -> DecodeS
 
     def no_worse(trial: Trial) -> bool:
         behind = best.right - trial.right
-        return bool(
-            behind.mean() <= standard_error(behind, groups) * (1 + 1e-9)
-        )  # or one clip decides
+        most = standard_error(behind, groups) * (1 + 1e-9)  # one clip alone lies just so far behind
+        return bool(behind.mean() <= most)
 
     level = [trial for trial in trials if no_worse(trial)]
     return min(level, key=lambda t: (t.change, t.edits)).settings

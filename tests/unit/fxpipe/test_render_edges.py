@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -38,21 +39,25 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     return keys
 
 
+def heard_at(monkeypatch: pytest.MonkeyPatch, is_heard: Callable[[int], bool]) -> list[int]:
+    """A pedal is heard where ``is_heard`` of the number of times that was asked; those numbers."""
+    asked: list[int] = []
+
+    def change_db(before: object, after: object) -> float:
+        asked.append(len(asked) + 1)
+        return 0.0 if is_heard(asked[-1]) else -100.0
+
+    monkeypatch.setattr(render, "change_db", change_db)
+    return asked
+
+
 def test_no_two_tries_are_drawn_from_one_generator(
     drawn: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every pedal is heard at its last setting but the last one never: all that can be tried."""
-    n_asked = 0
-
-    def change_db(before: object, after: object) -> float:
-        nonlocal n_asked
-        n_asked += 1
-        heard = n_asked % SETTINGS == 0 and n_asked % (3 * SETTINGS) != 0
-        return 0.0 if heard else -100.0
-
-    monkeypatch.setattr(render, "change_db", change_db)
+    asked = heard_at(monkeypatch, lambda n: n % SETTINGS == 0 and n % (3 * SETTINGS) != 0)
     assert draw_and_render(SPEC, riff(SPEC.n_samples), 3, 0, "train", 0) is None
-    assert n_asked == ORDERS * 3 * SETTINGS
+    assert len(asked) == ORDERS * 3 * SETTINGS
     assert len(drawn) == ORDERS * (2 + 3 * (SETTINGS - 1))
     assert len(set(drawn)) == len(drawn)
 
@@ -61,14 +66,7 @@ def test_tries_are_numbered_as_they_always_were(
     drawn: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pinned: other numbers are other data from the same seed."""
-    n_asked = 0
-
-    def change_db(before: object, after: object) -> float:
-        nonlocal n_asked
-        n_asked += 1
-        return 0.0 if n_asked in (3, 4) else -100.0
-
-    monkeypatch.setattr(render, "change_db", change_db)
+    heard_at(monkeypatch, lambda n: n in (3, 4))
     draw_and_render(SPEC, riff(SPEC.n_samples), 3, 0, "train", 5)
     keys = [(0, "train", 5, "names", 0), (0, "train", 5, "settings", 0)]
     first, third = (2, 3), (18, 19, 20, 21, 22, 23, 24)

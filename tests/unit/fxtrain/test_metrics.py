@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import stdtrit
 
 from fxtrain.confusions import confusion, confusion_by_position, pair_orders
 from fxtrain.contract import (
@@ -21,15 +20,7 @@ from fxtrain.contract import (
     listed_class,
     normal_form,
 )
-from fxtrain.intervals import (
-    Score,
-    design_effect,
-    group_sums,
-    interval,
-    resample_sums,
-    t_quantile,
-    wilson,
-)
+from fxtrain.intervals import Score
 from fxtrain.metrics import (
     GIVEN_PEDALS,
     GIVEN_SET,
@@ -153,15 +144,6 @@ def test_intervals_hold_the_value_and_repeat_with_the_seed() -> None:
     assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.2)
 
 
-def test_wilson_by_published_formula() -> None:
-    score = wilson(10, 10)
-    assert (score.value, score.high, score.n) == (1.0, pytest.approx(1.0), 10)
-    assert score.low == pytest.approx(0.7225, abs=1e-4)  # 1 / (1 + z^2 / n)
-    half = wilson(50, 100)
-    assert (half.low, half.high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert math.isnan(wilson(0, 0).value)
-
-
 def test_clips_of_one_recording_are_one_witness() -> None:
     """Every clip three times over, as clips of one group: no interval gets narrower by that."""
     truth, said = TRUTH * 10, SAID * 10
@@ -188,71 +170,6 @@ def test_clips_of_one_recording_are_one_witness() -> None:
         for t, s, g in [(truth, said, None), (truth * 3, said * 3, np.tile(groups, 3))]
     ]
     assert (pedals[0].f1_low, pedals[0].f1_high) == (pedals[1].f1_low, pedals[1].f1_high)
-
-
-@pytest.mark.parametrize(("n_groups", "each"), [(40, 10), (8, 60), (4, 60), (3, 60), (2, 60)])
-def test_intervals_of_clips_that_go_together_hold_the_truth_as_often_as_they_say(
-    n_groups: int, each: int
-) -> None:
-    rng = np.random.default_rng(0)
-    n = n_groups * each
-    groups = np.repeat(np.arange(n_groups), each)
-    covered = {"groups": 0, "clips": 0, "bootstrap": 0}
-    for _ in range(300):
-        right = (rng.random(n) < np.repeat(rng.beta(1.2, 2.8, n_groups), each)).astype(float)
-        table = group_sums(np.stack([right, np.ones(n)], axis=1), groups)
-        for name, effect in (("groups", design_effect(*table.T)), ("clips", 1.0)):
-            found = wilson(right.sum(), n, effect)
-            covered[name] += found.low <= 0.3 <= found.high
-        drawn = resample_sums(table, 200, rng)
-        low, high = interval(drawn[:, 0] / drawn[:, 1], n_groups)
-        covered["bootstrap"] += low <= 0.3 <= high
-    assert covered["groups"] / 300 > 0.92
-    assert covered["bootstrap"] / 300 > 0.85  # percentiles alone: half with two groups
-    assert covered["clips"] / 300 < 0.8
-
-
-def test_what_groups_cannot_tell() -> None:
-    ones = np.full(61, 4.0)
-    assert design_effect(ones, ones) == pytest.approx(4 * (2.0003 / 1.96) ** 2, rel=1e-3)
-    # all are right: each group counts once
-    assert math.isnan(design_effect(np.array([3.0]), np.array([8.0])))
-    alone = wilson(3, 8, math.nan)
-    assert (alone.value, alone.n, math.isnan(alone.low + alone.high)) == (3 / 8, 8, True)
-    apart = np.array([0.0, 1.0, 1.0])
-    assert design_effect(apart, np.ones(3)) == 1.0
-    alike, two = np.array([1.0, 1.0]), np.array([2.0, 2.0])  # two groups say next to nothing
-    assert design_effect(alike, two) == pytest.approx((12.706 / 1.96) ** 2, rel=1e-3)
-    np.testing.assert_equal(numbered("abca"), [0, 1, 2, 0])
-
-
-def test_interval_ignores_draws_that_do_not_count() -> None:
-    assert interval(np.array([np.nan, 1.0, 2.0]), 10**6) == pytest.approx((1.025, 1.975), abs=1e-4)
-    for same in ([1.0, 1.0], [0.1 + 0.2, 0.3]):  # nothing is known of others
-        assert all(map(math.isnan, interval(np.array(same), 100)))
-    assert all(map(math.isnan, interval(np.array([np.nan]), 100)))
-    assert all(map(math.isnan, interval(np.array([1.0, 2.0]), 1)))
-
-
-def test_an_interval_of_few_reaches_further() -> None:
-    drawn = np.linspace(0, 1, 10_001)
-    widths = [high - low for low, high in (interval(drawn, n) for n in (2, 4, 8, 30, 1000))]
-    assert widths == sorted(widths, reverse=True)
-    assert widths[2] == pytest.approx(0.9885, abs=2e-4)  # 1.069 * 2.365 standard errors each way
-    assert widths[-1] == pytest.approx(0.95, abs=1e-3)
-
-
-def test_an_interval_of_very_few_stays_within_what_a_score_can_be() -> None:
-    drawn = np.array([0.5, 0.9, 0.9, 0.7])
-    low, high = interval(drawn, 2)
-    reach = math.sqrt(2) * 12.706 * 0.1658
-    assert (low, high) == pytest.approx((0.75 - reach, 0.75 + reach), rel=1e-3)
-    assert interval(drawn, 2, (0.0, 1.0)) == (0.0, 1.0)
-
-
-def test_students_t_is_scipys() -> None:
-    df = range(1, 400)
-    assert [t_quantile(n) for n in df] == pytest.approx(stdtrit(df, 0.975).tolist(), abs=6e-4)
 
 
 def test_levenshtein_on_known_words() -> None:

@@ -21,7 +21,7 @@ import click
 from fxpipe.differs import Facts, unlike
 from fxpipe.plan import PLAN_NAME
 from fxpipe.tasks import INDEX_SUM, RECEIPTS, Job, Receipt, not_there
-from fxpipe.tasks.release import Release, differences, release_here
+from fxpipe.tasks.release import RENDERING, Release, differences, release_here
 from fxtrain.contract import (
     CODEBOOKS_NAME,
     FIELDS,
@@ -362,8 +362,9 @@ def _to_clear(folder: Folder, kind: Kind) -> list[str]:
 
 def made_with(*more: str) -> Release:
     """Versions of what computes a shard here, for its tally; ``more`` packages than for all."""
-    found = {name: text.partition(" (code")[0] for name, text in release_here().items()}
-    del found["distributed"], found["torch"]  # which no render needs
+    here = release_here()
+    names = ("fxpipe", "shard format", *RENDERING)
+    found = {name: here[name].partition(" (code")[0] for name in names}
     return found | {name: version(name) for name in more}
 
 

@@ -252,8 +252,9 @@ def encode_command(
 def export_command(shards: str, output: str, *, private: bool) -> None:
     from fxpipe.export import export, is_exported, refuse_unshareable, tar_names
 
-    index, folder = read_index(open_folder(shards)), open_folder(output)
-    refuse_altered(open_folder(shards))
+    source, folder = open_folder(shards), open_folder(output)
+    index = read_index(source)
+    refuse_altered(source)
     refuse_unshareable(index, shards, private=private)
     n = sum(counts.n_samples for counts in index.counts.values())
     if is_exported(folder, index):

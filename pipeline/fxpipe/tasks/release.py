@@ -16,7 +16,8 @@ import fxtrain
 from fxtrain.contract import FORMAT_VERSION
 
 Release = dict[str, str]
-LIBRARIES = ("pedalboard", "numpy", "scipy", "soxr", "torch", "distributed")
+RENDERING = ("pedalboard", "numpy", "scipy", "soxr")
+LIBRARIES = (*RENDERING, "torch", "distributed")
 ABSENT = "none"
 
 

@@ -11,6 +11,9 @@ TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# What is imported is compiled once, not at every start; some environments switch that off.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check docs clean
 
 demo: $(INSTALLED)
@@ -29,8 +32,8 @@ docs: $(INSTALLED)
 $(INSTALLED): pyproject.toml tests/constraints-cpu.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --no-compile --upgrade pip  # a Python of 2023 brings one that is half as fast
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c tests/constraints-cpu.txt $(PIP_ARGS) -e ".[pipeline,dev]"
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; pip takes one
 	touch $@
 
 clean:

@@ -17,6 +17,7 @@ from fxtrain.contract import (
     UsageError,
     from_dict,
     read_toml,
+    settings_of,
     shorten,
     to_dict,
     unknown_name,
@@ -41,6 +42,13 @@ def render_spec(
 
     ``default_pool``: with the plugins, where neither names a pool.
     """
+    with settings_of(config):
+        return _render_spec(config, options, default_pool)
+
+
+def _render_spec(
+    config: Path | None, options: Mapping[str, Any], default_pool: str
+) -> RenderSpec:
     data = read_toml(config) if config else {}
     for table in data:
         if table not in ("render", "chain", "pedal"):

@@ -18,6 +18,7 @@ from fxtrain.contract import (
     UsageError,
     from_dict,
     read_toml,
+    settings_of,
     to_dict,
     unknown_name,
 )
@@ -239,7 +240,8 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
         inner = tables.setdefault(table, {})
         if isinstance(inner, dict):
             inner.update(given)
-    config = config_from_dict(tables, where)
+    with settings_of(path):
+        config = config_from_dict(tables, where)
     if config.train.start_from is not None and tables.get("model"):
         raise UsageError(
             f"{where}: training that starts from a run takes the model's settings from it; leave "

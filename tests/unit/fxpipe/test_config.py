@@ -90,6 +90,8 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
         ("[chain]\nplugin = 1\n", r"unknown key 'plugin': (?!.*plugins)"),
         ("[render]\nn_chains = 9\n", "'n_chains' is said on the command line alone, as --n-chains"),
         ("[render]\nchains = 1\n", "unknown key 'chains': (?!.*chain)"),
+        ("[render]\nclip_s = -1.0\n", r"^with .*spec\.toml: clips of -1\.0 s"),
+        ("[chain]\nmakes = 2.0\n", r"^with .*spec\.toml: makes is 2"),
     ],
 )
 def test_files_that_mean_nothing(tmp_path, toml, says):

@@ -144,7 +144,7 @@ from fxtrain.contract.serde import (
     unpack_npy,
     unpack_records,
 )
-from fxtrain.contract.toml import read_toml
+from fxtrain.contract.toml import read_toml, settings_of
 
 __all__ = [
     "COARSE",
@@ -260,6 +260,7 @@ __all__ = [
     "recordings_of",
     "sample_layout",
     "select",
+    "settings_of",
     "settings_to_words",
     "shorten",
     "sole_writer",

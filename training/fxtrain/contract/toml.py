@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +22,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not TOML (nested too deeply)") from None
     except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
         raise UsageError(f"{path}: not TOML ({shorten(str(error))[1:-1]})") from None
+
+
+@contextmanager
+def settings_of(path: str | Path | None) -> Iterator[None]:
+    """Names the file in what is wrong with settings that come from it, or from flags above it."""
+    try:
+        yield
+    except UsageError as error:
+        if path is None or str(path) in str(error):
+            raise
+        raise UsageError(f"with {path}: {error}") from None

@@ -200,17 +200,22 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
 
 
 def check_sides(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> None:
-    """Raise where a recording is on one side of the split here and on another there: a model would
-    be tested on what it was trained on."""
+    """Raise where a recording is on one side of the split here and on another there, or on both in
+    one: a model would be tested on what it was trained on."""
     sides: dict[str, tuple[str, str]] = {}
     crossed: Counter[tuple[str, str, str, str]] = Counter()
     for folder, index in zip(folders, indexes, strict=True):
         for split, recordings in recordings_of(index).items():
             for recording in recordings:
                 other, other_uri = sides.setdefault(recording, (split, folder.uri))
-                if other != split and other_uri != folder.uri:
+                if other != split:
                     crossed[other, other_uri, split, folder.uri] += 1
     for (other, other_uri, split, uri), n in crossed.most_common(1):
+        if other_uri == uri:
+            raise UsageError(
+                f"{n} recording(s) are in both {other} and {split} of {uri}: a model would be "
+                "tested on what it was trained on; render and encode it again"
+            )
         raise UsageError(
             f"{n} recording(s) are in {other} of {other_uri} and in {split} of {uri}: a model "
             "would be tested on what it was trained on; render both from the same recordings, with "

@@ -267,11 +267,30 @@ def _preloads() -> dict[str, Any]:
     }
 
 
-def _started(cluster: Callable[..., Any], **options: Any) -> Any:
-    """A local worker that dies while it starts takes dask's cluster with it: begin anew."""
+@contextmanager
+def _started(kind: Callable[..., Any], **options: Any) -> Iterator[Any]:
+    """A local worker that dies while it starts takes dask's cluster with it: begin anew.
+
+    And dask stumbles on its way out where a worker died just now and the one in its place is no
+    process yet ("can only join a started process"): the second time it is gone.
+    """
+    cluster = _start(kind, options)
+    try:
+        yield cluster
+    finally:
+        try:
+            cluster.close()
+        except AssertionError:
+            from distributed.core import Status
+
+            cluster.status = Status.failed  # or it waits for the first try, without end
+            cluster.close()
+
+
+def _start(kind: Callable[..., Any], options: dict[str, Any]) -> Any:
     for _ in range(STARTS):
         try:
-            return cluster(**options)
+            return kind(**options)
         except RuntimeError as error:
             cause = str(error.__cause__ or error)
     raise FxError(

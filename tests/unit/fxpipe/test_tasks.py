@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -12,7 +13,7 @@ import types
 from collections.abc import Iterator
 
 import dask
-import distributed  # noqa: F401 - its defaults must stand before some are set for a while
+import distributed  # its defaults must stand before some are set for a while
 import pytest
 
 from fixtures.tasks import die, double, grumble, miss
@@ -183,6 +184,22 @@ def test_a_real_crew_that_is_interrupted_while_it_starts(terminal, monkeypatch):
         list(run_tasks(double, [{"n": 1}], Workers(1)))
     monkeypatch.setattr(where, "_started", started)
     assert list(run_tasks(double, [{"n": 1}], Workers(1))) == [2]
+
+
+def test_a_worker_that_is_no_process_yet_does_not_hide_what_went_wrong(monkeypatch):
+    kill, asked = distributed.Nanny.kill, []
+
+    async def stumbles(self, *args, **options):
+        asked.append(self)
+        await kill(self, *args, **options)
+        if len(asked) == 1:
+            raise AssertionError("can only join a started process")
+
+    monkeypatch.setattr(distributed.Nanny, "kill", stumbles)
+    with pytest.raises(FxError, match="4 workers died while making it"):
+        list(run_tasks(die, [{"name": "train-000012"}], Workers(1)))
+    assert asked
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(

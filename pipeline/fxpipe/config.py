@@ -46,9 +46,7 @@ def render_spec(
         return _render_spec(config, options, default_pool)
 
 
-def _render_spec(
-    config: Path | None, options: Mapping[str, Any], default_pool: str
-) -> RenderSpec:
+def _render_spec(config: Path | None, options: Mapping[str, Any], default_pool: str) -> RenderSpec:
     data = read_toml(config) if config else {}
     for table in data:
         if table not in ("render", "chain", "pedal"):

@@ -82,7 +82,9 @@ def test_a_recording_on_two_sides_of_the_split_is_refused(tmp_path):
         open_shards([a, b])
     assert f"train of {a} and in valid of {b}" in str(said.value)
     alone = behind(tmp_path / "alone", 4, train=("r1", "r2"), test=("r2", "r3"))
-    with pytest.raises(UsageError, match=rf"1 recording\(s\) are in both train and test of {alone}"):
+    with pytest.raises(
+        UsageError, match=rf"1 recording\(s\) are in both train and test of {alone}"
+    ):
         open_shards([alone])
     c = behind(tmp_path / "c", 2, train=("r1", "r6"), test=("r5", "r7"))
     joined = open_shards([a, c, behind(tmp_path / "anew", 3)])

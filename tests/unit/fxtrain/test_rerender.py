@@ -115,6 +115,27 @@ def test_a_right_answer_with_true_knobs_is_the_truth(shards: Path) -> None:
             assert score.n == row.n
 
 
+def test_chains_are_compared_clip_by_clip(shards: Path) -> None:
+    found, far = measure(shards, truth_of(shards))
+    rows = {(row.condition, row.dry, row.ordered): row for row in found.rows}
+    for (condition, dry, ordered), row in rows.items():
+        off = row.off["mr_stft"]
+        assert off.value == pytest.approx(
+            far[condition, dry, ordered] - far["predicted", dry, ordered]
+        )
+        if condition in ("predicted", "right_typical"):  # the same chain here: no clip differs
+            assert off.value == 0.0
+            assert math.isnan(off.low)
+            assert not row.is_clear("mr_stft")
+    nearer = rows["predicted_true_knobs", "true", False]
+    assert nearer.off["mr_stft"].high < 0
+    assert nearer.is_clear("mr_stft")
+    (line,) = (line for line in rerender_lines(found) if "*:" in line)
+    assert "same clips" in line
+    (told, *_) = (line for line in rerender_lines(found) if "true knobs where right" in line)
+    assert ")*" in told
+
+
 def test_an_answer_of_no_pedals_is_no_effect(shards: Path) -> None:
     _, far = measure(shards, [()] * 40, n=20)
     for dry in DRIES:

@@ -276,11 +276,11 @@ def rerender_groups(found: Rerendered | None) -> list[dict[str, Any]]:
     """One table for every kind of dry clip and group of clips."""
     if found is None:
         return []
-    groups: dict[tuple[bool, str], list[tuple[str, list[Score]]]] = {}
+    groups: dict[tuple[bool, str], list[tuple[str, list[tuple[Score, bool]]]]] = {}
     sizes = {}
     for row in found.rows:
         key = (row.ordered, row.dry)
-        cells = [row.scores[name] for name in MEASURES]
+        cells = [(row.scores[name], row.is_clear(name)) for name in MEASURES]
         groups.setdefault(key, []).append((CONDITIONS[row.condition], cells))
         sizes[key] = row.n
     return [

@@ -64,8 +64,9 @@ N_TRIES = 5
 class Row:
     """One condition on one kind of dry clip. ``ordered``: over clips of two or more pedals.
 
-    ``off``: its scores less those of the predicted chain with typical knobs, clip by clip; what is
-    hard to come near to is so for every chain, so two intervals that overlap say little."""
+    ``off``: its scores less those of the answer, as a user gets it: the predicted chain with the
+    knobs that were heard, or else with typical ones. Clip by clip, for some clips are hard to come
+    near with any chain, and two intervals that overlap say little."""
 
     condition: str
     dry: str
@@ -75,7 +76,7 @@ class Row:
     off: dict[str, Score]
 
     def is_clear(self, name: str) -> bool:
-        """Is it nearer, or farther, than the predicted chain by more than chance makes?"""
+        """Is it nearer than the answer, or farther, by more than chance makes?"""
         return self.off[name].low > 0 or self.off[name].high < 0
 
 
@@ -181,6 +182,7 @@ def _of_others(
 def _rows(
     clips: Sequence[dict[tuple[str, str], Nearness]], groups: np.ndarray, ordered: bool, seed: int
 ) -> Iterator[Row]:
+    answer = "predicted_heard" if ("true", "predicted_heard") in clips[0] else "predicted"
     for dry, condition in itertools.product(DRIES, CONDITIONS):
         if (dry, condition) not in clips[0] or (condition == "worst_order" and not ordered):
             continue
@@ -188,7 +190,7 @@ def _rows(
         for name in MEASURES:
             value, said = (
                 np.array([getattr(clip[dry, which], name) for clip in clips])
-                for which in (condition, "predicted")
+                for which in (condition, answer)
             )
             means[name] = _mean(value, groups, seed)
             off[name] = _mean(value - said, groups, seed)
@@ -301,8 +303,8 @@ def rerender_lines(found: Rerendered) -> list[str]:
         "random: the chain of another clip, knobs included. true knobs: of pedals really there."
     )
     lines.append(
-        "*: nearer or farther than the predicted chain with typical knobs on the same clips; the "
-        "95 % interval of the difference leaves out 0."
+        "*: on the same clips nearer or farther than the answer (the predicted chain, its knobs as "
+        "heard, or else typical); the 95 % interval of the difference leaves out 0."
     )
     return [*lines, *faint_lines(found.faint)]
 

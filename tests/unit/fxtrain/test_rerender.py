@@ -95,6 +95,10 @@ def test_knobs_as_heard_are_played_where_a_model_hears_them(shards: Path) -> Non
     for dry in DRIES:
         assert far["predicted_heard", dry] == far["right_heard", dry] == 0.0
         assert far["predicted", dry] > 0
+    answered = [row for row in rows if row.condition == "predicted_heard"]  # as a user gets it
+    assert all(row.off["mr_stft"].value == 0.0 for row in answered)
+    typical = [row for row in rows if row.condition == "predicted"]
+    assert all(row.off["mr_stft"].low > 0 and row.is_clear("mr_stft") for row in typical)
 
 
 def test_a_right_answer_with_true_knobs_is_the_truth(shards: Path) -> None:

@@ -32,7 +32,7 @@ docs: $(INSTALLED)
 $(INSTALLED): pyproject.toml tests/constraints-cpu.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile --upgrade pip  # a Python of 2023 brings one that is half as fast
+	$(BIN)/pip install -q --no-compile $(PIP_ARGS) --upgrade pip  # a Python of 2023 brings one that is half as fast
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c tests/constraints-cpu.txt $(PIP_ARGS) -e ".[pipeline,dev]"
 	touch $@
 

@@ -22,6 +22,9 @@ except ImportError:
     ) from None
 
 POWER = 0.8
+MOST_TRIALS, MOST_LISTENERS = 5000, 2000
+"""How far a study is sized."""
+
 WILCOXON_EFFICIENCY = 3 / math.pi
 """Of the signed-rank test against the t test where differences are normal (Pitman)."""
 
@@ -82,17 +85,17 @@ def critical(n: int, alpha: float = 0.05) -> int:
     return int(stats.binom.isf(alpha, n, 0.5)) + 1 if n else 1
 
 
-def findable_rate(n: int, alpha: float = 0.05, power: float = POWER) -> float:
-    """The smallest hit rate that ``n`` trials find with this power; NaN where none is."""
+def findable_rate(n: int, alpha: float = 0.05) -> float:
+    """The smallest hit rate that ``n`` trials find with ``POWER``; NaN where none is."""
     limit = critical(n, alpha)
-    return math.nan if limit > n else float(special.betaincinv(limit, n - limit + 1, power))
+    return math.nan if limit > n else float(special.betaincinv(limit, n - limit + 1, POWER))
 
 
-def trials_needed(rate: float, alpha: float = 0.05, power: float = POWER, most: int = 5000) -> int:
-    """Trials from which on a hit rate of ``rate`` is found with this power, however many more."""
-    ns = np.arange(1, most + 1)
+def trials_needed(rate: float, alpha: float = 0.05) -> int:
+    """Trials from which on a hit rate of ``rate`` is found with ``POWER``, however many more."""
+    ns = np.arange(1, MOST_TRIALS + 1)
     limits = stats.binom.isf(alpha, ns, 0.5)
-    short = np.flatnonzero(stats.binom.sf(limits, ns, rate) < power)
+    short = np.flatnonzero(stats.binom.sf(limits, ns, rate) < POWER)
     return int(short[-1]) + 2 if len(short) else 1
 
 
@@ -167,13 +170,13 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def findable_difference(sd: float, n: int, alpha: float = 0.05, power: float = POWER) -> float:
-    """The smallest mean difference that ``n`` listeners find with this power, when differences
+def findable_difference(sd: float, n: int, alpha: float = 0.05) -> float:
+    """The smallest mean difference that ``n`` listeners find with ``POWER``, when differences
     scatter by ``sd``: the paired t test's, at Wilcoxon's efficiency."""
     effective = n * WILCOXON_EFFICIENCY
     if n < 2 or not sd > 0:
         return math.nan
-    gap = lambda d: _t_power(d / sd, effective, alpha) - power  # noqa: E731
+    gap = lambda d: _t_power(d / sd, effective, alpha) - POWER  # noqa: E731
     return float(optimize.brentq(gap, 0.0, 100 * sd))
 
 
@@ -182,13 +185,11 @@ def fewest_listeners(alpha: float) -> int:
     return 1 + math.ceil(math.log2(1 / alpha))
 
 
-def listeners_needed(
-    difference: float, sd: float, alpha: float = 0.05, power: float = POWER, most: int = 2000
-) -> int | None:
-    """Listeners that find a mean difference; None where more than ``most``. Never fewer than the
-    exact test needs to find anything."""
-    for n in range(fewest_listeners(alpha), most + 1):
-        if _t_power(difference / sd, n * WILCOXON_EFFICIENCY, alpha) >= power:
+def listeners_needed(difference: float, sd: float, alpha: float = 0.05) -> int | None:
+    """Listeners that find a mean difference; None where more than ``MOST_LISTENERS``. Never fewer
+    than the exact test needs to find anything."""
+    for n in range(fewest_listeners(alpha), MOST_LISTENERS + 1):
+        if _t_power(difference / sd, n * WILCOXON_EFFICIENCY, alpha) >= POWER:
             return n
     return None
 

@@ -49,7 +49,6 @@ CREATE TABLE trial (
 class Answered:
     """One trial of one session; ``answer`` is None where it was not reached."""
 
-    session: int
     number: int
     trial: Trial
     answer: dict[str, Any] | None
@@ -183,7 +182,6 @@ class Store:
         )
         trials = tuple(
             Answered(
-                session=number,
                 number=position,
                 trial=Trial(part, item, json.loads(slots)),
                 answer=None if answer is None else json.loads(answer),

@@ -22,7 +22,6 @@ from fxtrain.contract import (
     FormatVersionError,
     LocalFolder,
     UnfinishedError,
-    check_name,
     from_dict,
     identity_of,
     read_json,
@@ -146,14 +145,13 @@ class Study:
                 if named not in self.sounds:
                     raise ContractError(f"item {shorten(item.name)}: no sound {shorten(named)}")
         for sound_id, sound in self.sounds.items():
-            check_name(sound.file.path)
             if sound.file.path != sound_name(sound_id):
                 raise ContractError(f"sound {shorten(sound_id)} lies in {shorten(sound.file.path)}")
 
     @property
     def identity(self) -> str:
         """Of all that a listener's answer depends on."""
-        return str(identity_of(to_dict(self)))
+        return identity_of(self)
 
     @property
     def duration_s(self) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fxtrain.alternatives import with_knobs_of
 from fxtrain.contract import (
     Chain,
     Pedal,
@@ -61,20 +62,6 @@ def drawn(entry: PedalEntry, rng: np.random.Generator) -> Pedal:
     return Pedal(entry.name, {p.name: from_unit(p, float(rng.random())) for p in entry.params})
 
 
-def dressed(
-    names: Sequence[str], like: Chain, pedals: Mapping[str, PedalEntry], where: str
-) -> Chain:
-    """``names`` with the settings that ``like`` has for them, in the middle where it has none."""
-    left = list(like.pedals)
-    chain = []
-    for name in names:
-        twin = next((pedal for pedal in left if pedal.name == name), None)
-        if twin is not None:
-            left.remove(twin)
-        chain.append(twin or middle(_entry(name, pedals, where)))
-    return Chain(tuple(chain))
-
-
 def _entry(name: Any, pedals: Mapping[str, PedalEntry], where: str) -> PedalEntry:
     if not isinstance(name, str) or name not in pedals:
         raise UsageError(f"{where}: {unknown_name('pedal', str(name), pedals)}")
@@ -87,11 +74,11 @@ def parse_chain(
     """A list of names and tables -> a chain whose every knob is set."""
     if not isinstance(data, list):
         raise UsageError(f"{where}: expected a list of pedals, found {shorten(data)}")
-    names = []
+    plain = []
     for part in data:
         name = part.get("pedal") if isinstance(part, dict) else part
-        names.append(_entry(name, pedals, where).name)
-    chain = dressed(names, like or Chain(()), pedals, where)
+        plain.append(middle(_entry(name, pedals, where)))
+    chain = with_knobs_of(Chain(tuple(plain)), like or Chain(()))
     turned = []
     for part, pedal in zip(data, chain.pedals, strict=True):
         knobs = {k: v for k, v in part.items() if k != "pedal"} if isinstance(part, dict) else {}

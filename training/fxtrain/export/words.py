@@ -1,19 +1,18 @@
-"""Knobs in a guitarist's words: ``drive_db`` 25.5 is "drive" at "25.5 dB". Standard library."""
+"""Knobs in a guitarist's words: ``drive_db`` 25.5 is "drive" at "25.5 dB"."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from fxtrain.contract import Param, PedalEntry, to_unit
+from fxtrain.contract.knobs import is_cyclic
 
 SUFFIXES = ("_db", "_hz", "_ms")
-HIDDEN_UNIT = "cycles"
-"""Where an LFO stands when the clip begins: no pedal has a knob for it."""
 
 
 def knobs(entry: PedalEntry) -> tuple[Param, ...]:
-    """The parameters that a pedal has a knob for."""
-    return tuple(param for param in entry.params if param.unit != HIDDEN_UNIT)
+    """The parameters that a pedal has a knob for: not where an LFO stands as a clip begins."""
+    return tuple(param for param in entry.params if not is_cyclic(param))
 
 
 def label(param: Param, among: Iterable[Param]) -> str:

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxtrain.contract import Chain, Frontend, Param, Pedal, PedalEntry, UsageError, from_unit
-from fxtrain.export.words import HIDDEN_UNIT
+from fxtrain.contract import (
+    Chain,
+    Frontend,
+    Param,
+    Pedal,
+    PedalEntry,
+    UsageError,
+    from_unit,
+    to_unit,
+)
+from fxtrain.contract.knobs import is_cyclic
 from fxtrain.listen.dries import Dry
 
 STEPS = 10
@@ -37,8 +46,6 @@ def hour(step: int) -> str:
 
 def step_of(param: Param, value: float) -> float:
     """Where a setting stands on the dial, 0 to ``STEPS``."""
-    from fxtrain.contract import to_unit
-
     return STEPS * to_unit(param, value)
 
 
@@ -46,8 +53,7 @@ def draw_pedal(entry: PedalEntry, rng: np.random.Generator) -> Pedal:
     """Every knob on an hour between nine and three; what no pedal has a knob for, anywhere."""
     settings = {}
     for param in entry.params:
-        hidden = param.unit == HIDDEN_UNIT
-        u = float(rng.random()) if hidden else int(rng.integers(LEAST, MOST + 1)) / STEPS
+        u = float(rng.random()) if is_cyclic(param) else int(rng.integers(LEAST, MOST + 1)) / STEPS
         settings[param.name] = from_unit(param, u)
     return Pedal(entry.name, settings)
 

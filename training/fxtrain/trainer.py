@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import logging
 import math
 import os
@@ -38,6 +37,7 @@ from fxtrain.config import Config, TrainConfig
 from fxtrain.contract import ContractError, FxError, UsageError, read_codebooks, shorten
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
+from fxtrain.installed import versions_of
 from fxtrain.models import Translator, resolve_model
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
@@ -48,6 +48,7 @@ TRAINING_COPIES = 4
 """Of every weight: itself, its gradient, and the optimiser's two moments."""
 
 LIBRARIES = ("fxpipe", "torch", "lightning", "numpy", "safetensors")
+"""What shapes a model, and stands with its version in the card."""
 
 
 def prepare(
@@ -76,7 +77,7 @@ def prepare(
             f"{dataset.folder.uri}: there is no pedal on any clip, so there is nothing to learn; "
             "render again with other --lengths"
         )
-    card = card_of(index, resolved, versions())
+    card = card_of(index, resolved, versions_of(*LIBRARIES))
     if before:
         begun = before.card
     if begun:
@@ -279,12 +280,3 @@ def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what shaped the result; a package run from its sources has none."""
-    found = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found

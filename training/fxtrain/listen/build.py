@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fxtrain.contract import Chain, FileEntry, Frontend, FxError, PedalEntry, UsageError
+from fxtrain.installed import versions_of
 from fxtrain.listen.draw import random_chain, worst_order
 from fxtrain.listen.dries import Dry
 from fxtrain.listen.dries import play as play_chain
@@ -171,7 +171,7 @@ def make_study(
         training=tuple(items[len(specs) :]),
         sounds=sounds,
         recipe=dict(recipe),
-        versions=_versions(),
+        versions=versions_of("fxpipe", "numpy", "scipy", "pedalboard"),
     )
     write_study(path, study, data)
     return study
@@ -272,16 +272,6 @@ def _opaque_names(seed: int, n: int) -> list[str]:
     """Names that tell neither item nor condition, in an order that tells neither."""
     words = [hashlib.sha256(f"{seed}/{i}".encode()).hexdigest()[:16] for i in range(n)]
     return [words[i] for i in np.random.default_rng([seed, 3]).permutation(n)]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("fxpipe", "numpy", "scipy", "pedalboard"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def training_of(specs: Sequence[ItemSpec]) -> list[ItemSpec]:

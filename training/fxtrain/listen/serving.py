@@ -6,13 +6,13 @@ answer was right, stays here. Starlette comes through ``fxtrain.web.server``.
 
 from __future__ import annotations
 
-import importlib.metadata
 import shlex
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fxtrain.installed import versions_of
 from fxtrain.listen.session import is_right
 from fxtrain.listen.store import Answered, Session, Store
 from fxtrain.listen.study import ANSWERS_NAME, KINDS, QUESTION, REFERENCE, Study, read_study
@@ -54,7 +54,7 @@ def study_app(folder: Path, study: Study, store: Store, hosts: tuple[str, ...] =
             return JSONResponse(_state(study, session))
         if data.get("device") not in DEVICES:
             raise RefusedError(422, "Say how you listen: over headphones or loudspeakers.")
-        word = store.begin(data["device"], _version())
+        word = store.begin(data["device"], versions_of("fxpipe").get("fxpipe", "(not installed)"))
         answer = JSONResponse(_state(study, store.find(word)))
         answer.set_cookie(cookie, word, max_age=COOKIE_S, httponly=True, samesite="strict")
         return answer
@@ -126,13 +126,6 @@ def serve_study(path: Path, host: str, port: int, say: Callable[[str], None]) ->
     done = [s for s in store.sessions() if s.position == len(s.trials)]
     sessions = "1 session" if len(done) == 1 else f"{len(done)} sessions"
     say(f"{sessions} finished; next: fxtrain listen analyse {shlex.quote(str(path))}")
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("fxpipe")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _session(request: Request, store: Store, cookie: str) -> Session | None:

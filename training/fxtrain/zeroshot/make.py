@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import json
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from fxtrain.contract import (
 )
 from fxtrain.export.words import knobs, label
 from fxtrain.finding import model_folder
+from fxtrain.installed import versions_of
 from fxtrain.listen.dries import Dries, Dry
 from fxtrain.zeroshot.draw import draw_names, draw_settings, hour, step_of
 from fxtrain.zeroshot.form import (
@@ -149,7 +149,7 @@ def make_kit(
         chains=tuple(chains),
         names=dict(wish.names),
         marker=marker,
-        versions=_versions(),
+        versions=versions_of("fxpipe", "numpy", "pedalboard"),
     )
     folder.write(SHEET_NAME, _sheet(kit))
     folder.write(MANIFEST_NAME, manifest_text(kit, wish.implementation).encode())
@@ -296,13 +296,3 @@ def kit_json(kit: Kit, path: Path) -> str:
         },
         ensure_ascii=False,
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("fxpipe", "numpy", "pedalboard"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

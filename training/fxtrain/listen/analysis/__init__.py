@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 
 from fxtrain.contract import FxError, LocalFolder
-from fxtrain.listen.analysis.abx import AbxResult, analyse_abx
+from fxtrain.listen.analysis.abx import analyse_abx
 from fxtrain.listen.analysis.answers import Row, csv_text, rows_of
-from fxtrain.listen.analysis.ratings import RatingResult, analyse_ratings
+from fxtrain.listen.analysis.ratings import analyse_ratings
 from fxtrain.listen.analysis.report import report_html
 from fxtrain.listen.analysis.screening import Verdict, screen
-from fxtrain.listen.analysis.votes import VoteResult, analyse_votes
-from fxtrain.listen.analysis.words import sentences
+from fxtrain.listen.analysis.votes import analyse_votes
+from fxtrain.listen.analysis.words import Result, sentences
 from fxtrain.listen.store import Store
 from fxtrain.listen.study import ANSWERS_NAME, Study, read_study
-
-Result = AbxResult | RatingResult | VoteResult
 
 
 @dataclass(frozen=True)

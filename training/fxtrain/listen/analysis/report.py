@@ -12,10 +12,8 @@ from fxtrain.listen.analysis.plots import abx_plot, ratings_plot, strengths_plot
 from fxtrain.listen.analysis.ratings import RatingResult
 from fxtrain.listen.analysis.screening import Verdict, rule_of, screening_conditions
 from fxtrain.listen.analysis.votes import VoteResult
-from fxtrain.listen.analysis.words import p_text
+from fxtrain.listen.analysis.words import Result, p_text
 from fxtrain.listen.study import KINDS, MEANING, REFERENCE, Study
-
-Result = AbxResult | RatingResult | VoteResult
 
 STYLE = """
 :root { --paper: #fbfaf8; --ink: #1d1b19; --soft: #5d5852; --line: #cbc5bd; --card: #ffffff; }

@@ -1,8 +1,9 @@
-"""Numbers as tables for people show them."""
+"""Numbers as tables show them to people, and JSON to programs."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from fxtrain.intervals import Score
 
@@ -14,3 +15,12 @@ def number(value: float) -> str:
 def between(score: Score) -> str:
     """The 95 % interval."""
     return "-" if math.isnan(score.low) else f"{score.low:.3f}–{score.high:.3f}"
+
+
+def without_nan(value: Any) -> Any:
+    """JSON values; NaN becomes null."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -16,7 +16,7 @@ import torch
 
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
-from fxtrain.columns import between, number
+from fxtrain.columns import between, number, without_nan
 from fxtrain.contract import LocalFolder, Names, OrderClass
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
@@ -327,16 +327,8 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
     data["pairs"] = [
         {"pair": pair, "right": right, "n": n} for pair, (right, n) in evaluation.pairs.items()
     ]
-    cleaned: dict[str, Any] = _without_nan(data)
+    cleaned: dict[str, Any] = without_nan(data)
     return cleaned
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:

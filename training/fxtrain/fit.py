@@ -31,6 +31,7 @@ from fxtrain.checkpoint import (
     save_model,
     warning_of_leak,
 )
+from fxtrain.columns import without_nan
 from fxtrain.config import Config, TrainConfig, config_json
 from fxtrain.contract import FxError, LocalFolder, UsageError
 from fxtrain.contract.folder import CUT_URI
@@ -316,24 +317,17 @@ def timings_of(run: Path) -> dict[str, float | None]:
 
 def metrics_json(result: FitResult) -> bytes:
     """``metrics.json``: validation scores with intervals; null where nothing counts."""
-    valid = {name: score_dict(score) for name, score in result.valid.items()}
     data = {
         "best_epoch": result.best_epoch,
         "seconds": round(result.seconds, 1),
         "step_ms": result.step_ms,
         "wait_ms": result.wait_ms,
         "decode": dataclasses.asdict(result.card.decode),
-        "valid": valid,
+        "valid": {n: without_nan(dataclasses.asdict(s)) for n, s in result.valid.items()},
         "valid_exact_null": result.null,
         "valid_exact_ceiling": result.ceiling,
     }
     return json.dumps(data, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def score_dict(score: Score) -> dict[str, float | int | None]:
-    """A score as JSON, null for NaN."""
-    fields = dataclasses.asdict(score)
-    return {name: None if value != value else value for name, value in fields.items()}
 
 
 def interrupted(task: Task, card: ModelCard, model: Translator) -> str:

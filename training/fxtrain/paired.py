@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fxtrain.answers import Answers
-from fxtrain.columns import number
+from fxtrain.columns import number, without_nan
 from fxtrain.contract import UsageError
 from fxtrain.intervals import N_RESAMPLES, group_sums, interval, resample_sums
 from fxtrain.metrics import HEADLINES, formulas, sample_columns
@@ -96,8 +96,5 @@ def difference_lines(
 
 def differences_dict(found: Mapping[str, Difference], other: str) -> dict[str, Any]:
     """As JSON values; a number that is none becomes null."""
-    rows = {
-        name: {k: None if v != v else v for k, v in dataclasses.asdict(row).items()}
-        for name, row in found.items()
-    }
+    rows = {name: without_nan(dataclasses.asdict(row)) for name, row in found.items()}
     return {"against": other, "differences": rows}

@@ -16,6 +16,7 @@ import numpy as np
 
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run
+from fxtrain.columns import number
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow
 from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import Evaluation, evaluation_dict, judge_answers, table
@@ -225,8 +226,8 @@ def save(found: ZeroShot) -> Path:
 
 def zero_shot_lines(found: ZeroShot) -> Iterator[str]:
     """For people: all scores of each implementation, then all of them side by side."""
-    for number, evaluation in enumerate(found.evaluations.values()):
-        if number:
+    for i, evaluation in enumerate(found.evaluations.values()):
+        if i:
             yield ""
         lines = list(table(evaluation))
         yield f"{evaluation.run} on {evaluation.n} recordings of {evaluation.split!r}"
@@ -252,11 +253,7 @@ def _side_by_side(evaluations: dict[str, Evaluation]) -> Iterator[str]:
     yield f"{'':<24} " + " ".join(f"{name:>{width}}" for name in names)
     for score in HEADLINES:
         cells = [evaluations[name].scores[score].value for name in names]
-        yield f"{score:<24} " + " ".join(f"{_cell(value):>{width}}" for value in cells)
+        yield f"{score:<24} " + " ".join(f"{number(value):>{width}}" for value in cells)
     for pedal in evaluations[names[0]].pedals:
         cells = [evaluations[name].pedals[pedal].f1 for name in names]
-        yield f"{f'F1 of {pedal}':<24} " + " ".join(f"{_cell(value):>{width}}" for value in cells)
-
-
-def _cell(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
+        yield f"{f'F1 of {pedal}':<24} " + " ".join(f"{number(value):>{width}}" for value in cells)

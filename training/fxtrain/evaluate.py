@@ -32,7 +32,7 @@ from fxtrain.decode import (
     precedence,
     presence,
 )
-from fxtrain.intervals import Score
+from fxtrain.intervals import N_RESAMPLES, Score
 from fxtrain.metrics import (
     GIVEN_PEDALS,
     GIVEN_SET,
@@ -196,7 +196,7 @@ def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -
         )
     }
     errors = {f"ece_{kind}": Score(r.ece, r.low, r.high, r.n) for kind, r in calibration.items()}
-    found = score(predicted, 1000)
+    found = score(predicted, N_RESAMPLES)
 
     def beside(values: Mapping[str, float]) -> dict[str, float]:
         """Nothing to hold against a score that there is none of."""

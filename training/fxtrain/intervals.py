@@ -121,3 +121,12 @@ def interval(resampled: np.ndarray, n_rows: int, within: Within = ANY) -> tuple[
     tail = 50 * math.erfc(reach / math.sqrt(2))  # per cent
     low, high = map(float, np.percentile(known, [tail, 100 - tail]))
     return (low, high) if high - low > 1e-12 * max(1.0, abs(high)) else (math.nan, math.nan)
+
+
+def mean_interval(
+    values: np.ndarray, groups: np.ndarray, seed: int, within: Within = ANY
+) -> tuple[float, float]:
+    """Of the mean of ``values`` [n]: a bootstrap over ``groups`` [n], one seed the same draws."""
+    table = group_sums(np.column_stack([values, np.ones(len(values))]), groups)
+    totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
+    return interval(totals / counts, len(table), within)

@@ -29,7 +29,7 @@ from fxtrain.contract import (
     RemadeClip,
 )
 from fxtrain.faint import Faint, faint, faint_lines
-from fxtrain.intervals import N_RESAMPLES, Score, group_sums, interval, resample_sums
+from fxtrain.intervals import Score, mean_interval
 from fxtrain.knobs import Knobs, as_heard
 from fxtrain.sounds import Sounds
 
@@ -198,10 +198,8 @@ def _rows(
 
 
 def _mean(values: np.ndarray, groups: np.ndarray, seed: int) -> Score:
-    """The mean with its 95 % interval: a bootstrap over groups, the same draws for every row."""
-    table = group_sums(np.column_stack([values, np.ones(len(values))]), groups)
-    totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
-    return Score(float(np.mean(values)), *interval(totals / counts, len(table)), len(values))
+    """The mean with its 95 % interval, from the same draws for every row."""
+    return Score(float(np.mean(values)), *mean_interval(values, groups, seed), len(values))
 
 
 def _one_clip(

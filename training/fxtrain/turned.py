@@ -13,7 +13,7 @@ import numpy as np
 
 from fxtrain.columns import between, number
 from fxtrain.contract import Vocabulary
-from fxtrain.intervals import N_RESAMPLES, SHARE, Score, group_sums, interval, resample_sums
+from fxtrain.intervals import SHARE, Score, mean_interval
 from fxtrain.knobs import Knobs
 
 MIDDLE = 0.5
@@ -74,10 +74,8 @@ def turned(
 def _row(name: tuple[str, str], rows: Sequence[Row], groups: np.ndarray, seed: int) -> Turned:
     values = np.array([row for _, row in rows])
     of = groups[[clip for clip, _ in rows]]
-    table = group_sums(np.column_stack([values[:, 0], np.ones(len(values))]), of)
-    totals, counts = resample_sums(table, N_RESAMPLES, np.random.default_rng(seed)).T
     error, null, inside, width = values.mean(0).tolist()
-    score = Score(error, *interval(totals / counts, len(table), SHARE), len(values))
+    score = Score(error, *mean_interval(values[:, 0], of, seed, SHARE), len(values))
     return Turned(*name, len(values), score, null, inside, width)
 
 

@@ -83,7 +83,7 @@ def test_an_evaluation_says_what_it_was_made_of(
 def test_by_ear_goes_by_groups_and_knobs(
     run: Run, dataset: ShardDataset, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fxtrain.rerender.N_RESAMPLES", 50)
+    monkeypatch.setattr("fxtrain.intervals.N_RESAMPLES", 50)
     plain = judge(run, dataset, answers)
     truth, said = answers.truth, answers.predicted
     found = by_ear(answers, plain, sounds_of(dataset), 12, 3, lambda text: None).rerender

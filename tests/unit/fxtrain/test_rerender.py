@@ -38,7 +38,7 @@ AS_HEARD = {"predicted_heard", "right_heard"}
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fxtrain.rerender.N_RESAMPLES", 50)
+    monkeypatch.setattr("fxtrain.intervals.N_RESAMPLES", 50)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fxtrain.rerender.N_RESAMPLES", 50)
+    monkeypatch.setattr("fxtrain.intervals.N_RESAMPLES", 50)
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,8 @@ from fxtrain.contract import (
     LocalFolder,
     UsageError,
     from_dict,
-    index_bytes,
     is_held,
+    json_bytes,
     read_json,
     shorten,
     sole_writer,
@@ -288,7 +288,7 @@ def write_finished(folder: Folder, index: Any) -> None:
     """The index, last of all, and before it its sum, by which ``check`` knows it unaltered.
     Not where another's shards may lie under it."""
     _refuse_two_writers(folder, index.identity)
-    data = index_bytes(index)
+    data = json_bytes(index)
     folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
     folder.sweep()
     folder.write(INDEX_NAME, data)

@@ -28,7 +28,7 @@ from fxtrain.contract import (
     cannot_write,
     count_samples,
     identity_of,
-    index_bytes,
+    json_bytes,
     open_folder,
     pack_npy,
     read_codebooks,
@@ -210,7 +210,7 @@ def test_a_file_of_another_size_is_not_read(made, monkeypatch):
 
 def test_a_number_that_json_has_not_is_never_written():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        index_bytes({"ratio": float("nan")})
+        json_bytes({"ratio": float("nan")})
 
 
 # Folders

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import safetensors
 import safetensors.torch
 import torch
 
-from fxtrain.card import MODEL_FORMAT_VERSION as MODEL_FORMAT_VERSION
 from fxtrain.card import ModelCard as ModelCard
 from fxtrain.card import read_card as read_card
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
@@ -28,9 +26,9 @@ from fxtrain.contract import (
     LocalFolder,
     SplitCounts,
     VocabularyError,
+    json_bytes,
     recordings_of,
     shorten,
-    to_dict,
 )
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import CARD_NAME as CARD_NAME
@@ -129,8 +127,7 @@ def save_model(
     card = dataclasses.replace(
         card, weights=folder.write(WEIGHTS_NAME, safetensors.torch.save(state))
     )
-    text = json.dumps(to_dict(card), indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write(CARD_NAME, text.encode() + b"\n")
+    folder.write(CARD_NAME, json_bytes(card))
     return card
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.columns import between, number, without_nan
-from fxtrain.contract import LocalFolder, Names, OrderClass
+from fxtrain.contract import LocalFolder, Names, OrderClass, json_bytes
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
@@ -333,8 +332,7 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
 
 def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """``evaluation.json`` in ``folder``, which is made."""
-    text = json.dumps(evaluation_dict(evaluation), indent=1, ensure_ascii=False, allow_nan=False)
-    LocalFolder(folder).write(EVALUATION_NAME, text.encode() + b"\n")
+    LocalFolder(folder).write(EVALUATION_NAME, json_bytes(evaluation_dict(evaluation)))
 
 
 def table(evaluation: Evaluation) -> Iterator[str]:

@@ -73,7 +73,7 @@ def test_the_index_comes_after_its_sum(
     folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = watched(monkeypatch, "write")
-    monkeypatch.setattr("fxpipe.resume.index_bytes", lambda index: b"whole")
+    monkeypatch.setattr("fxpipe.resume.json_bytes", lambda index: b"whole")
     write_finished(folder, SimpleNamespace(identity="mine"))
     assert written == [INDEX_SUM, INDEX_NAME]
     assert folder.read(INDEX_NAME) == b"whole"

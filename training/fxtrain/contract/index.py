@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -28,7 +27,14 @@ from fxtrain.contract.schema import (
     FileEntry,
     SplitCounts,
 )
-from fxtrain.contract.serde import canonical_json, from_dict, read_json, to_dict, unpack_npy
+from fxtrain.contract.serde import (
+    canonical_json,
+    from_dict,
+    json_bytes,
+    read_json,
+    to_dict,
+    unpack_npy,
+)
 
 T = TypeVar("T")
 
@@ -38,14 +44,9 @@ def identity_of(recipe: Any) -> str:
     return hashlib.sha256(canonical_json(to_dict(recipe))).hexdigest()
 
 
-def index_bytes(index: Any) -> bytes:
-    text = json.dumps(to_dict(index), indent=1, ensure_ascii=False, allow_nan=False)
-    return text.encode() + b"\n"
-
-
 def write_index(folder: Folder, index: Any) -> FileEntry:
     """Write it last: readers take its presence to mean that everything else is whole."""
-    return folder.write(INDEX_NAME, index_bytes(index))
+    return folder.write(INDEX_NAME, json_bytes(index))
 
 
 def read_index(folder: Folder) -> DatasetIndex:

@@ -210,6 +210,12 @@ def canonical_json(value: Any) -> bytes:
     ).encode()
 
 
+def json_bytes(value: Any) -> bytes:
+    """A file of JSON for people, too: a dataclass, or JSON values, indented."""
+    text = json.dumps(to_dict(value), indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
 _PLAIN = (str, float, int, bool, type(None))
 
 

@@ -6,7 +6,6 @@ hold against it. ``make`` writes the directory, everything else reads it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -24,9 +23,9 @@ from fxtrain.contract import (
     UnfinishedError,
     from_dict,
     identity_of,
+    json_bytes,
     read_json,
     shorten,
-    to_dict,
     unknown_name,
 )
 
@@ -189,8 +188,7 @@ def write_study(path: Path, study: Study, sounds: Mapping[str, bytes]) -> None:
             folder.delete(f"{SOUNDS}/{old.name}")
     for sound_id, data in sounds.items():
         folder.write(sound_name(sound_id), data)
-    text = json.dumps(to_dict(study), indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write(STUDY_NAME, text.encode() + b"\n")
+    folder.write(STUDY_NAME, json_bytes(study))
 
 
 def read_study(path: str | os.PathLike[str]) -> Study:

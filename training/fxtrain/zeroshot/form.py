@@ -6,7 +6,6 @@ it, so the same seed gives the same bytes and a recording can be understood year
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from fxtrain.contract import (
     PedalEntry,
     UnfinishedError,
     from_dict,
+    json_bytes,
     read_json,
     shorten,
-    to_dict,
 )
 
 KIT_NAME = "kit.json"
@@ -132,8 +131,7 @@ class Kit:
 
 
 def write_kit(folder: LocalFolder, kit: Kit) -> None:
-    text = json.dumps(to_dict(kit), indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write(KIT_NAME, text.encode() + b"\n")
+    folder.write(KIT_NAME, json_bytes(kit))
 
 
 def read_kit(path: Path) -> Kit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run
 from fxtrain.columns import number
-from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow
+from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow, json_bytes
 from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import Evaluation, evaluation_dict, judge_answers, table
 from fxtrain.metrics import HEADLINES, classes_of, numbered
@@ -219,8 +218,7 @@ def save(found: ZeroShot) -> Path:
     """``renders.evaluation.json`` beside the manifest; its path."""
     path = found.manifest.path
     name = f"{path.stem}.evaluation.json"
-    text = json.dumps(zero_shot_dict(found), indent=1, ensure_ascii=False, allow_nan=False)
-    LocalFolder(path.parent).write(name, text.encode() + b"\n")
+    LocalFolder(path.parent).write(name, json_bytes(zero_shot_dict(found)))
     return path.parent / name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fxtrain.contract import FxError, LocalFolder
+from fxtrain.contract import FxError, LocalFolder, json_bytes
 from fxtrain.listen.analysis.abx import analyse_abx
 from fxtrain.listen.analysis.answers import Row, csv_text, rows_of
 from fxtrain.listen.analysis.ratings import analyse_ratings
@@ -64,8 +63,7 @@ def analyse_study(
     }
     folder = LocalFolder(output or path / "analysis")
     folder.write("answers.csv", csv_text(rows, kept).encode())
-    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
-    folder.write("analysis.json", text.encode() + b"\n")
+    folder.write("analysis.json", json_bytes(data))
     html = report_html(study, result, verdicts, rows, lines, alpha)
     folder.write("report.html", html.encode())
     return Analysis(folder.path, lines, data)

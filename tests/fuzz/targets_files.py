@@ -71,7 +71,7 @@ def toml_fit(root: Path) -> Case:
     import torch
 
     from fxtrain.config import load_config
-    from fxtrain.models import build_model, resolve_model
+    from fxtrain.models import Translator, resolve_model
 
     valid = {
         "model": {"kind": "gru", "d_model": 64, "n_layers": 2, "n_heads": 4, "subsample": 4},
@@ -84,7 +84,7 @@ def toml_fit(root: Path) -> Case:
         config = load_config(path, {"model": {}, "train": {}})
         resolved = resolve_model(config.model, n_codebooks=4, has_mel=True)
         with torch.device("meta"):
-            build_model(resolved, torch.zeros(4, 8, 8), n_pedals=4, n_mels=8)
+            Translator(resolved, torch.zeros(4, 8, 8), n_pedals=4, n_mels=8, n_knobs=0)
 
     return case
 

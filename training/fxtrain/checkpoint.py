@@ -33,7 +33,7 @@ from fxtrain.contract import (
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import CARD_NAME as CARD_NAME
 from fxtrain.finding import SHIPPED
-from fxtrain.models import Translator, build_model
+from fxtrain.models import Translator
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
@@ -100,7 +100,7 @@ def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Transla
     codec, mel = card.hearing.codec, card.hearing.mel
     if codebooks is None:
         codebooks = torch.zeros(codec.n_codebooks, codec.codebook_size, codec.codebook_dim)
-    return build_model(
+    return Translator(
         card.model,
         codebooks,
         n_pedals=card.rules.n_pedals,

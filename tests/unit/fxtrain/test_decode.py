@@ -32,7 +32,7 @@ from fxtrain.decode import (
     window_weight,
 )
 from fxtrain.metrics import classes_of
-from fxtrain.models import Memory, SetOrder, build_model, resolve_model
+from fxtrain.models import Memory, SetOrder, Translator, resolve_model
 from fxtrain.tune import (
     MAX_SAMPLES,
     Trial,
@@ -171,7 +171,7 @@ def small_model() -> torch.nn.Module:
     config = resolve_model(
         ModelConfig(kind="gru", d_model=32, n_heads=2, subsample=1), n_codebooks=2, has_mel=False
     )
-    return build_model(config, torch.randn(2, 16, 4), n_pedals=N_PEDALS, n_mels=0).eval()
+    return Translator(config, torch.randn(2, 16, 4), n_pedals=N_PEDALS, n_mels=0, n_knobs=0).eval()
 
 
 def test_windows_weigh_between_mean_and_sum() -> None:

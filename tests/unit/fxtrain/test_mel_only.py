@@ -20,7 +20,7 @@ from fxtrain.contract import MISSING_CODE, NOT_RUN, FxError, VocabularyError, ch
 from fxtrain.data import open_shards, read_shard
 from fxtrain.evaluate import evaluate
 from fxtrain.fit import fit
-from fxtrain.models import build_model, resolve_model
+from fxtrain.models import Translator, resolve_model
 from fxtrain.predict import predict_features
 from fxtrain.trainer import prepare
 
@@ -70,7 +70,7 @@ def test_no_codes_are_silence_and_no_code(mel_channels: int, learned_residual: b
     )
     config = resolve_model(config, n_codebooks=3, has_mel=True)
     torch.manual_seed(0)
-    model = build_model(config, torch.randn(3, 20, 4), n_pedals=4, n_mels=6).eval()
+    model = Translator(config, torch.randn(3, 20, 4), n_pedals=4, n_mels=6, n_knobs=0).eval()
     mel = torch.rand(3, 6, 12)
     codes = torch.zeros(3, 3, 12, dtype=torch.int64)
     codes[1:] = MISSING_CODE

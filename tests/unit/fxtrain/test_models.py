@@ -12,7 +12,7 @@ from fxtrain.config import MODEL_KINDS, ModelConfig, Rules
 from fxtrain.contract import PAD, PedalEntry, UsageError, Vocabulary, normal_form
 from fxtrain.decode import batch_scorer, beam_search
 from fxtrain.errors import CheckpointError
-from fxtrain.models import Translator, build_model, resolve_model
+from fxtrain.models import Translator, resolve_model
 from fxtrain.models.decoder import BODIES
 from fxtrain.models.encoder import CONTEXTS
 from fxtrain.models.layers import hidden_spans, random_timbre, sinusoids
@@ -37,7 +37,7 @@ def make_model(kind: str, *, n_mels: int = 0, seed: int = 0, **options: object) 
     config = ModelConfig(kind=kind, d_model=48, n_heads=4, **options)  # type: ignore[arg-type]
     resolved = resolve_model(config, n_codebooks=N_BOOKS, has_mel=n_mels > 0)
     books = torch.randn(N_BOOKS, SIZE, 8, generator=torch.Generator().manual_seed(1))
-    return build_model(resolved, books, n_pedals=N_PEDALS, n_mels=n_mels).eval()
+    return Translator(resolved, books, n_pedals=N_PEDALS, n_mels=n_mels, n_knobs=0).eval()
 
 
 def random_codes(n: int, n_frames: int = N_FRAMES, seed: int = 0) -> torch.Tensor:
@@ -279,7 +279,7 @@ def test_impossible_settings_are_refused(options: dict[str, object], message: st
 def test_default_models_are_small() -> None:
     for kind in MODEL_KINDS:
         config = resolve_model(ModelConfig(kind=kind), n_codebooks=9, has_mel=True)
-        model = build_model(config, torch.randn(9, 1024, 8), n_pedals=10, n_mels=64)
+        model = Translator(config, torch.randn(9, 1024, 8), n_pedals=10, n_mels=64, n_knobs=0)
         assert 300_000 < model.n_parameters < 1_000_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fxtrain.config import ModelConfig
-from fxtrain.models import build_model, resolve_model
+from fxtrain.models import Translator, resolve_model
 from fxtrain.models.layers import random_timbre
 
 
@@ -13,7 +13,7 @@ def test_a_hidden_band_is_the_middle_of_the_range() -> None:
     """Which the model reads as 0; at the floor it would be a band without sound."""
     config = ModelConfig(kind="gru", d_model=16, n_heads=2, band_mask=0.5, timbre_spread=0.0)
     resolved = resolve_model(config, n_codebooks=2, has_mel=True)
-    model = build_model(resolved, torch.randn(2, 8, 4), n_pedals=3, n_mels=64)
+    model = Translator(resolved, torch.randn(2, 8, 4), n_pedals=3, n_mels=64, n_knobs=0)
     torch.manual_seed(0)
     varied = model.encoder._varied(torch.full((4, 64, 5), 0.9))
     assert set(varied.unique().tolist()) == {torch.tensor(0.9).item(), 0.5}

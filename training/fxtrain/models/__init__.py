@@ -1,10 +1,8 @@
-"""The translators, by name. torch only; knows nothing of files, shards or training."""
+"""The translator and its parts. torch only; knows nothing of files, shards or training."""
 
 from __future__ import annotations
 
 import dataclasses
-
-from torch import Tensor
 
 from fxtrain.config import ModelConfig
 from fxtrain.errors import CheckpointError
@@ -12,7 +10,7 @@ from fxtrain.models.encoder import Memory
 from fxtrain.models.heads import N_PLACES, SetOrder
 from fxtrain.models.translator import Translator
 
-__all__ = ["N_PLACES", "Memory", "SetOrder", "Translator", "build_model", "resolve_model"]
+__all__ = ["N_PLACES", "Memory", "SetOrder", "Translator", "resolve_model"]
 
 
 def resolve_model(
@@ -52,11 +50,3 @@ def resolve_model(
     if books > n_codebooks:
         raise CheckpointError(f"n_codebooks is {books}, but these shards hold {n_codebooks}")
     return dataclasses.replace(config, use_codes=use_codes, use_mel=use_mel, n_codebooks=books)
-
-
-def build_model(
-    config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int, n_knobs: int = 0
-) -> Translator:
-    """A new translator, weights drawn from torch's generator. ``config`` must be resolved; its
-    ``kind`` picks the encoder's context and the decoder's body."""
-    return Translator(config, codebooks, n_pedals=n_pedals, n_mels=n_mels, n_knobs=n_knobs)

@@ -24,8 +24,9 @@ class Translator(nn.Module):
     def __init__(
         self, config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int, n_knobs: int
     ) -> None:
-        """codebooks: float32 [K, size, dim] of the codec; n_mels: 0 where there is no mel; n_knobs:
-        of the pedal that has most."""
+        """Weights are drawn from torch's generator. ``config`` must be resolved; its ``kind`` picks
+        the encoder's context and the decoder's body. codebooks: float32 [K, size, dim] of the
+        codec; n_mels: 0 where there is no mel; n_knobs: of the pedal that has most."""
         super().__init__()
         self.config = config
         self.n_pedals = n_pedals

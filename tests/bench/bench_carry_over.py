@@ -21,7 +21,7 @@ from fxpipe.config import render_spec
 from fxpipe.plan import split_sizes
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import Answers, answer, judge_answers
+from fxtrain.evaluate import Answers, answer, judge
 from fxtrain.finding import SHIPPED, model_folder
 
 CONDITIONS = {
@@ -96,7 +96,7 @@ def show(title: str, rows: dict[str, Answers], run) -> None:
     print(f"\n| {title} | n | " + " | ".join(SHOWN.values()) + " | *null, by class* |")
     print("| --- | ---: |" + " --- |" * (len(SHOWN) + 1))
     for name, answers in rows.items():
-        found = judge_answers(run, "", answers)
+        found = judge(run, "", answers)
         cells = [f"{s.value:.3f} ({s.low:.3f}–{s.high:.3f})" for s in map(found.scores.get, SHOWN)]
         print(
             f"| {name} | {found.n} | {' | '.join(cells)} | *{found.null['exact_class']:.3f}* |",

@@ -20,7 +20,7 @@ from fxtrain import tune
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch, make_loader
-from fxtrain.evaluate import Answers, answer, judge_answers, provenance
+from fxtrain.evaluate import Answers, answer, judge, provenance
 from fxtrain.finding import model_folder
 from fxtrain.metrics import classes_of
 
@@ -56,7 +56,7 @@ def tuned(run: Run, dataset: ShardDataset) -> Run:
 
 
 def cells(run: Run, answers: Answers) -> list[str]:
-    found = judge_answers(run, "", answers)
+    found = judge(run, "", answers)
     errors = [(r.ece, r.low, r.high) for r in map(found.reliability.get, KINDS) if r]
     scores = [(s.value, s.low, s.high) for s in map(found.scores.get, SCORES) if s]
     return [f"{value:.3f} ({low:.3f}–{high:.3f})" for value, low, high in (*errors, *scores)]

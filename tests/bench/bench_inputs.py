@@ -19,7 +19,7 @@ from bench_unseen import held_out_orders, lessons, sh, test_set
 
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import answer, judge_answers
+from fxtrain.evaluate import answer, judge
 
 N_CHAINS, N_CLIPS = 8_000, 500
 
@@ -37,7 +37,7 @@ def scores_of(run_path: Path, test: Path) -> list[float]:
     answers = answer(run, open_shards(test))
     held = held_out_orders()
     taught = [i for i, order in enumerate(answers.truth) if order not in held]
-    found = judge_answers(run, "", some(answers, taught))
+    found = judge(run, "", some(answers, taught))
     return [found.scores[name].value for name in SHOWN]
 
 

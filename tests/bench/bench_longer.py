@@ -24,7 +24,7 @@ from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.contract import Features, Names, Record, open_folder
 from fxtrain.decode import Candidate, Direct, window_weight
-from fxtrain.evaluate import confidences, judge_answers
+from fxtrain.evaluate import confidences, judge
 from fxtrain.finding import SHIPPED, model_folder
 from fxtrain.metrics import classes_of
 from fxtrain.predict import translate
@@ -113,7 +113,7 @@ def main() -> None:
             run_added = dataclasses.replace(run, card=dataclasses.replace(run.card, decode=hotter))
             added.append(translate(run_added, some)[0])
         answers = Answers("test", truth, tuned, untuned, classes, heads)
-        found = judge_answers(run, "", answers).scores
+        found = judge(run, "", answers).scores
         cells = [f"{s.value:.3f} ({s.low:.3f}–{s.high:.3f})" for s in map(found.get, SHOWN) if s]
         chain = confidences(added, classes, run.card.vocabulary.families)["chain"]
         print(f"| {name} | {' | '.join(cells)} | {calibration_error(*chain[:2]):.3f} |", flush=True)

@@ -35,7 +35,7 @@ from scale_plan import (
 
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import Answers, Evaluation, evaluate, judge_answers
+from fxtrain.evaluate import Answers, Evaluation, evaluate, judge
 from fxtrain.intervals import Score
 from fxtrain.metrics import classes_of, numbered
 from fxtrain.predict import translate
@@ -109,7 +109,7 @@ def by_windows(run_path: Path, renders: Path, kept: Path) -> Evaluation:
     classes = classes_of(truth, run.card.commuting_pairs, records)
     groups = numbered(record["group"] for record in records)
     tuned, untuned, heads = map(list, zip(*found, strict=True))
-    return judge_answers(run, "", Answers("test", truth, tuned, untuned, classes, heads, groups))
+    return judge(run, "", Answers("test", truth, tuned, untuned, classes, heads, groups))
 
 
 def cell(score: Score) -> str:

@@ -45,7 +45,7 @@ from fxtrain.contract import (
     open_frontend,
     to_unit,
 )
-from fxtrain.evaluate import Answers, Evaluation, judge_answers
+from fxtrain.evaluate import Answers, Evaluation, judge
 from fxtrain.finding import model_folder
 from fxtrain.metrics import classes_of
 from fxtrain.predict import one_thread, translate
@@ -182,7 +182,7 @@ def score_waves(
     heard, untuned, directs = zip(*answers, strict=True)
     classes = classes_of(truth, run.card.commuting_pairs)
     found = Answers("trial", truth, list(heard), list(untuned), classes, list(directs))
-    return judge_answers(run, "trial", found, seed=seed)
+    return judge(run, "trial", found, seed=seed)
 
 
 def _answer(run: Run, frontend: Frontend, chain: KitChain, take: Take, wave: np.ndarray):

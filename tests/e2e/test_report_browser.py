@@ -139,7 +139,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answers = answer(run, dataset)
     sounds = Sounds(dataset, "test")
     sounds.__dict__["frontend"] = Sounding()
-    evaluation = by_ear(answers, judge(run, dataset, answers), sounds, 4, 0, lambda text: None)
+    evaluation = by_ear(
+        answers, judge(run, dataset.index.identity, answers), sounds, 4, 0, lambda text: None
+    )
     return write_page(run, dataset, answers, evaluation, sounds)
 
 

@@ -103,7 +103,7 @@ class Provenance(NamedTuple):
 
 def evaluate(run: Run, dataset: ShardDataset, split: str = "test", *, seed: int = 0) -> Evaluation:
     """Decode a split and score it. ``seed`` is the bootstrap's."""
-    return judge(run, dataset, answer(run, dataset, split), seed=seed)
+    return judge(run, dataset.index.identity, answer(run, dataset, split), seed=seed)
 
 
 def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
@@ -164,12 +164,7 @@ def provenance(dataset: ShardDataset, split: str) -> Provenance:
     return Provenance(numbered(groups), playing, ids)
 
 
-def judge(run: Run, dataset: ShardDataset, answers: Answers, *, seed: int = 0) -> Evaluation:
-    """Score what was heard of a data set."""
-    return judge_answers(run, dataset.index.identity, answers, seed=seed)
-
-
-def judge_answers(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
+def judge(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
     """Score what was heard; ``identity`` says of what."""
     families, truth, predicted = run.card.vocabulary.families, answers.truth, answers.predicted
     names, n = tuple(families), len(truth)

@@ -84,7 +84,7 @@ def evaluate_command(
         theirs = scoring.answer(load_run(rival, resolve_device(device)), dataset, split)
         apart = differences(answers, theirs, loaded.card.vocabulary.families, seed=seed)
     sounds = Sounds(dataset, split, renders)
-    evaluation = scoring.judge(loaded, dataset, answers, seed=seed)
+    evaluation = scoring.judge(loaded, dataset.index.identity, answers, seed=seed)
     try:
         scoring.save_evaluation(output, evaluation)
         save_clips(output, answers)

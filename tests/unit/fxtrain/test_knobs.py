@@ -291,12 +291,12 @@ def test_a_run_that_is_taught_anew_hears_knobs_too(dataset: ShardDataset, tmp_pa
 def test_knobs_are_scored_told_and_left_out_of_what_hears_none(
     dataset: ShardDataset, before: Run, alone: Run
 ) -> None:
-    found = judge(alone, dataset, answer(alone, dataset))
+    found = judge(alone, dataset.index.identity, answer(alone, dataset))
     assert found.turned[0].pedal == "all"
     assert found.turned[0].n > len(found.turned)
     assert evaluation_dict(found)["turned"][0]["error"]["value"] > 0
     assert any(line.startswith("knob (error in travel)") for line in table(found))
-    deaf = judge(before, dataset, answer(before, dataset))
+    deaf = judge(before, dataset.index.identity, answer(before, dataset))
     assert deaf.turned == ()
     assert str(found.scores) == str(deaf.scores)
 
@@ -321,12 +321,14 @@ def test_the_page_shows_knobs_where_they_are_heard(
         sounds = Sounds(dataset, "test")
         sounds.__dict__["frontend"] = ToyFrontend()
         answers = answer(run, dataset)
-        return page(run, dataset, answers, judge(run, dataset, answers), sounds, n_clips=1)
+        return page(
+            run, dataset, answers, judge(run, dataset.index.identity, answers), sounds, n_clips=1
+        )
 
     text, deaf = page_of(alone), page_of(before)
     table = text.partition('<section id="knobs">')[2].partition("</section>")[0]
     rows = [row for row in table.split("<tr>") if '<th scope="row">' in row]
-    assert len(rows) == len(judge(alone, dataset, answer(alone, dataset)).turned)
+    assert len(rows) == len(judge(alone, dataset.index.identity, answer(alone, dataset)).turned)
     assert "The answer on that dry clip, knobs as heard" in text
     assert 'id="knobs"' not in deaf
     assert "The answer on that dry clip, typical knobs" in deaf

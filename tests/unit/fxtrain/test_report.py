@@ -120,7 +120,7 @@ def sounds_of(dataset: ShardDataset, frontend: object = None) -> Sounds:
 
 @pytest.fixture(scope="module")
 def evaluation(run: Run, dataset: ShardDataset, answers: Answers) -> Evaluation:
-    found = judge(run, dataset, answers)
+    found = judge(run, dataset.index.identity, answers)
     return by_ear(answers, found, sounds_of(dataset), 12, 0, lambda text: None)
 
 
@@ -165,7 +165,7 @@ def test_nothing_stands_beside_a_score_that_no_clip_counts_for(
 ) -> None:
     nothing = [(Candidate((), 1.0, ((),)),)] * len(answers.truth)
     silent = dataclasses.replace(answers, heard=nothing, untuned=nothing)
-    found = judge(run, dataset, silent)
+    found = judge(run, dataset.index.identity, silent)
     rows = {line.split()[0]: line.split()[1:] for line in table(found) if line.strip()}
     shown = Read(page(run, dataset, silent, found, sounds_of(dataset))).tables["All scores"]
     for name in ("order_given_set", "order_class_given_set", "pairwise"):
@@ -182,10 +182,12 @@ def test_intervals_know_which_clips_play_the_same_recordings(
     assert answers.groups is not None
     n, n_groups = len(answers.truth), len(set(answers.groups.tolist()))
     assert n_groups == len({record["group"] for record in dataset.load("test").records}) > 1
-    found = judge(run, dataset, dataclasses.replace(answers, groups=np.arange(n) % 2))
+    found = judge(
+        run, dataset.index.identity, dataclasses.replace(answers, groups=np.arange(n) % 2)
+    )
     assert next(table(found)).endswith(f" on {n} samples (2 groups) of split 'test'")
     alone = dataclasses.replace(answers, groups=np.zeros(n, int))
-    one = judge(run, dataset, alone)
+    one = judge(run, dataset.index.identity, alone)
     assert all(math.isnan(score.low + score.high) for score in one.scores.values())
     shown = page(run, dataset, alone, one, sounds_of(dataset))
     assert f"{n} clips of 1 group of recordings of split" in shown
@@ -208,7 +210,7 @@ def test_nothing_stands_beside_an_f1_where_no_pedal_is(
 ) -> None:
     n, nothing = len(answers.truth), (Candidate((), 1.0, ((),)),)
     dry = Answers("test", [()] * n, [nothing] * n, [nothing] * n, [OrderClass(())] * n)
-    found = as_dict(judge(run, dataset, dry))["scores"]
+    found = as_dict(judge(run, dataset.index.identity, dry))["scores"]
     for name in ("f1_micro", "f1_macro", "f1_family"):
         shown = [found[name][key] for key in ("value", "null", "constant", "ceiling")]
         assert shown == [None] * 4

@@ -66,7 +66,10 @@ def test_an_evaluation_says_what_it_was_made_of(
     names = [*answers.truth[1:], answers.truth[0]]  # the next clip's
     heard = [(Candidate(chain, 0.9, (chain,)),) for chain in names]
     said = dataclasses.replace(answers, heard=heard, untuned=heard)
-    one, other = judge(run, dataset, said), judge(run, dataset, said, seed=1)
+    one, other = (
+        judge(run, dataset.index.identity, said),
+        judge(run, dataset.index.identity, said, seed=1),
+    )
     weights = (run.path / WEIGHTS_NAME).read_bytes()
     assert one.model_sha256 == hashlib.sha256(weights).hexdigest()
     assert (one.seed, other.seed) == (0, 1)
@@ -84,7 +87,7 @@ def test_by_ear_goes_by_groups_and_knobs(
     run: Run, dataset: ShardDataset, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fxtrain.intervals.N_RESAMPLES", 50)
-    plain = judge(run, dataset, answers)
+    plain = judge(run, dataset.index.identity, answers)
     truth, said = answers.truth, answers.predicted
     found = by_ear(answers, plain, sounds_of(dataset), 12, 3, lambda text: None).rerender
     assert found == rerender(truth, said, sounds_of(dataset), 12, groups=answers.groups, seed=3)

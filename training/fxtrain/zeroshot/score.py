@@ -18,7 +18,7 @@ from fxtrain.checkpoint import Run
 from fxtrain.columns import number
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow, json_bytes
 from fxtrain.decode import Candidate, Direct
-from fxtrain.evaluate import Evaluation, evaluation_dict, judge_answers, table
+from fxtrain.evaluate import Evaluation, evaluation_dict, judge, table
 from fxtrain.metrics import HEADLINES, classes_of, numbered
 from fxtrain.predict import translate
 from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest
@@ -106,9 +106,7 @@ def evaluate_manifest(
     grouped = {one.back.row.implementation: None for one in judged}
     answers = {name: _answers(run, judged, name) for name in grouped}
     identity = hashlib.sha256("".join(sorted(known)).encode()).hexdigest()
-    evaluations = {
-        name: judge_answers(run, identity, found, seed=seed) for name, found in answers.items()
-    }
+    evaluations = {name: judge(run, identity, found, seed=seed) for name, found in answers.items()}
     return ZeroShot(manifest, tuple(judged), tuple(left_out), answers, evaluations)
 
 

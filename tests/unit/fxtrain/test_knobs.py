@@ -322,7 +322,12 @@ def test_the_page_shows_knobs_where_they_are_heard(
         sounds.__dict__["frontend"] = ToyFrontend()
         answers = answer(run, dataset)
         return page(
-            run, dataset, answers, judge(run, dataset.index.identity, answers), sounds, n_clips=1
+            run,
+            dataset.index,
+            answers,
+            judge(run, dataset.index.identity, answers),
+            sounds,
+            n_clips=1,
         )
 
     text, deaf = page_of(alone), page_of(before)

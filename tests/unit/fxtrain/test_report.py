@@ -126,7 +126,7 @@ def evaluation(run: Run, dataset: ShardDataset, answers: Answers) -> Evaluation:
 
 @pytest.fixture(scope="module")
 def text(run: Run, dataset: ShardDataset, answers: Answers, evaluation: Evaluation) -> str:
-    return page(run, dataset, answers, evaluation, sounds_of(dataset))
+    return page(run, dataset.index, answers, evaluation, sounds_of(dataset))
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_nothing_stands_beside_a_score_that_no_clip_counts_for(
     silent = dataclasses.replace(answers, heard=nothing, untuned=nothing)
     found = judge(run, dataset.index.identity, silent)
     rows = {line.split()[0]: line.split()[1:] for line in table(found) if line.strip()}
-    shown = Read(page(run, dataset, silent, found, sounds_of(dataset))).tables["All scores"]
+    shown = Read(page(run, dataset.index, silent, found, sounds_of(dataset))).tables["All scores"]
     for name in ("order_given_set", "order_class_given_set", "pairwise"):
         assert rows[name] == ["-", "-", "0", "-", "-", "-"]
         score = as_dict(found)["scores"][name]
@@ -189,7 +189,7 @@ def test_intervals_know_which_clips_play_the_same_recordings(
     alone = dataclasses.replace(answers, groups=np.zeros(n, int))
     one = judge(run, dataset.index.identity, alone)
     assert all(math.isnan(score.low + score.high) for score in one.scores.values())
-    shown = page(run, dataset, alone, one, sounds_of(dataset))
+    shown = page(run, dataset.index, alone, one, sounds_of(dataset))
     assert f"{n} clips of 1 group of recordings of split" in shown
 
 
@@ -334,13 +334,13 @@ def test_without_the_pipeline_the_page_says_so(
 
     monkeypatch.setattr("fxtrain.sounds.open_frontend", missing)
     plain = dataclasses.replace(evaluation, rerender=None)
-    found = page(run, dataset, answers, plain, Sounds(dataset, "test"))
+    found = page(run, dataset.index, answers, plain, Sounds(dataset, "test"))
     read = Read(found)
     assert "audio" not in read.tags
     assert 'Not to be heard here: not installed: pip install "fxpipe[pipeline]"' in read.text
     assert "rerender" not in read.ids
     assert "no TensorBoard log" in read.text
-    none = page(run, dataset, answers, plain, Sounds(dataset, "test"), n_clips=0)
+    none = page(run, dataset.index, answers, plain, Sounds(dataset, "test"), n_clips=0)
     assert "Not to be heard" not in none
 
 
@@ -349,14 +349,14 @@ def test_a_source_that_is_gone_is_said(
 ) -> None:
     sounds = Sounds(dataset, "test", "nowhere")
     sounds.__dict__["frontend"] = ToyFrontend()
-    found = page(run, dataset, answers, evaluation, sounds)
+    found = page(run, dataset.index, answers, evaluation, sounds)
     assert "Not to be heard here: its recordings are &lt;gone&gt;" in found
 
 
 def test_the_same_evaluation_gives_the_same_page(
     run: Run, dataset: ShardDataset, answers: Answers, evaluation: Evaluation, text: str
 ) -> None:
-    assert page(run, dataset, answers, evaluation, sounds_of(dataset)) == text
+    assert page(run, dataset.index, answers, evaluation, sounds_of(dataset)) == text
 
 
 def test_worst_and_best_are_what_they_are_called() -> None:

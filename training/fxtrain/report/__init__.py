@@ -4,6 +4,6 @@ Every number on it is one of ``evaluation.json`` or counted from the same answer
 torch's training side, audio or plotting libraries: the drawings are a few lines of SVG.
 """
 
-from fxtrain.report.page import page, page_of, write_page
+from fxtrain.report.page import page, write_page
 
-__all__ = ["page", "page_of", "write_page"]
+__all__ = ["page", "write_page"]

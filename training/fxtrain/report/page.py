@@ -103,26 +103,13 @@ def write_page(
     folder: Path | None = None,
 ) -> Path:
     """``evaluation.html`` in ``folder``, or in the run directory; its path."""
-    text = page(run, dataset, answers, evaluation, sounds, n_clips=n_clips)
+    text = page(run, dataset.index, answers, evaluation, sounds, n_clips=n_clips)
     folder = folder or run.path
     LocalFolder(folder).write(PAGE_NAME, text.encode("utf-8", "backslashreplace"))
     return folder / PAGE_NAME
 
 
 def page(
-    run: Run,
-    dataset: ShardDataset,
-    answers: Answers,
-    evaluation: Evaluation,
-    sounds: Sounds,
-    *,
-    n_clips: int = N_CLIPS,
-) -> str:
-    """The whole page as text; ``n_clips`` of the worst and as many of the best can be heard."""
-    return page_of(run, dataset.index, answers, evaluation, sounds, n_clips=n_clips)
-
-
-def page_of(
     run: Run,
     index: DatasetIndex | ModelCard,
     answers: Answers,
@@ -132,8 +119,9 @@ def page_of(
     n_clips: int = N_CLIPS,
     what: str = "split",
 ) -> str:
-    """The page of any evaluation: ``index`` says whose the sounds are and which pairs commute,
-    ``what`` the evaluation's split is."""
+    """The whole page as text; ``n_clips`` of the worst and as many of the best can be heard.
+    ``index`` says whose the sounds are and which pairs commute, ``what`` the evaluation's split is.
+    """
     vocabulary = run.card.vocabulary
     pedals = vocabulary.names
     worst, best = pick(answers, n_clips)

@@ -17,7 +17,7 @@ from fxtrain.contract import (
     Record,
     RemadeClip,
 )
-from fxtrain.report import page_of
+from fxtrain.report import page
 from fxtrain.sounds import Sounds
 from fxtrain.zeroshot.manifest import Manifest
 from fxtrain.zeroshot.returns import check_return, resampled, sent
@@ -76,7 +76,7 @@ def write_pages(run: Run, found: ZeroShot, frontend: Frontend, *, n_clips: int) 
         taken.add(short)
         several = f".{short}" if len(found.evaluations) > 1 else ""
         sounds = ReturnedSounds(found.manifest, found.of(name), frontend)
-        text = page_of(
+        text = page(
             *(run, about, found.answers[name], evaluation, sounds),
             n_clips=n_clips,
             what="implementation",

@@ -1,7 +1,7 @@
 """The contract between fxpipe and fxtrain: shards, index, vocabulary, errors, frontend.
 
-The only module both programs import. numpy and the standard library (fsspec for remote URIs,
-filelock for locks).
+All that both programs import, but for the reader of shards (``fxtrain.data``). numpy and the
+standard library; fsspec and tenacity for remote URIs, filelock for locks.
 """
 
 from fxtrain.contract.ahead import ahead, readers

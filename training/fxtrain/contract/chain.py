@@ -1,4 +1,4 @@
-"""Chains and pedal vocabularies as plain values, and what it means for two orders to be equal.
+"""Chains and pedal vocabularies as plain values; which orders sound alike, ``orders.py`` knows.
 
 The trainer learns every pedal's name, family and parameters from the data it reads; no pedal is
 named in this file. Must not import anything but the standard library and numpy.

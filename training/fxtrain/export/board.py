@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fxtrain.contract import (
     Chain,
@@ -263,12 +263,12 @@ def read_board(path: str | os.PathLike[str]) -> Board:
     return parse_board(read_json(data, where), where)
 
 
-def parse_board(data: object, where: str) -> Board:
-    """The inverse of :func:`board_bytes`, from JSON values. An edited file counts as given."""
+def parse_board(data: Any, where: str) -> Board:
+    """The inverse of :func:`board_bytes`, from JSON values."""
     kind = data.get("kind") if isinstance(data, dict) else type(data).__name__
     if kind != KIND:
         raise ContractError(f"{where}: found kind {shorten(kind)}, expected {KIND!r}")
-    version = data.get("version") if isinstance(data, dict) else None
+    version = data.get("version")
     if version != VERSION:
         raise FormatVersionError(
             f"{where}: found version {shorten(version)}, this build reads {VERSION}; export again"

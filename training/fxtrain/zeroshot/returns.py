@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ class UnusableError(FxError):
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A clip as it came back, ``wave`` float32 [N], and the one that was sent, run-in first."""
+    """A clip as it came back, ``wave`` float32 [N], and which of its take's clips it is."""
 
     wave: np.ndarray
     rate_hz: int
@@ -62,7 +62,7 @@ class Return:
     peak_dbfs: float
     late_s: float | None = None
     confidence: float | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def check_return(row: Row, kit: Kit | None, folder: Path, frontend: Frontend) -> Return:

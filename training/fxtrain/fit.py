@@ -277,13 +277,13 @@ def finish(
         rng=np.random.default_rng(0),
     )
     textbook = fixed_order(chains, vocabulary.names)
-    before = {} if times else timings_of(run)
+    took = timings_of(run, times)
     result = FitResult(
         *(run, card, int(best["epoch"]), time.monotonic() - started, valid),
         null=float(np.mean([t == y for t, y in zip(textbook, chains, strict=True)])),
         ceiling=ceilings(classes, said)["exact"],
-        step_ms=median_of(times, "step_ms") if times else before.get("step_ms"),
-        wait_ms=median_of(times, "wait_ms") if times else before.get("wait_ms"),
+        step_ms=took["step_ms"],
+        wait_ms=took["wait_ms"],
     )
     LocalFolder(run).write(METRICS_NAME, metrics_json(result))
     return result
@@ -301,18 +301,17 @@ def put_model(run: Path, card: ModelCard, model: Translator) -> ModelCard:
     return card
 
 
-def median_of(times: StepTimes, name: str) -> float | None:
-    """Over the epochs, so that the first, which starts up, hardly counts; None without any."""
-    return round(float(np.median([each[name] for each in times])), 3) if times else None
-
-
-def timings_of(run: Path) -> dict[str, float | None]:
-    """``step_ms`` and ``wait_ms`` of before, where a finished run is resumed without an epoch."""
+def timings_of(run: Path, times: StepTimes) -> dict[str, float | None]:
+    """``step_ms`` and ``wait_ms``: medians over the epochs, so that the first, which starts up,
+    hardly counts; those of before, where a finished run is resumed without an epoch."""
+    names = ("step_ms", "wait_ms")
+    if times:
+        return {name: round(float(np.median([each[name] for each in times])), 3) for name in names}
     try:
         found = json.loads((run / METRICS_NAME).read_bytes())
-        return {name: found[name] for name in ("step_ms", "wait_ms")}
+        return {name: found[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return dict.fromkeys(names)
 
 
 def metrics_json(result: FitResult) -> bytes:

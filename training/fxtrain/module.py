@@ -222,7 +222,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         order: Tensor,
         travel: Tensor | None,
         shares: Tensor | None = None,
-    ) -> tuple[Losses, Any]:
+    ) -> tuple[Losses, Memory]:
         memory = self._encode(model, batch)
         found = losses(
             model,

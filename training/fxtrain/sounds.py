@@ -42,7 +42,7 @@ class Sounds:
             here = [p - shard.first for p in wanted if 0 <= p - shard.first < len(shard)]
             if not here:
                 continue
-            records = [record for block in shard.blocks() for record in block.records]
+            records = list(shard.records())
             self._known |= {shard.first + row: (records[row], shard) for row in here}
 
     def record(self, position: int) -> Record:

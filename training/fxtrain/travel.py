@@ -111,11 +111,9 @@ class KnobEars:
         self.knobs: list[Knobs] = []
 
     @torch.inference_mode()
-    def hear(
-        self, model: Translator, memory: Memory, order: Tensor | None, params: Tensor | None
-    ) -> None:
+    def hear(self, model: Translator, memory: Memory, order: Tensor, params: Tensor | None) -> None:
         """A batch: what the model says of it, int64 [B, L] and float32 [B, L, P]."""
-        if order is None or params is None:
+        if params is None:
             return
         self.knobs += [read_knobs(one[None], self._vocabulary) for one in model.knobs(memory)]
         self._true.append(self._travel(order.cpu(), params.cpu()))

@@ -50,8 +50,8 @@ class Heard:
     set_order: SetOrder
     truth: list[tuple[int, ...]]
     places: list[int]
-    order: Tensor | None = None
-    params: Tensor | None = None
+    order: Tensor
+    params: Tensor | None
 
 
 @torch.inference_mode()

@@ -93,9 +93,7 @@ def _is_networks(error: BaseException | None) -> bool:
         return True
     library = type(error).__module__.partition(".")[0]
     return (
-        error is not None
-        and library in ("aiohttp", "botocore", "urllib3")
-        and (is_transient(error))
+        error is not None and library in ("aiohttp", "botocore", "urllib3") and is_transient(error)
     )
 
 

@@ -117,7 +117,7 @@ def _check(objects: dict[str, bytes], field: str, dtype: np.dtype[Any], entry: S
     if key not in objects:
         raise ValueError(f"{key} is not among its files: never written")
     data, n_chunks = objects[key], shard[0] // chunk[0]
-    places = len(data) - 16 * n_chunks - CRC_BYTES
+    places = len(data) - PLACE_BYTES * n_chunks - CRC_BYTES
     if places < 0:
         raise ValueError(f"{key}: {len(data)} bytes are too few for {n_chunks} chunks")
     n_bytes = math.prod(chunk) * dtype.itemsize

@@ -95,7 +95,8 @@ class Wet:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise unless a study may be written to ``path``. Answers are never written over."""
+    """Raise unless a study may be written to ``path``. Answers are never written over;
+    with ``overwrite`` a file that holds none goes."""
     others = [each.name for each in path.iterdir()] if path.is_dir() else []
     others = sorted(set(others) - set(OWN_NAMES))
     if others or (path.exists() and not path.is_dir()):
@@ -109,8 +110,8 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         )
     if not overwrite and (path / STUDY_NAME).exists():
         raise UsageError(f"{path}: a study is there already; --overwrite replaces it")
-    if overwrite and (path / ANSWERS_NAME).exists():
-        (path / ANSWERS_NAME).unlink()
+    if overwrite:
+        (path / ANSWERS_NAME).unlink(missing_ok=True)
 
 
 def make_study(

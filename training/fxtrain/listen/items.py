@@ -18,6 +18,7 @@ import numpy as np
 from fxtrain.alternatives import with_knobs_of
 from fxtrain.contract import (
     Chain,
+    ContractError,
     Pedal,
     PedalEntry,
     UsageError,
@@ -26,7 +27,6 @@ from fxtrain.contract import (
     to_unit,
     unknown_name,
 )
-from fxtrain.contract.errors import ContractError
 from fxtrain.listen.dries import Dries, Dry
 from fxtrain.listen.study import REFERENCE
 

@@ -110,8 +110,7 @@ def make_kit(
     lengths = wish.lengths or tuple(range(1, min(3, len(entries)) + 1))
     drawn_names = list(draw_names(tuple(entries), lengths, wish.n_chains, rng))
     folder, marker = LocalFolder(path), Marker()
-    if (path / KIT_NAME).exists():  # from here on it is no whole kit
-        folder.delete(KIT_NAME)
+    folder.delete(KIT_NAME)  # from here on it is no whole kit
     takes: list[Take] = []
     firsts: list[Dry] = []
     for number in range(wish.n_takes):

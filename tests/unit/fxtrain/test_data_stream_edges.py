@@ -106,7 +106,7 @@ def test_a_model_reads_what_it_hears_and_no_more(dataset: ShardDataset) -> None:
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_hashes_are_compared_where_that_is_asked_for(tmp_path: Path, resident: bool) -> None:
+def test_hashes_are_compared(tmp_path: Path, resident: bool) -> None:
     index = make_shards(tmp_path, n_train=8, n_valid=0, n_test=0)
     (shard,) = index.shards_of("train")
     file = tmp_path / shard.files[0].path
@@ -114,18 +114,8 @@ def test_hashes_are_compared_where_that_is_asked_for(tmp_path: Path, resident: b
     at = data.index(b'"loudness_lufs"')  # in a record, which training does not read
     file.write_bytes(data[:at] + data[at:].replace(b"-20.0", b"-21.0", 1))
 
-    def places(verify: bool) -> list[int]:
-        loader = make_loader(
-            open_shards(tmp_path),
-            "train",
-            batch_size=8,
-            seed=0,
-            shuffle=False,
-            resident=resident,
-            verify=verify,
-        )
-        return np.concatenate([batch.position for batch in loader]).tolist()
-
-    assert places(verify=False) == list(range(8))
+    dataset = open_shards(tmp_path)
+    (whole,) = dataset.shards_of("train")
+    assert len(whole.arrays(verify=False)["codes"]) == 8
     with pytest.raises(DamagedError, match="another sha256"):
-        places(verify=True)
+        list(make_loader(dataset, "train", batch_size=8, seed=0, shuffle=False, resident=resident))

@@ -54,9 +54,9 @@ class Shard:
     def __len__(self) -> int:
         return self.entry.n_samples
 
-    def blocks(self, *, verify: bool = True) -> Iterator[Block]:
+    def blocks(self) -> Iterator[Block]:
         """The samples in order, records included, checked against the index."""
-        for block in read_shard(self.folder, self.entry, self.index, verify=verify):
+        for block in read_shard(self.folder, self.entry, self.index):
             validate_block(block, self.index, place(self.folder, self.entry))
             yield block
 
@@ -111,10 +111,10 @@ class ShardDataset:
     def n_samples(self, split: str) -> int:
         return sum(len(shard) for shard in self.shards_of(split))
 
-    def load(self, split: str, *, verify: bool = True) -> Block:
+    def load(self, split: str) -> Block:
         """A whole split in memory, records included."""
         shards = self.shards_of(split)
-        return concatenate([block for shard in shards for block in shard.blocks(verify=verify)])
+        return concatenate([block for shard in shards for block in shard.blocks()])
 
     def listed_orders(self, split: str) -> tuple[Record, ...] | None:
         """The records of a split that was rendered with the orders that sound alike, clip by clip;
@@ -126,7 +126,7 @@ class ShardDataset:
         return tuple(record for shard in shards for record in shard.records())
 
     def load_arrays(
-        self, split: str, *, verify: bool = True, fields: tuple[str, ...] | None = None
+        self, split: str, *, fields: tuple[str, ...] | None = None
     ) -> dict[str, np.ndarray]:
         """A whole split by field name, without the records and without a second copy in memory."""
         shards = self.shards_of(split)
@@ -139,7 +139,7 @@ class ShardDataset:
             ) from None
         for shard in shards:
             rows = slice(shard.first, shard.first + len(shard))
-            shard.arrays(verify=verify, out={name: array[rows] for name, array in whole.items()})
+            shard.arrays(out={name: array[rows] for name, array in whole.items()})
         return whole
 
 

@@ -77,7 +77,6 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
         shuffle: bool,
         rank: int = 0,
         world_size: int = 1,
-        verify: bool = True,
         pool_samples: int = POOL_SAMPLES,
     ) -> None:
         super().__init__()
@@ -87,7 +86,7 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
         self._pool_samples = max(pool_samples if shuffle else 1, batch_size)
         # In memory that worker processes share: they live on from epoch to epoch.
         self._epoch = _shared(torch.zeros(1, dtype=torch.int64))
-        self._trusted = _shared(torch.full((len(shards),), not verify))
+        self._trusted = _shared(torch.zeros(len(shards), dtype=torch.bool))
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch[0] = epoch

@@ -68,7 +68,6 @@ def make_loader(
     rank: int = 0,
     world_size: int = 1,
     n_workers: int = 0,
-    verify: bool = True,
     fields: tuple[str, ...] | None = None,
 ) -> Loader:
     """Batches of ``split`` for one of ``world_size`` ranks.
@@ -87,7 +86,7 @@ def make_loader(
         resident = n_samples * bytes_per_sample(dataset, fields) <= RESIDENT_BYTES
     if resident:
         return ResidentLoader(
-            dataset.load_arrays(split, verify=verify, fields=tuple(layout)),
+            dataset.load_arrays(split, fields=tuple(layout)),
             batch_size=batch_size,
             seed=seed,
             shuffle=shuffle,
@@ -103,7 +102,6 @@ def make_loader(
         shuffle=shuffle,
         rank=rank,
         world_size=world_size,
-        verify=verify,
     )
     return StreamLoader(stream, device=device, n_workers=n_workers)
 

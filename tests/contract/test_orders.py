@@ -22,7 +22,6 @@ from fxtrain.contract import (
     VocabularyError,
     arrow,
     class_size,
-    count_classes,
     normal_form,
 )
 
@@ -107,7 +106,7 @@ def test_pedals_on_both_sides_of_a_wall_stay_there():
 def test_classes_are_counted(names, commutes):
     orders = set(itertools.permutations(sorted(names)))
     classes = {frozenset(all_orders_that_sound_the_same(order, commutes)) for order in orders}
-    assert count_classes(names, commutes) == (len(classes), math.factorial(len(names)))
+    assert len({normal_form(order, commutes) for order in orders}) == len(classes)
     assert sum(map(len, classes)) == len(orders)
 
 

@@ -9,7 +9,6 @@ plain names here. Standard library only.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,12 +44,6 @@ def normal_form(names: Sequence[str], commutes: Pairs) -> tuple[str, ...]:
         )
         word.append(rest.pop(best))
     return tuple(word)
-
-
-def count_classes(names: Collection[str], commutes: Pairs) -> tuple[int, int]:
-    """(audibly distinct orders, all orders) of a set of pedals."""
-    forms = {normal_form(order, commutes) for order in itertools.permutations(names)}
-    return len(forms), math.factorial(len(names))
 
 
 def predecessors(names: Sequence[str], commutes: Pairs) -> list[int]:

@@ -1,4 +1,4 @@
-"""Pieces both models share: positions, masks, frame dropout. torch only.
+"""Pieces both models share: positions, masks, other timbres, halving of time. torch only.
 
 Shapes: B batch, T frame, S encoder step, U decoder step, D channel.
 """
@@ -65,7 +65,7 @@ def drop_rarely(layer: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) 
 
 
 class ConvStep(nn.Module):
-    """Halves time: Conv1d (kernel 5, stride 2), LayerNorm, GELU. Frames beyond the end stay 0."""
+    """Halves time: Conv1d (kernel 5, stride 2), LayerNorm, GELU."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()

@@ -66,10 +66,15 @@ def wav_bytes(wave: np.ndarray, sample_rate_hz: int, rng: np.random.Generator) -
     """16-bit WAV with triangular dither. Files of one length have one size: it tells nothing."""
     steps = wave.astype(np.float64) * 32767 + rng.random(len(wave)) - rng.random(len(wave))
     samples = np.clip(np.round(steps), -32768, 32767).astype("<i2")
+    return mono_wav(samples.tobytes(), 2, sample_rate_hz)
+
+
+def mono_wav(samples: bytes, width: int, sample_rate_hz: int) -> bytes:
+    """A WAV file of one channel; ``width`` bytes a sample."""
     out = io.BytesIO()
     with wave_file.open(out, "wb") as file:
         file.setnchannels(1)
-        file.setsampwidth(2)
+        file.setsampwidth(width)
         file.setframerate(sample_rate_hz)
-        file.writeframes(samples.tobytes())
+        file.writeframes(samples)
     return out.getvalue()

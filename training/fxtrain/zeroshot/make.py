@@ -26,6 +26,7 @@ from fxtrain.export.words import knobs, label
 from fxtrain.finding import model_folder
 from fxtrain.installed import versions_of
 from fxtrain.listen.dries import Dries, Dry
+from fxtrain.listen.sound import mono_wav
 from fxtrain.zeroshot.draw import draw_names, draw_settings, hour, step_of
 from fxtrain.zeroshot.form import (
     KIT_NAME,
@@ -227,17 +228,9 @@ def lay_out(
 
 def wav_bytes(wave: np.ndarray, sample_rate_hz: int) -> bytes:
     """24-bit mono WAV: every program reads it, and its own noise is far below a pedal's."""
-    import wave as wave_file
-
     steps = np.clip(np.round(wave.astype(np.float64) * (2**23 - 1)), -(2**23), 2**23 - 1)
     raw = steps.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]
-    out = io.BytesIO()
-    with wave_file.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(3)
-        file.setframerate(sample_rate_hz)
-        file.writeframes(raw.tobytes())
-    return out.getvalue()
+    return mono_wav(raw.tobytes(), 3, sample_rate_hz)
 
 
 def manifest_text(kit: Kit, implementation: str) -> str:

@@ -12,6 +12,7 @@ from fxtrain.listen.analysis import analyse, stats
 from fxtrain.listen.analysis.abx import AbxResult, item_results
 from fxtrain.listen.analysis.answers import rows_of
 from fxtrain.listen.analysis.ratings import RatingResult
+from fxtrain.listen.analysis.report import report_html
 from fxtrain.listen.analysis.screening import Verdict, screen
 from fxtrain.listen.analysis.stats import critical, friedman, holm, share, sign_test, signed_rank
 from fxtrain.listen.analysis.votes import VoteResult
@@ -267,3 +268,14 @@ def test_friedman_over_what_the_screening_does_not_look_at() -> None:
     assert isinstance(found, RatingResult)
     assert REFERENCE not in found.friedman_over
     assert found.friedman == friedman(found.matrix[:, 1:])
+
+
+@pytest.mark.parametrize("kind", ["abx", "pairwise", "mushra"])
+def test_a_report_is_written_where_nobody_is_left(kind: str) -> None:
+    test = study(kind)
+    rows = heard_rows(test, panel(2, 1), 1)
+    verdicts = [Verdict(listener, "set aside") for listener in range(2)]
+    result = analyse(test, rows, set())
+    lines = sentences(test, result, verdicts, 0, ALPHA)
+    assert "is left" in " ".join(lines)
+    assert "0 of 2 kept" in report_html(test, result, verdicts, rows, lines, ALPHA)

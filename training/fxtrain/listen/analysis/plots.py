@@ -69,7 +69,7 @@ def abx_plot(result: AbxResult) -> str:
 
 
 def _within(tick: float, x: np.ndarray) -> bool:
-    return bool(x.min() / 1.4 <= tick <= x.max() * 1.4)
+    return bool(x.size and x.min() / 1.4 <= tick <= x.max() * 1.4)
 
 
 def ratings_plot(result: RatingResult) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fxtrain.answers import CLIPS_NAME
 from fxtrain.callbacks import StopRequestedError, load_best
 from fxtrain.checkpoint import (
     CONFIG_NAME,
@@ -296,7 +297,7 @@ def put_model(run: Path, card: ModelCard, model: Translator) -> ModelCard:
         before = read_card(run).weights
     card = save_model(run, card, model)
     if card.weights != before:
-        for name in (METRICS_NAME, EVALUATION_NAME, PAGE_NAME):
+        for name in (METRICS_NAME, EVALUATION_NAME, CLIPS_NAME, PAGE_NAME):
             (run / name).unlink(missing_ok=True)
     return card
 

@@ -1,8 +1,8 @@
 """Run directories: where new ones go, what they hold, which can be resumed. No lightning.
 
 A run holds config.json (written first), model.safetensors and model.json (last), metrics.json,
-evaluation.json, evaluation.html, tensorboard/ and checkpoints/ (the best weights; the last epoch to
-resume from).
+evaluation.json, clips.jsonl, evaluation.html, tensorboard/ and checkpoints/ (the best weights; the
+last epoch to resume from).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import safetensors
 import torch
 
+from fxtrain.answers import CLIPS_NAME
 from fxtrain.checkpoint import (
     CARD_NAME,
     CONFIG_NAME,
@@ -53,6 +54,7 @@ OWN_NAMES = (
     WEIGHTS_NAME,
     METRICS_NAME,
     EVALUATION_NAME,
+    CLIPS_NAME,
     PAGE_NAME,
     "tensorboard",
     "checkpoints",

@@ -16,6 +16,7 @@ import torch
 
 from fixtures.shards import make_shards
 from fxtrain import fit as training
+from fxtrain.answers import CLIPS_NAME
 from fxtrain.checkpoint import METRICS_NAME, PAGE_NAME, WEIGHTS_NAME, load_run
 from fxtrain.cli import cli, run_cli
 from fxtrain.columns import without_nan
@@ -52,7 +53,8 @@ def run(finished: Path, tmp_path: Path) -> Path:
     loaded = load_run(found)
     tuned = DecodeSettings(length_bias=0.7, head_weight=0.3, temperature=1.7)
     put_model(found, dataclasses.replace(loaded.card, decode=tuned), loaded.model)
-    (found / PAGE_NAME).write_text("scores of these weights")
+    for name in (PAGE_NAME, CLIPS_NAME):
+        (found / name).write_text("scores of these weights")
     return found
 
 
@@ -74,7 +76,7 @@ def stop(dataset: ShardDataset, run: Path, monkeypatch: pytest.MonkeyPatch, epoc
 def test_stopped_without_a_better_epoch_a_finished_run_is_as_it_was(
     dataset: ShardDataset, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("model.json", "model.safetensors", METRICS_NAME, PAGE_NAME)
+    names = ("model.json", "model.safetensors", METRICS_NAME, PAGE_NAME, CLIPS_NAME)
     before = {name: (run / name).read_bytes() for name in names}
     stop(dataset, run, monkeypatch, epoch=2)
     assert {name: (run / name).read_bytes() for name in names} == before
@@ -89,6 +91,7 @@ def test_stopped_with_a_better_one_it_stays_tuned_and_has_no_scores_of_other_wei
     assert load_run(run).card.decode == tuned
     assert not (run / METRICS_NAME).exists()
     assert not (run / PAGE_NAME).exists()
+    assert not (run / CLIPS_NAME).exists()
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,18 @@ def test_a_row_whose_dry_file_lies_in_no_kit_is_left_out(tmp_path: Path) -> None
     assert "dry_file (line 3): nix/dry.wav lies in no kit" in found.left_out[0].why
 
 
+def test_a_row_without_a_dry_file_has_no_kit_wherever_the_table_is_read_from(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kit.json").write_bytes((place / "kit.json").read_bytes())
+    rows = "a.wav,overdrive,\nb.wav,overdrive,dry-01.wav\n"
+    (tmp_path / "mine.csv").write_text(f"file,effects,dry_file\n{rows}")
+    monkeypatch.chdir(tmp_path)
+    for table in (Path("mine.csv"), tmp_path / "mine.csv"):
+        found = read_manifest(table, PEDALS)
+        assert [found.kit_of(row) is not None for row in found.rows] == [False, True]
+
+
 def test_the_whole_job_with_bad_rows(
     place: Path, kit: Kit, frontend: Frontend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,7 @@ class Manifest:
     kits: dict[Path, Kit]
 
     def kit_of(self, row: Row) -> Kit | None:
-        return self.kits.get(self.folder_of(row))
+        return self.kits.get(self.folder_of(row)) if row.dry_file else None
 
     def folder_of(self, row: Row) -> Path:
         return (self.path.parent / row.dry_file).parent

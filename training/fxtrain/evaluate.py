@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from fxtrain.decode import (
     precedence,
     presence,
 )
+from fxtrain.installed import versions_of
 from fxtrain.intervals import N_RESAMPLES, Score
 from fxtrain.metrics import (
     GIVEN_PEDALS,
@@ -70,7 +70,8 @@ class Evaluation:
     which the intervals are drawn. ``playing``: by what is played, where that is not one thing.
     ``turned``: how well knobs are heard, of a model that hears them.
     ``rerender``: how near the answers sound, where that was asked for. ``seed`` of the intervals,
-    ``model_sha256`` of the weights, ``version`` of fxtrain: what to name beside a score."""
+    ``model_sha256`` of the weights, ``version`` of fxtrain, empty where it is run from its
+    sources: what to name beside a score."""
 
     run: str
     split: str
@@ -229,7 +230,7 @@ def judge(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evalua
         else turned(answers.knobs, answers.travel, run.card.vocabulary, groups, seed=seed),
         seed=seed,
         model_sha256=run.card.weights.sha256 if run.card.weights else "",
-        version=importlib.metadata.version("fxpipe"),
+        version=versions_of("fxpipe").get("fxpipe", ""),
     )
 
 

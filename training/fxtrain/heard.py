@@ -29,12 +29,13 @@ def named(clips: Sequence[str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for clip in clips:
-        inside = _sounds_in(Path(clip)) if Path(clip).is_dir() else []
+        inside = sounds_in(Path(clip)) if Path(clip).is_dir() else []
         found += inside or [clip]
     return tuple(found)
 
 
-def _sounds_in(folder: Path) -> list[str]:
+def sounds_in(folder: Path) -> list[str]:
+    """The sound files of a folder, by name, without hidden ones."""
     try:
         files = sorted(folder.iterdir())
     except OSError:

@@ -24,6 +24,7 @@ from fxtrain.contract import (
 )
 from fxtrain.export.words import knobs, label
 from fxtrain.finding import model_folder
+from fxtrain.heard import sounds_in
 from fxtrain.installed import versions_of
 from fxtrain.listen.dries import Dries, Dry
 from fxtrain.listen.sound import mono_wav
@@ -196,7 +197,7 @@ def audio_files(given: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SOUND_SUFFIXES)
+        inside = [Path(file) for file in sounds_in(path)]
         if not inside:
             raise UsageError(
                 f"--dry {path}: no recording in it ({', '.join(sorted(SOUND_SUFFIXES))})"

@@ -72,7 +72,8 @@ def write_pages(run: Run, found: ZeroShot, frontend: Frontend, *, n_clips: int) 
     taken: set[str] = set()
     for number, (name, evaluation) in enumerate(found.evaluations.items(), start=1):
         short = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or str(number)
-        short = f"{short}-{number}" if short in taken else short
+        while short in taken:
+            short = f"{short}-{number}"
         taken.add(short)
         several = f".{short}" if len(found.evaluations) > 1 else ""
         sounds = ReturnedSounds(found.manifest, found.of(name), frontend)

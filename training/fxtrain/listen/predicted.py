@@ -59,7 +59,7 @@ class Clips:
                 self._own, self.why = False, str(error)
             else:
                 self.n_own += 1
-                return own_dry(clip, str(self.sounds.record(position)["id"])), chain
+                return own_dry(clip, str(self.sounds.record(position).get("id", position))), chain
         return self._dries.take(), chain
 
     @property
@@ -135,7 +135,7 @@ def predicted_items(
             answer[PREDICTED_HEARD] = as_heard(typical, found.knobs)
         else:
             answer[PREDICTED_TYPICAL] = typical
-        specs.append(ItemSpec(str(record["id"]), dry, true, answer))
+        specs.append(ItemSpec(str(record.get("id", row)), dry, true, answer))
         if len(specs) == n:
             return Looked(specs, n_looked_at, n_right)
     wrong = "" if also_right else " that the model gets wrong"

@@ -30,11 +30,16 @@ async def body(request: Request, most: int) -> bytes:
                 patience.reschedule(asyncio.get_running_loop().time() + STALLED_S)
                 total += len(part)
                 if total > most:
-                    raise RefusedError(413, f"Larger than {most / 2**20:.2g} MB; give less.")
+                    raise RefusedError(413, f"Larger than {_megabytes(most)} MB; give less.")
                 parts.append(part)
     except TimeoutError:
         raise RefusedError(408, "The upload stood still; give it again.") from None
     return b"".join(parts)
+
+
+def _megabytes(n_bytes: int) -> str:
+    size = n_bytes / 2**20
+    return f"{size:.0f}" if size >= 10 else f"{size:.2g}"
 
 
 async def json_object(request: Request, most: int) -> dict[str, Any]:

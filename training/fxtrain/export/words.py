@@ -43,7 +43,8 @@ def _short(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:.0f}"
     text = f"{value:.{1 if abs(value) >= 10 else 2}f}"
-    return text.rstrip("0").rstrip(".")
+    text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def turn(param: Param, value: float) -> float:

@@ -27,7 +27,7 @@ Shapes: S notes, P partials. The rate is 44.1 kHz everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -138,10 +138,6 @@ class Partials:
     glide: FloatArray
     settle_s: FloatArray
     floor: FloatArray
-
-    def of(self, rows: Sequence[int]) -> Partials:
-        """Those of some of the notes."""
-        return Partials(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def pickup_filter(rig: Rig) -> tuple[FloatArray, FloatArray]:

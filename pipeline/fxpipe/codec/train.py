@@ -70,15 +70,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class CodecScore:
-    """On held-out clips: errors of the decoded sound and of the head, and how books are used.
-
-    ``mel_error_db_of``: books decoded from -> error of the sound.
-    """
+    """On held-out clips: errors of the decoded sound and of the head, and how books are used."""
 
     mel_error_db: float
-    mel_error_db_of: dict[int, float]
     head_error_db: float
-    used_entries: tuple[int, ...]
     entropy_bits: tuple[float, ...]
 
 
@@ -86,7 +81,6 @@ class CodecScore:
 class TrainReport:
     step: int
     finished: bool
-    seconds: float
     score: CodecScore
 
 
@@ -98,35 +92,22 @@ def score_codec(
     model.eval().to(device)
     encoder, quantizer = model.get_submodule("encoder"), model.get_submodule("quantizer")
     decoder, head = model.get_submodule("decoder"), model.get_submodule("head")
-    n_books = len(_books(quantizer))
-    decoded: dict[int, list[Tensor]] = {n: [] for n in sorted({1, min(3, n_books), n_books})}
-    all_codes, head_errors = [], []
+    waves, all_codes, head_errors = [], [], []
     for clip in torch.from_numpy(audio).to(device):
-        latents = encoder(clip[None, None])
-        for n, waves in decoded.items():
-            quantized, codes = quantizer(latents, n)[:2]
-            waves.append(decoder(quantized)[:, 0].cpu())
+        quantized, codes = quantizer(encoder(clip[None, None]))[:2]
+        waves.append(decoder(quantized)[:, 0].cpu())
         all_codes.append(codes.cpu())
         head_errors.append(20 * float(head(quantized, clip[None])))
-    codes = torch.cat(all_codes)  # [B, K, T]
-    errors = {}
-    for n, waves in decoded.items():
-        sound = torch.cat(waves)
-        n_samples = min(sound.shape[1], audio.shape[1])
-        wanted = torch.from_numpy(audio[:, :n_samples])
-        errors[n] = round(mel_error_db(sound[:, :n_samples], wanted, sample_rate_hz), 3)
-    used, entropy = [], []
-    for book in codes.unbind(1):
+    sound = torch.cat(waves)
+    n_samples = min(sound.shape[1], audio.shape[1])
+    wanted = torch.from_numpy(audio[:, :n_samples])
+    error = round(mel_error_db(sound[:, :n_samples], wanted, sample_rate_hz), 3)
+    entropy = []
+    for book in torch.cat(all_codes).unbind(1):  # of codes [B, K, T]
         share = torch.bincount(book.flatten()).double()
         share = share[share > 0] / share.sum()
-        used.append(len(share))
         entropy.append(round(float(-(share * share.log2()).sum()), 2))
-    whole = errors[max(errors)]
-    return CodecScore(whole, errors, float(np.mean(head_errors)), tuple(used), tuple(entropy))
-
-
-def _books(quantizer: nn.Module) -> list[nn.Module]:
-    return list(quantizer.get_submodule("quantizers").children())
+    return CodecScore(error, float(np.mean(head_errors)), tuple(entropy))
 
 
 class _Run:
@@ -334,7 +315,7 @@ def train_codec(
             board.add_scalar("held_out/head_error_db", score.head_error_db, run.step)
             for k, bits in enumerate(score.entropy_bits):
                 board.add_scalar(f"held_out/entropy_bits_{k}", bits, run.step)
-    return TrainReport(run.step, run.step >= config.n_steps, time.monotonic() - began, score)
+    return TrainReport(run.step, run.step >= config.n_steps, score)
 
 
 def export_encoder(run_dir: Path, target_dir: Path, card: Mapping[str, Any]) -> Path:

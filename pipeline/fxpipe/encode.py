@@ -25,7 +25,7 @@ from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
 from fxpipe.render import plain_spec
-from fxpipe.renders import RendersIndex, read_renders_index
+from fxpipe.renders import RendersIndex, chain_of, read_renders_index
 from fxpipe.resume import made_with, what_is_left, write_finished
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
@@ -44,13 +44,11 @@ from fxtrain.contract import (
     NOT_RUN,
     SPLITS,
     Block,
-    Chain,
     CodecInfo,
     DatasetIndex,
     FileEntry,
     Folder,
     MelInfo,
-    Pedal,
     Record,
     ShardEntry,
     check_layout,
@@ -240,10 +238,6 @@ def _block(
         mel=mel,
         records=tuple(records),
     )
-
-
-def chain_of(record: Record) -> Chain:
-    return Chain(tuple(Pedal(p["name"], p["settings"]) for p in record["chain"]))
 
 
 def encode_all(

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from fxpipe.chains.chain import generator
-from fxpipe.encode import chain_of
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.plan import Plan, read_plan, take_clip
 from fxpipe.render import After, RenderSpec, draw_clip, finish, run_chain
-from fxpipe.renders import read_renders_index
+from fxpipe.renders import chain_of, read_renders_index
 from fxpipe.sources import SOURCES, assign_splits, open_source
 from fxtrain.contract import (
     SPLITS,

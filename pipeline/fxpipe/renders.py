@@ -33,6 +33,7 @@ from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip,
 from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left, write_finished
 from fxpipe.shard_size import settle_shard_size
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
+from fxpipe.store import shard_name
 from fxpipe.tasks import (
     Job,
     Receipt,
@@ -46,10 +47,12 @@ from fxpipe.tasks.release import Release
 from fxtrain.contract import (
     FORMAT_VERSION,
     SPLITS,
+    Chain,
     ContractError,
     FileEntry,
     Folder,
     Licence,
+    Pedal,
     Record,
     ShardEntry,
     SplitCounts,
@@ -137,7 +140,7 @@ def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
     return [
         shared
         | {
-            "name": f"{split}-{number:06d}",
+            "name": shard_name(split, number),
             "split": split,
             "first": first,
             "n": min(size, plan.n_clips[split] - first),
@@ -377,6 +380,10 @@ def read_records(folder: Folder, shard: ShardEntry, read: Read = read_verified) 
 
 NEEDED = ("id", "item", "group", "split", "chain", "after", "scale")
 """Keys of a render's record that encoding and checks read."""
+
+
+def chain_of(record: Record) -> Chain:
+    return Chain(tuple(Pedal(p["name"], p["settings"]) for p in record["chain"]))
 
 
 def _files(folder: Folder, shard: ShardEntry) -> tuple[FileEntry, FileEntry]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from fxpipe.against import compare
 from fxpipe.describe import index_kind
-from fxpipe.encode import chain_of
 from fxpipe.pedals import check_pedal
 from fxpipe.plan import PLAN_NAME, Plan, read_plan
 from fxpipe.renders import (
@@ -21,6 +20,7 @@ from fxpipe.renders import (
     RendersIndex,
     Tally,
     Totals,
+    chain_of,
     read_renders_index,
     read_shard,
     tally_of,

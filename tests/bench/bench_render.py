@@ -40,10 +40,10 @@ import soxr
 from fxpipe import render, renders
 from fxpipe.chains.chain import generator
 from fxpipe.config import render_spec
-from fxpipe.encode import chain_of
 from fxpipe.pedals import build_pedal
 from fxpipe.plan import Plan, make_plan, save_plan, take_clip
 from fxpipe.render import draw_clip
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
 from fxpipe.tasks import Workers

@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from functools import cache
 
 from fxpipe.chains.chain import ChainSpec
-from fxpipe.encode import chain_of
 from fxpipe.frontend import open_frontend
 from fxpipe.pedals import pool_of
 from fxpipe.render import RenderSpec
-from fxpipe.renders import make_plan, render_clip
+from fxpipe.renders import chain_of, make_plan, render_clip
 from fxpipe.sources import open_source
 from fxtrain.contract import Chain, Record, RemadeClip, to_dict
 from fxtrain.rerender import rerender, rerender_lines

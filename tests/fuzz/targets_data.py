@@ -171,7 +171,7 @@ def npy(root: Path) -> Case:
 
 def records(root: Path) -> Case:
     """JSON lines of samples, through every reader of a record."""
-    from fxpipe.encode import chain_of
+    from fxpipe.renders import chain_of
     from fxtrain.contract import ShardEntry, check_records, unpack_records
     from fxtrain.contract.check import check_labels
     from fxtrain.metrics import classes_of

@@ -23,9 +23,8 @@ from fxpipe.chains.tally import (
 )
 from fxpipe.config import parse_fractions, render_spec
 from fxpipe.console import table
-from fxpipe.encode import chain_of
 from fxpipe.plan import split_sizes
-from fxpipe.renders import read_records, read_renders_index
+from fxpipe.renders import chain_of, read_records, read_renders_index
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxtrain.contract import SPLITS, Chain, Param, UsageError, open_folder, to_dict
 

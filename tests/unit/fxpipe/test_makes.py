@@ -12,13 +12,14 @@ from fixtures.audio import RATE_HZ, riff
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.distance import change_db
-from fxpipe.encode import EncodeSpec, chain_of, encode_identity
+from fxpipe.encode import EncodeSpec, encode_identity
 from fxpipe.errors import PedalError
 from fxpipe.frontend import open_frontend
 from fxpipe.pedals import MAKES, PEDALS, POOLS, build_pedal, lti_pairs, make_of
 from fxpipe.pedals.circuits import FRAME, bend, delayed, swept
 from fxpipe.plan import PLAN_NAME, read_plan
 from fxpipe.render import RenderSpec, run_chain
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxpipe.verify import check_renders
 from fxtrain.contract import (

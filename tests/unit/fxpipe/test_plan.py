@@ -24,9 +24,9 @@ from fxpipe.chains.tally import (
     tally,
 )
 from fxpipe.cli import cli
-from fxpipe.encode import chain_of
 from fxpipe.pedals import POOLS
 from fxpipe.render import RenderSpec
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxtrain.contract import UsageError, open_folder
 

@@ -14,13 +14,14 @@ import soundfile
 from fixtures.datasets import make_egfxset, make_folder
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
-from fxpipe.encode import EncodeSpec, chain_of, encode_identity
+from fxpipe.encode import EncodeSpec, encode_identity
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.frontend import open_frontend
 from fxpipe.level import loudness_lufs
 from fxpipe.nearness import nearness
 from fxpipe.pedals import POOLS
 from fxpipe.render import RenderSpec
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxtrain.contract import CodecInfo, open_folder
 

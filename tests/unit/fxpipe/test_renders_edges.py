@@ -14,13 +14,13 @@ from fxpipe import plan as plans
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.distance import mel_distance_db
-from fxpipe.encode import chain_of
 from fxpipe.errors import RenderError
 from fxpipe.orders import classes
 from fxpipe.pedals import POOLS, vocabulary_of
 from fxpipe.plan import read_plan, save_plan, take_clip
 from fxpipe.remake import remake
 from fxpipe.render import RenderSpec, draw_clip, run_chain
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxpipe.sources.base import LICENCES
 from fxtrain.contract import (

@@ -15,12 +15,13 @@ from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.codec import load_codec
 from fxpipe.ears import features
-from fxpipe.encode import EncodeSpec, chain_of, encode_shard, shard_size_for
+from fxpipe.encode import EncodeSpec, encode_shard, shard_size_for
 from fxpipe.errors import CodecError, SourceError
 from fxpipe.frontend import open_frontend
 from fxpipe.mel import mel_info
 from fxpipe.pedals import POOLS
 from fxpipe.render import After, RenderSpec, finish, run_chain
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxpipe.summary import encode_summary
 from fxpipe.tasks import read_receipts

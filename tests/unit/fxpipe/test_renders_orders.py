@@ -13,11 +13,11 @@ import pytest
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.distance import mel_distance_db
-from fxpipe.encode import chain_of
 from fxpipe.orders.commute import basis, commuting_pairs
 from fxpipe.pedals import POOLS
 from fxpipe.plan import make_plan
 from fxpipe.render import RenderSpec, draw_clip, run_chain
+from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
 from fxpipe.summary import redraws_text
 from fxtrain.contract import Chain, LocalFolder, SplitCounts

@@ -34,10 +34,8 @@ def loudness_lufs(wave: np.ndarray, sample_rate_hz: int) -> float:
     return integrated_lufs(wave, sample_rate_hz)
 
 
-def normalise(
-    wave: np.ndarray, sample_rate_hz: int, rule: LevelRule = LEVEL_RULE
-) -> tuple[np.ndarray, float]:
-    """(float32 [N] at the rule's loudness, the loudness before). Silence stays silence.
+def normalise(wave: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, float]:
+    """(float32 [N] at the level rule's loudness, the loudness before). Silence stays silence.
 
     A soft wave is measured after so many doublings that it peaks at -36 to -30 dBFS: the absolute
     gate of BS.1770, -70 LUFS, would take parts of it, or all, for silence.
@@ -47,9 +45,9 @@ def normalise(
     before = loudness_lufs(louder, sample_rate_hz)
     if not math.isfinite(before):
         return wave.astype(np.float32), before
-    gain = 10 ** ((rule.target_lufs - before) / 20)
+    gain = 10 ** ((LEVEL_RULE.target_lufs - before) / 20)
     peak = float(np.max(np.abs(louder)))
-    levelled = (louder * np.float32(min(gain, rule.peak_limit / peak))).astype(np.float32)
+    levelled = (louder * np.float32(min(gain, LEVEL_RULE.peak_limit / peak))).astype(np.float32)
     return levelled, before - doublings * DB_A_DOUBLING
 
 

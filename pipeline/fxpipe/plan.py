@@ -207,7 +207,7 @@ def make_plan(
     return plan
 
 
-def split_sizes(n_chains: int, fractions: Fractions = DEFAULT_FRACTIONS) -> dict[str, int]:
+def split_sizes(n_chains: int, fractions: Fractions) -> dict[str, int]:
     """Clips by split: a split with a fraction above 0 gets one at least, the first one the rest."""
     asked = [split for split, part in zip(SPLITS, fractions, strict=True) if part > 0]
     parts = dict(zip(SPLITS, fractions, strict=True))

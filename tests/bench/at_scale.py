@@ -132,7 +132,8 @@ def render(work: Work, part: Part) -> None:
 
 def fixed_knobs() -> str:
     """TOML that pins every knob but phases of the thirteen pedals to its typical setting."""
-    from fxpipe.pedals import PEDALS, from_unit
+    from fxpipe.pedals import PEDALS
+    from fxtrain.contract import from_unit
 
     lines = ["[chain.ranges]"]
     for name in PRESENCE.split(","):

@@ -18,7 +18,7 @@ import numpy as np
 
 from fxpipe.chains.balance import BALANCES, MAX_SETS, Balance, solve_balance
 from fxpipe.chains.sets import PedalSets, pedal_sets
-from fxpipe.pedals import FAMILIES, MAKES, PEDALS, PluginPedal, from_unit, pool_of, register
+from fxpipe.pedals import FAMILIES, MAKES, PEDALS, PluginPedal, pool_of, register
 from fxtrain.contract import (
     PAD,
     SPLITS,
@@ -27,6 +27,7 @@ from fxtrain.contract import (
     Pedal,
     UsageError,
     arrow,
+    from_unit,
     shorten,
     to_unit,
     unknown_name,

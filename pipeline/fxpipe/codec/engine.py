@@ -146,7 +146,7 @@ def threads(n_threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def find_device(device: str, precision: str = "fp32") -> torch.device:
+def find_device(device: str, precision: str) -> torch.device:
     """A torch device that is there. Raises CodecError, saying what to do without it."""
     try:
         found = torch.device(device)

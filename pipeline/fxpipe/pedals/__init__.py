@@ -18,7 +18,7 @@ from fxpipe.pedals.spec import (
     check_settings,
 )
 from fxpipe.pedals.vst3 import PluginPedal
-from fxtrain.contract import Param, Pedal, UsageError, Vocabulary, from_unit, to_unit, unknown_name
+from fxtrain.contract import Param, Pedal, UsageError, Vocabulary, unknown_name
 
 __all__ = [
     "FAMILIES",
@@ -32,12 +32,10 @@ __all__ = [
     "Settings",
     "build_pedal",
     "check_pedal",
-    "from_unit",
     "lti_pairs",
     "make_of",
     "pool_of",
     "register",
-    "to_unit",
     "vocabulary_of",
 ]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from fxpipe.errors import SourceError
 from fxpipe.sources.base import (
     KINDS,
-    LICENCES,
     META,
     Item,
     Opener,
@@ -20,7 +19,6 @@ from fxpipe.sources.base import (
     Skipped,
     Source,
     default_data_dir,
-    licence_named,
 )
 from fxpipe.sources.clips import pick_start, read_clip, read_recording
 from fxpipe.sources.egfxset import open_egfxset
@@ -85,7 +83,6 @@ def _check_parts(name: str, include: Collection[str]) -> None:
 
 __all__ = [
     "KINDS",
-    "LICENCES",
     "META",
     "SOURCES",
     "Item",
@@ -94,7 +91,6 @@ __all__ = [
     "Source",
     "assign_splits",
     "default_data_dir",
-    "licence_named",
     "open_source",
     "pick_start",
     "read_clip",

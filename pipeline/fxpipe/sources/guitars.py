@@ -74,7 +74,7 @@ def _wide_single(position_mm: float, inductance_h: float) -> Pickup:
     return Pickup((position_mm,), inductance_h, 8.0e3, 120e-12, 18.0)
 
 
-def _humbucker(centre_mm: float, inductance_h: float = 4.4) -> Pickup:
+def _humbucker(centre_mm: float, inductance_h: float) -> Pickup:
     coils_mm = (centre_mm - 9.0, centre_mm + 9.0)
     return Pickup(coils_mm, inductance_h, 8.0e3, 120e-12, 9.0, humbucking=True)
 

@@ -145,17 +145,12 @@ class Manifest:
         return sum(sizes) if all(sizes) else 0
 
 
-def is_manifest_file(name: str) -> bool:
-    """Whether a data set is named by a file of its user's own, ``./my-set.json``."""
-    return name.lower().endswith(".json")
-
-
 def load_manifest(name: str) -> Manifest:
     """The manifest of a data set by its name, or by the path of a user's own ``.json`` file.
 
     Raises SourceError for an unknown name, a missing file or a malformed one.
     """
-    if is_manifest_file(name):
+    if name.lower().endswith(".json"):
         return _load_own(Path(name).expanduser())
     if name not in manifest_names():
         hint = "; a manifest of your own is named by its file, such as ./my-set.json"

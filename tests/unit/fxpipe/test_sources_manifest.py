@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 
 from fxpipe.errors import SourceError
-from fxpipe.sources import LICENCES, SOURCES
+from fxpipe.sources import SOURCES
+from fxpipe.sources.base import LICENCES
 from fxpipe.sources.form import OBEYED, SAID
 from fxpipe.sources.manifest import (
     load_manifest,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import hashlib
 import math
 import os
@@ -101,15 +100,17 @@ class PluginPedal:
             self.linearity,
             self.meaning,
             tuple(knob.param for knob in self.params),
-            functools.partial(_build, self),
+            self._build,
         )
 
+    def values(self, settings: Settings) -> dict[str, Value]:
+        """The plugin's own parameters where the knobs stand at ``settings``."""
+        turned = {k.plugin_param: k.to_plugin(settings[k.name]) for k in self.params}
+        return {**dict(self.fixed), **turned}
 
-def _build(pedal: PluginPedal, settings: Settings, sample_rate_hz: int) -> Process:
-    values: dict[str, Value] = dict(pedal.fixed)
-    for knob in pedal.params:
-        values[knob.plugin_param] = knob.to_plugin(settings[knob.name])
-    return lambda audio: running(pedal).play(values, audio, sample_rate_hz)
+    def _build(self, settings: Settings, sample_rate_hz: int) -> Process:
+        values = self.values(settings)
+        return lambda audio: running(self).play(values, audio, sample_rate_hz)
 
 
 class Plugin:

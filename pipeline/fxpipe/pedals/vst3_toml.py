@@ -170,10 +170,7 @@ def _hear(pedal: PluginPedal, plugin: Plugin, label: str) -> None:
     lowest = {knob.name: knob.low for knob in pedal.params}
     turned = []
     for settings in (example, lowest, example):
-        values = dict(pedal.fixed) | {
-            knob.plugin_param: knob.to_plugin(settings[knob.name]) for knob in pedal.params
-        }
-        turned.append(plugin.play(values, burst, PROBE_RATE_HZ))
+        turned.append(plugin.play(pedal.values(settings), burst, PROBE_RATE_HZ))
     if not all(np.isfinite(wet).all() for wet in turned):
         raise PedalError(f"{label}: the plugin gave a non-finite sample")
     error = float(np.linalg.norm(turned[0] - turned[2]))

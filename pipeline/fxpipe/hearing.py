@@ -91,8 +91,8 @@ class Ahead:
     """One piece of work done in advance, in threads. Asked for another piece, it does that."""
 
     def __init__(self, n_threads: int | None = None) -> None:
-        self._n_threads = n_threads or max(1, min(MOST_THREADS, n_cores() - 1))
-        self._pool = ThreadPoolExecutor(self._n_threads, "level")
+        n_threads = n_threads or max(1, min(MOST_THREADS, n_cores() - 1))
+        self._pool = ThreadPoolExecutor(n_threads, "level")
         self._reader = ThreadPoolExecutor(1, "read")
         self._key: Hashable = None
         self._work: Future[list[Any]] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from fxpipe.pedals import PEDALS
@@ -84,6 +84,6 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def comment(lines: tuple[str, ...] | list[str]) -> str:
+def comment(lines: Sequence[str]) -> str:
     """Lines behind a comment mark; a line break inside one cannot leave the comment."""
     return "".join(f"# {' '.join(line.split())}\n" for line in lines)

@@ -274,5 +274,4 @@ def _graph(title: str, blocks: list[tuple[str, Plugin]]) -> str:
 
 def _cables(outs: list[str], ins: list[str]) -> list[tuple[str, str]]:
     """One to one; a mono end goes to both ears, of two ears a mono end takes the left."""
-    n = max(len(ins), 1)
-    return [(outs[min(i, len(outs) - 1)], ins[i]) for i in range(n)]
+    return [(outs[min(i, len(outs) - 1)], head) for i, head in enumerate(ins)]

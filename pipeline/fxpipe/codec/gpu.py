@@ -59,10 +59,11 @@ class GpuForward:
         self.batch = batch or BATCH
         self.batches_used: set[int] = set()
         self._sized = batch is not None or self._max_bytes is None
+        self._copies: Any = None
         if device.type == "cuda":
             # cuDNN's own guess took 0.3 s for one filter of dac's.
             torch.backends.cudnn.benchmark = True
-            self._copies: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             if self._max_bytes is not None:
                 total = torch.cuda.get_device_properties(device).total_memory
                 torch.cuda.set_per_process_memory_fraction(
@@ -101,7 +102,7 @@ class GpuForward:
     def _run(self, audio: np.ndarray | Tensor, n_padded: int) -> list[Tensor]:
         """All of ``audio`` in batches of one size; what is finished survives running out."""
         pending: list[tuple[Tensor, int]] = []
-        feeder = _Feeder(self._device, self.batch, n_padded, getattr(self, "_copies", None))
+        feeder = _Feeder(self._device, self.batch, n_padded, self._copies)
         try:
             if not self.layers:
                 self.layers = self._faster_layers(n_padded)
@@ -205,7 +206,7 @@ class GpuForward:
         return torch.cuda.device(self._device) if cuda else contextlib.nullcontext()
 
 
-class _OutOfMemoryAt(Exception):  # noqa: N818 - caught two lines above; not an error of ours
+class _OutOfMemoryAt(Exception):  # noqa: N818 - caught above; not an error of ours
     def __init__(self, finished: list[Tensor]) -> None:
         self.finished = finished
 

@@ -120,11 +120,6 @@ class Scratch:
         return kept[:n].reshape(shape)
 
 
-def _wide(values: Array, times: int) -> Array:
-    """[C] -> [times * C]: numpy is quicker on few long rows than on many short ones."""
-    return np.tile(values, times)
-
-
 def _snake(u: Array, out: Array) -> None:
     """``out = u + sin² u``, in memory that is there."""
     np.sin(u, out=out)
@@ -190,7 +185,7 @@ class TiledEncoder:
         mix = _taps(state, f"{at}.3")[0] / inside[:, None]
         return _Unit(
             Filter(wide, 6, dilation),
-            _wide(state[f"{at}.1.bias"] * inside, dilation),
+            np.tile(state[f"{at}.1.bias"] * inside, dilation),
             np.ascontiguousarray(mix),
             state[f"{at}.3.bias"],
         )
@@ -231,7 +226,8 @@ class TiledEncoder:
         by the next layer."""
         wide, scratch, pad = unit.wide, self._scratch, 3 * unit.wide.dilation
         width = wide.n_out * wide.n_channels
-        alpha, mix_bias = _wide(alpha, wide.n_out), _wide(unit.mix_bias, wide.n_out)
+        # numpy is quicker on few long rows than on many short ones
+        alpha, mix_bias = np.tile(alpha, wide.n_out), np.tile(unit.mix_bias, wide.n_out)
         for first, n_rows in _tiles(n, wide.grain, wide.n_channels):
             begin = self._before + first
             found = wide(heard[begin - pad : begin + n_rows + pad], scratch)

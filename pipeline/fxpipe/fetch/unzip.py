@@ -56,7 +56,7 @@ def unzip(
                     "its own; not unpacked: get the archive from its own page again"
                 )
             into.mkdir(parents=True, exist_ok=True)
-            need_space(into, sum(info.file_size for info in members), f"unpacking {archive.name}")
+            need_space(into, total, f"unpacking {archive.name}")
             written = []
             for info in with_progress(members, f"unpack {archive.name}", progress):
                 target = into / info.filename

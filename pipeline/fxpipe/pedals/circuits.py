@@ -137,7 +137,7 @@ def compressor(s: Settings, sample_rate_hz: int) -> Process:
         squares = np.pad(audio.astype(np.float64) ** 2, (0, n * hop - len(audio)))
         level = _followed(squares.reshape(n, hop).mean(1).tolist(), window, window)
         over = 10 * np.log10(level + 1e-10) + 3 - threshold  # 3: as a sine's peak is
-        bent = np.where(over < -knee / 2, 0.0, np.where(over > knee / 2, over, 0.0))
+        bent = np.where(over > knee / 2, over, 0.0)
         if knee:
             near = np.abs(over) <= knee / 2
             bent[near] = (over[near] + knee / 2) ** 2 / (2 * knee)

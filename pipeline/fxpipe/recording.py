@@ -90,7 +90,7 @@ def _check_header(file: soundfile.SoundFile, most_s: float | None) -> None:
         raise ValueError(
             f"a sample rate of {file.samplerate} Hz, expected {low} to {high}: record it at 44100"
         )
-    longest = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate)
+    longest = _longest(file)
     # Compressed formats may say that they do not know, which reads as a number beyond all.
     if file.frames > longest and file.format != "OGG":
         raise ValueError(
@@ -99,6 +99,11 @@ def _check_header(file: soundfile.SoundFile, most_s: float | None) -> None:
         )
     if file.frames <= longest:  # else it is not known
         _check_length(file.frames / file.samplerate, most_s)
+
+
+def _longest(file: soundfile.SoundFile) -> float:
+    longest: float = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate)
+    return longest
 
 
 def _check_length(seconds: float, most_s: float | None) -> None:
@@ -112,9 +117,10 @@ def _mono_blocks(file: soundfile.SoundFile, most_s: float | None) -> Iterator[tu
     Beside each block the energy of its channels on average; 0 where there is but one.
     """
     n_block = max(1, BLOCK_SAMPLES // file.channels)
-    longest, total = min(MAX_SAMPLES // file.channels, MAX_DURATION_S * file.samplerate), 0
+    n_block = min(n_block, max(1, file.frames))
+    longest, total = _longest(file), 0
     while True:
-        frames = file.read(min(n_block, max(1, file.frames)), dtype="float32", always_2d=True)
+        frames = file.read(n_block, dtype="float32", always_2d=True)
         total += len(frames)
         _check_length(total / file.samplerate, most_s)
         if total > longest:
@@ -124,5 +130,5 @@ def _mono_blocks(file: soundfile.SoundFile, most_s: float | None) -> Iterator[tu
             mono = frames.mean(axis=1, dtype=np.float32)
             power = float(np.vdot(frames, frames)) / frames.shape[1]
         yield np.ascontiguousarray(mono, dtype=np.float32), power
-        if len(frames) < min(n_block, max(1, file.frames)) or total >= file.frames:
+        if len(frames) < n_block or total >= file.frames:
             return

@@ -1,4 +1,4 @@
-"""What ``fxpipe render`` and ``fxpipe encode`` do between their options and their summary."""
+"""What ``fxpipe render``, ``encode`` and ``export`` do between their options and their summary."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ that or a CPU with bf16 arithmetic."""
 class How:
     """What may change the time and the last digits, and nothing that is asked for.
 
-    ``exact``: IEEE fp32 through dac's own layers. ``fused``: compile the
-    encoder (on a CPU, in bf16 only). ``max_vram_gb``: cap on a GPU's memory.
+    ``exact``: IEEE fp32 through dac's own layers. ``fused``: compile the encoder (on a CPU, in bf16
+    only). ``max_vram_gb``: cap on a GPU's memory.
     """
 
     exact: bool = False

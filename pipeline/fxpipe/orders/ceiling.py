@@ -27,7 +27,7 @@ class Bounds:
     comes, so that the ceiling of long chains is a lower bound: most of them were never met.
     ``null``: the right pedals, always in textbook order; ``null_class`` the same, scored by class.
     ``ceiling``: a perfect listener, who must guess between orders that sound alike;
-    ``ceiling_class`` the same answers scored by class. ``classes``: mean orders a class holds.
+    ``ceiling_class`` the same answers scored by class. ``class_size``: mean orders a class holds.
     """
 
     null: float

@@ -27,7 +27,8 @@ from fxtrain.contract import (
 )
 
 KIND = "fxpipe-symmetry"
-SHIPPED = Path(__file__).with_name("symmetry.json")
+TABLE_NAME = "symmetry.json"
+SHIPPED = Path(__file__).with_name(TABLE_NAME)
 LEVELS = tuple(round(0.05 * k, 2) for k in range(21))
 """Quantiles that a table holds: 0, 0.05 … 1."""
 
@@ -156,7 +157,7 @@ def shipped_table() -> SymmetryTable:
 
 def load_table(path: Path) -> SymmetryTable:
     """``symmetry.json``, or the directory that ``fxpipe symmetry`` wrote. UsageError if neither."""
-    file = path / "symmetry.json" if path.is_dir() else path
+    file = path / TABLE_NAME if path.is_dir() else path
     try:
         return parse_table(read_json(file.read_bytes(), str(file)), str(file))
     except OSError as error:

@@ -19,6 +19,7 @@ import numpy as np
 from fxpipe.chains.chain import draw_settings, generator
 from fxpipe.distance import band_distance_db, change_db, log_bands, mr_stft
 from fxpipe.orders.commute import (
+    TABLE_NAME,
     PairMeasure,
     Rule,
     SymmetryTable,
@@ -35,7 +36,7 @@ from fxtrain.contract import Folder, Pedal, from_unit, to_dict, to_unit
 SETTINGS_TRIES = 16
 NUDGE = 0.01
 SPLIT = "train"
-TABLE_NAME, CSV_NAME = "symmetry.json", "symmetry.csv"
+CSV_NAME = "symmetry.csv"
 
 Row = tuple[str, str, float, float, float, float]
 """Two pedals, then residual_db, mel_db, mr_stft and floor_db of one clip."""

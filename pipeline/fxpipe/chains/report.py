@@ -152,7 +152,7 @@ def as_text(report: Report) -> str:
     spec, split, splits = report.spec, report.shown, list(report.tallies)
     seen = report.tallies[split]
     counts = ", ".join(f"{split} {t.n_chains}" for split, t in report.tallies.items())
-    covered = coverage(spec, seen)
+    covered = coverage(spec, seen, split)
     rows = [
         [
             str(length),

@@ -73,7 +73,7 @@ class Starved:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Of one chain length in train: how many chains, how many different ones, out of how many."""
+    """Of one chain length in a split: how many chains, how many different ones, of how many."""
 
     n_drawn: int
     n_distinct: int
@@ -221,15 +221,13 @@ def _cells(counts: np.ndarray, possible: np.ndarray, names: Iterable[str]) -> di
     return {name: count for name, count, may in listed if may}
 
 
-def coverage(spec: ChainSpec, train: Tally) -> dict[int, Coverage]:
-    """By chain length; chains held out of train do not count as possible there."""
+def coverage(spec: ChainSpec, seen: Tally, split: str = "train") -> dict[int, Coverage]:
+    """By chain length; chains that are held out for test do not count as possible elsewhere."""
     distinct = dict.fromkeys(spec.length_p, 0)
-    for order in train.orders:
+    for order in seen.orders:
         distinct[len(order)] += 1
-    held = [len(order) for order in set(spec.held_out)]
+    held = [len(order) for order in set(spec.held_out) if split != "test"]
     return {
-        length: Coverage(
-            train.lengths.get(length, 0), n, spec.n_chains(length) - held.count(length)
-        )
+        length: Coverage(seen.lengths.get(length, 0), n, spec.n_chains(length) - held.count(length))
         for length, n in distinct.items()
     }

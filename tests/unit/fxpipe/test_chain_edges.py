@@ -54,3 +54,10 @@ def test_an_order_that_is_held_out_twice_is_one():
     spec = ChainSpec(POOL, {2: 1.0}, held_out=(held, held))
     found = coverage(spec, tally(spec, [("overdrive", "delay")], []))
     assert found[2].n_possible == 3 * 2 - 1
+
+
+def test_an_order_that_is_held_out_is_possible_in_test():
+    held = ("delay", "overdrive")
+    spec = ChainSpec(POOL, {2: 1.0}, held_out=(held,))
+    found = coverage(spec, tally(spec, [held, ("overdrive", "delay")], []), "test")
+    assert (found[2].n_distinct, found[2].n_possible) == (2, 3 * 2)

@@ -56,7 +56,7 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
             if data.pop("sha256", None) != identity_of(data):
                 return None
             receipt = from_dict(Receipt, data, name)
-        except (AttributeError, ValueError, FxError):
+        except (AttributeError, TypeError, ValueError, FxError):
             return None  # cut short by a crash, or altered: the shard is made again
         return receipt if receipt.identity == identity else None
 

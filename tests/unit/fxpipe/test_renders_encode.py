@@ -146,8 +146,9 @@ def test_receipts_of_another_plan_or_of_a_cut_file_do_not_count(synth):
     name = index.shards[0].files[0].path
     folder.write(name, folder.read(name)[:-1])
     assert index.shards[0].name not in read_receipts(folder, plan.identity, verify=False)
-    folder.write(f".receipts/{index.shards[1].name}.json", b'{"cut')
-    assert index.shards[1].name not in read_receipts(folder, plan.identity, verify=False)
+    for damaged in (b'{"cut', b"[]"):
+        folder.write(f".receipts/{index.shards[1].name}.json", damaged)
+        assert index.shards[1].name not in read_receipts(folder, plan.identity, verify=False)
 
 
 def test_a_receipt_that_counts_something_else_does_not_count(synth):

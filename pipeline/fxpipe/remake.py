@@ -45,7 +45,7 @@ def remake(record: Record, recipe: Mapping[str, Any], renders: str | None = None
     need(record, NEEDED, "the sample's shard")
     plan = _plan(json.dumps(recipe, sort_keys=True), renders)
     if isinstance(plan, FxError):
-        raise plan
+        raise plan.with_traceback(None)  # remembered: it would grow by every sample
     spec, split = plan.spec, record["split"]
     position, attempt = _draws(record)
     draw = draw_clip(spec, plan.seed, split, position, attempt)

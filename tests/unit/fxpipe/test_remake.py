@@ -77,8 +77,9 @@ def test_a_data_set_is_found_where_it_is_kept(make, tmp_path, monkeypatch):
         np.testing.assert_array_equal(frontend.remake(record, recipe).wet, wave)
     monkeypatch.setattr("fxpipe.remake.open_source", Mock(side_effect=[open_source("egfxset")]))
     for _, record in clips:  # looked for once
-        with pytest.raises(SourceError, match="not what was rendered"):
+        with pytest.raises(SourceError, match="not what was rendered") as refused:
             frontend.remake(record, recipe | {"source_digest": "0" * 64})
+        assert len(refused.traceback) == 3  # this line, the frontend's and the one that raises
 
 
 @pytest.mark.parametrize("asked", [{"split_seed": 7}, {"fractions": (0.0, 0.0, 1.0)}])

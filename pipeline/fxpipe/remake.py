@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fxpipe.plan import Plan, read_plan, take_clip
 from fxpipe.render import After, RenderSpec, draw_clip, finish, run_chain
 from fxpipe.renders import chain_of, read_renders_index
 from fxpipe.sources import SOURCES, assign_splits, open_source
+from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxtrain.contract import (
     SPLITS,
     FxError,
@@ -117,6 +119,15 @@ def _find_plan(recipe: Mapping[str, Any], renders: str | None) -> Plan:
     return _plan_of_source(recipe)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What a recipe says of the draws; it comes from elsewhere, and may say anything."""
+
+    seed: int
+    split_seed: int | None = None
+    fractions: Fractions = DEFAULT_FRACTIONS
+
+
 def _plan_of_source(recipe: Mapping[str, Any]) -> Plan:
     name = recipe["source"]
     if name not in SOURCES or name == "folder":
@@ -131,17 +142,19 @@ def _plan_of_source(recipe: Mapping[str, Any]) -> Plan:
             f"{name} here is not what was rendered (another version of it, or a part); add "
             "--renders PATH, the directory it was rendered into"
         )
-    seed = recipe.get("split_seed")
+    told = {key: recipe[key] for key in ("seed", "split_seed", "fractions") if key in recipe}
+    drawn = from_dict(_Drawn, told, "recipe")
     groups = [item.group for item in scan.items]
-    train, valid, test = recipe.get("fractions", (0.8, 0.1, 0.1))
-    fractions = (float(train), float(valid), float(test))
+    splits = {}
+    if groups:
+        splits = assign_splits(groups, seed=drawn.split_seed or 0, fractions=drawn.fractions)
     return Plan(
         spec=from_dict(RenderSpec, recipe["spec"], "recipe.spec"),
-        seed=recipe["seed"],
+        seed=drawn.seed,
         n_clips=dict.fromkeys(SPLITS, 0),
         generated=source.is_generated,
         scan=scan,
-        splits=assign_splits(groups, seed=int(seed or 0), fractions=fractions) if groups else {},
-        fractions=fractions,
-        split_seed=seed,
+        splits=splits,
+        fractions=drawn.fractions,
+        split_seed=drawn.split_seed,
     )

@@ -23,7 +23,7 @@ from fxpipe.pedals import POOLS
 from fxpipe.render import RenderSpec
 from fxpipe.renders import chain_of
 from fxpipe.sources import open_source
-from fxtrain.contract import CodecInfo, open_folder
+from fxtrain.contract import CodecInfo, ContractError, open_folder
 
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}), clip_s=0.5, run_in_s=0.1)
 CODEC = CodecInfo("tiny", "0" * 64, 44_100, 512, 1, 4, 2, "fp32", "cpu")
@@ -102,6 +102,9 @@ def test_another_clip_than_the_one_encoded_is_refused(make):
         frontend.remake(record | {"seed": [0]}, recipe)
     with pytest.raises(RenderError, match="says nothing"):
         frontend.remake(record, {"seed": 0})
+    for told in ({"fractions": [1.0]}, {"split_seed": "7"}, {"seed": None}):
+        with pytest.raises(ContractError, match="recipe"):
+            frontend.remake(record, recipe | told)
 
 
 def test_half_a_decibel_either_way_is_the_same_clip_and_one_is_not(make):

@@ -134,8 +134,10 @@ def fetch_dataset(
     except OSError as error:
         raise DownloadError(f"{base}: cannot be made ({error}); name another --data-dir") from error
     with one_fetch(store / ".busy", manifest.name, progress):
+        own = {name for file in manifest.files for name in (file.name, f"{file.name}.part")}
         for litter in store.glob("tmp*"):  # pooch's, of a killed process
-            litter.unlink()
+            if litter.name not in own:
+                litter.unlink()
         if not _is_fetched(folder, manifest):  # by another process, while this one waited
             errand = _Errand(manifest, base, store, base_url, Manner(progress, retries, backoff_s))
             _unpack(manifest, errand.bring(at_hand), folder, progress)

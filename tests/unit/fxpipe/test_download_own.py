@@ -93,6 +93,17 @@ def test_it_works_wherever_a_name_works(own: Path, server: Server, data: Path) -
     assert scan.licences["CC-BY-4.0"].shareable
 
 
+def test_an_archive_that_is_named_like_a_draft_is_kept(
+    own: Path, server: Server, data: Path
+) -> None:
+    server.files["tmp1.zip"] = server.files["file.zip"]
+    write_manifest(own, [{"name": "tmp1.zip", "url": f"{server.url}/tmp1.zip"}])
+    shutil.rmtree(fetch_dataset(str(own), data, **QUICK))
+    asked = len(server.ranges)
+    fetch_dataset(str(own), data, **QUICK)
+    assert len(server.ranges) == asked
+
+
 def test_its_recordings_may_lie_beside_it_or_be_named(tmp_path: Path) -> None:
     own = write_manifest(tmp_path / "my-set.json", [], by_hand="They lie beside this file.")
     with pytest.raises(DataMissingError, match="They lie beside this file"):

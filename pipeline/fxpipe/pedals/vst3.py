@@ -191,13 +191,16 @@ def open_plugin(label: str, path: Path, plugin_name: str) -> Plugin:
 
 
 _RUNNING: dict[PluginPedal, Plugin] = {}
+_ONE_AT_A_TIME = threading.Lock()
+"""While a process is started: the threads of a cluster's worker would start one each."""
 
 
 def running(pedal: PluginPedal) -> Plugin:
     """The process of this pedal's plugin, one for each pedal in each worker."""
-    if pedal not in _RUNNING or not _RUNNING[pedal].alive:
-        _RUNNING[pedal] = _start(pedal)
-    return _RUNNING[pedal]
+    with _ONE_AT_A_TIME:
+        if pedal not in _RUNNING or not _RUNNING[pedal].alive:
+            _RUNNING[pedal] = _start(pedal)
+        return _RUNNING[pedal]
 
 
 def _start(pedal: PluginPedal) -> Plugin:

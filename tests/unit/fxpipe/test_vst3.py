@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -244,6 +247,21 @@ def test_a_crash_is_one_line_and_the_next_render_starts_anew(fakes, tmp_path):
     plugin = vst3.open_plugin("pedal 'x'", tmp_path / "crash.vst3", "")
     with pytest.raises(PedalError, match=r"pedal 'x': the plugin crashed \(exit 7\)"):
         plugin.play({}, DRY, RATE_HZ)
+
+
+def test_threads_share_one_process(monkeypatch):
+    started = []
+
+    def start(pedal):
+        time.sleep(0.05)
+        started.append(pedal)
+        return SimpleNamespace(alive=True)
+
+    monkeypatch.setattr(vst3, "_start", start)
+    monkeypatch.setattr(vst3, "_RUNNING", {})
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(vst3.running, ["ring"] * 4))
+    assert len(set(map(id, found))) == len(started) == 1
 
 
 def test_a_plugin_that_hangs_is_given_up(fakes, tmp_path, monkeypatch):

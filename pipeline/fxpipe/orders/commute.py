@@ -49,7 +49,7 @@ class Rule:
     quantile: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.threshold_db < 0:
+        if not self.threshold_db >= 0:  # no number is none either
             raise UsageError(f"threshold is {self.threshold_db} dB, expected 0 or more")
         if not 0 <= self.quantile <= 1:
             raise UsageError(f"quantile is {self.quantile}, expected 0 to 1")

@@ -89,7 +89,7 @@ def test_quantiles_are_those_of_the_values() -> None:
     assert quantiles([]) == ()
 
 
-@pytest.mark.parametrize(("threshold_db", "quantile"), [(-0.1, 0.9), (0.5, 1.2)])
+@pytest.mark.parametrize(("threshold_db", "quantile"), [(-0.1, 0.9), (np.nan, 0.9), (0.5, 1.2)])
 def test_a_senseless_rule_is_refused(threshold_db: float, quantile: float) -> None:
     with pytest.raises(UsageError):
         Rule(threshold_db, quantile)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fxpipe.codec.engine import find_device
 from fxpipe.codec.rendered import RenderedCrops, levelled_clips
 from fxpipe.codec.train import TrainConfig, TrainReport, train_codec
 from fxpipe.sources.synth import SAMPLE_RATE_HZ
@@ -41,6 +42,7 @@ def train_on_renders(
 
     ``most_clips`` are held on the device, 0.18 MB each. Raises CodecError.
     """
+    find_device(device, "fp32")
     clips = levelled_clips(renders, "train", most_clips, SAMPLE_RATE_HZ, device)
     unheard = levelled_clips(renders, "test", n_held_out, SAMPLE_RATE_HZ, device)
     log(f"{len(clips)} clips to learn from, {len(unheard)} held out")

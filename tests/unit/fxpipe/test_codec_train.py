@@ -12,6 +12,7 @@ import torch
 from fxpipe.codec import dac, load_codec
 from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
 from fxpipe.codec.loss import FLOOR, MelHead, MelLoss, mel_error_db, mel_filters
+from fxpipe.codec.recipe import train_on_renders
 from fxpipe.codec.train import (
     CHECKPOINT,
     TrainConfig,
@@ -79,9 +80,17 @@ def test_two_steps_then_resumed_equals_all_at_once(tmp_path):
 
 def test_resumed_with_other_settings_is_refused(tmp_path):
     train(tmp_path, 0, 1)
+    state = state_of(tmp_path)
+    state["config"] |= {"compile": True, "gone": 1}  # compiling changes nothing
+    torch.save(state, tmp_path / CHECKPOINT)
     other = TrainConfig(**{**vars(CONFIG), "learning_rate": 0.5})
-    with pytest.raises(CodecError, match="begun with another learning_rate"):
+    with pytest.raises(CodecError, match="begun with another learning_rate, gone; give"):
         train(tmp_path, 0, 1, other)
+
+
+def test_a_device_that_is_none_is_one_line(tmp_path):
+    with pytest.raises(CodecError, match="device 'nonsense': expected cpu"):
+        train_on_renders(tmp_path, [], device="nonsense", config=CONFIG)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

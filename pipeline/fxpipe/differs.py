@@ -43,12 +43,7 @@ def facts_of_plan(plan: Plan) -> Facts:
 
 def facts_of_shards(index: DatasetIndex) -> Facts:
     """The same of finished shards."""
-    return _of_recipe(index.recipe, index.codec, index)
-
-
-def facts_of_recipe(recipe: Mapping[str, Any], codec: CodecInfo, renders: RendersIndex) -> Facts:
-    """The same of shards that are asked for: ``renders`` encoded by ``codec``."""
-    return _of_recipe(recipe, codec, renders)
+    return facts_of_recipe(index.recipe, index.codec, index)
 
 
 def _n_clips(counts: Mapping[str, SplitCounts]) -> int:
@@ -60,10 +55,14 @@ def _of_plan(of: RendersIndex | Plan, n_clips: int, source: str, digest: str) ->
     return facts | {"kinds": sorted(of.kinds) or "all", COMMUTES: to_dict(of.commutes)}
 
 
-def _of_recipe(
+def facts_of_recipe(
     recipe: Mapping[str, Any], codec: CodecInfo, index: DatasetIndex | RendersIndex
 ) -> Facts:
-    """An index comes from elsewhere: its recipe may hold anything, or lack anything."""
+    """The same of shards that are asked for: the renders of ``index``, encoded by ``codec``.
+
+    Of finished ones ``index`` is theirs. It comes from elsewhere: its recipe may hold anything, or
+    lack anything.
+    """
     facts: Facts = {
         "codec": codec.name,
         WEIGHTS: codec.weights_sha256,

@@ -155,7 +155,7 @@ def find_device(device: str, precision: str) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise CodecError(
             f"no CUDA device {found.index or 0} found: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()}; run without --gpu, or see `fxpipe doctor`"
+            f"{torch.cuda.device_count()}; run without --gpu (or --device), or see `fxpipe doctor`"
         )
     if found.type not in ("cpu", "cuda"):
         raise CodecError(f"device {device!r}: expected cpu, cuda or cuda:0")

@@ -38,7 +38,8 @@ def find_plugin(plugin: str, label: str, folder: Path) -> Path:
         path = (place / given).absolute()
         if path.exists():
             return path
-    raise PedalError(f"{label}: plugin {plugin} is not in {listed(folders)}")
+    where = "there" if given.is_absolute() else f"in {listed(folders)}"
+    raise PedalError(f"{label}: plugin {plugin} is not {where}")
 
 
 def _tell_workers(folder: Path) -> None:

@@ -170,7 +170,7 @@ def _look_at(candidate: Candidate) -> Item:
     except ValueError as error:
         raise _UnusableError(f"cannot be used: {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
-        detail = str(error).split(": ", 1)[-1].splitlines()[0] if str(error) else repr(error)
+        detail = next(iter(str(error).split(": ", 1)[-1].splitlines()), repr(error))
         raise _UnusableError(f"cannot be read: {detail}") from error
     if missing := missing_bytes(data):
         raise _UnusableError(f"cut short: {missing} bytes of it are missing; copy it again")

@@ -143,7 +143,7 @@ def kubernetes_spec() -> dict[str, Any]:
                 ours = [{"name": k, "value": v} for k, v in wanted.items() if k not in named]
                 container["env"] = theirs + ours
         spec["metadata"]["name"]
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise UsageError(
             f"--cluster k8s: {custom if isinstance(custom, str) else 'kubernetes'}: not a "
             f"DaskCluster with metadata.name and containers of worker and scheduler; {PAGE}"

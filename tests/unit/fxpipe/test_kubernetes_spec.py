@@ -53,7 +53,12 @@ def test_without_a_file_the_library_makes_it():
     assert container["image"] == "example/fxpipe:1"
 
 
-@pytest.mark.parametrize("text", ["metadata: {name: x}\n", "- 1\n", "a: [\n", None])
+TEXT_FOR_A_CONTAINER = "spec: {worker: {spec: {containers: [image]}}}\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["metadata: {name: x}\n", "- 1\n", "a: [\n", TEXT_FOR_A_CONTAINER, None]
+)
 def test_a_file_that_does_not_do_is_one_line(tmp_path, text):
     file = tmp_path / "cluster.yaml"
     if text is not None:

@@ -324,6 +324,11 @@ def test_what_is_no_pedal_file_is_one_line(tmp_path, text, message):
         load_pedals(path)
 
 
+def test_a_plugin_named_by_its_whole_path_is_looked_for_there_alone(tmp_path):
+    with pytest.raises(PedalError, match=r"plugin .*none\.vst3 is not there$"):
+        vst3_toml.find_plugin(str(tmp_path / "none.vst3"), "pedal", Path())
+
+
 def test_two_pedals_of_one_name_are_refused(inside, tmp_path):
     path = write_table(tmp_path, table=TABLE + TABLE)
     with pytest.raises(UsageError, match="'ring' stands there twice"):

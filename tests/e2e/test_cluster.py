@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import distributed
 import pytest
 import requests
 
@@ -60,23 +63,27 @@ def crew(tmp_path_factory: pytest.TempPathFactory, s3: dict[str, str]) -> Iterat
 
 
 def test_workers_with_threads_write_the_same_bytes_in_a_shared_folder(tmp_path, local, crew):
-    rendered = run("fxpipe", *RENDER, "--scheduler", crew.address, cwd=tmp_path)
+    rendered = crew.run("fxpipe", *RENDER, cwd=tmp_path)
     assert rendered.code == 0, rendered.err
     assert rendered.err.startswith("dashboard: http://127.0.0.1:")
     assert digests(tmp_path / "renders") == digests(local / "renders")
+    with distributed.Client(crew.address, timeout=30, set_as_default=False) as client:
+        profiled = client.run(
+            lambda dask_worker: dask_worker.periodic_callbacks["profile"].is_running()
+        )
+    assert set(profiled.values()) == {sys.version_info >= (3, 12)}, "3.11 may stand still over it"
 
 
 def test_over_s3_from_renders_to_shards_the_same_bytes(tmp_path, local, crew, s3, monkeypatch):
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
-    where = ["--scheduler", crew.address]
-    rendered = run("fxpipe", *RENDER, "-o", "s3://bucket/renders", *where, cwd=tmp_path)
+    rendered = crew.run("fxpipe", *RENDER, "-o", "s3://bucket/renders", cwd=tmp_path)
     assert rendered.code == 0, rendered.err
     words = ["encode", "s3://bucket/renders", "-o", "s3://bucket/shards", "--codec", "embedded"]
-    encoded = run("fxpipe", *words, *where, cwd=tmp_path)
+    encoded = crew.run("fxpipe", *words, cwd=tmp_path)
     assert encoded.code == 0, encoded.err
     assert "whole" in run("fxpipe", "check", "s3://bucket/shards", cwd=tmp_path).last_line
-    again = run("fxpipe", *RENDER, "-o", "s3://bucket/renders", *where, cwd=tmp_path)
+    again = crew.run("fxpipe", *RENDER, "-o", "s3://bucket/renders", cwd=tmp_path)
     assert "already rendered" in again.err
     import s3fs
 
@@ -101,12 +108,33 @@ def test_a_worker_that_could_write_other_bytes_is_refused(tmp_path, kind):
         found.scheduler()
         found.worker(env={"PYTHONPATH": path})
         found.wait_for_workers(1)
-        refused = run("fxpipe", *RENDER, "--scheduler", found.address, cwd=tmp_path)
+        refused = found.run("fxpipe", *RENDER, cwd=tmp_path)
     assert refused.code == 1
     assert "Traceback" not in refused.err
     assert refused.last_line.startswith("fxpipe: error: the worker at tcp://127.0.0.1:")
     assert ("has no fxpipe" if kind == "no fxpipe" else "instead of") in refused.last_line
     assert not list((tmp_path / "renders").glob("*.npy"))
+
+
+def test_a_worker_that_stands_still_is_given_up(tmp_path, local):
+    """Its connection stays open: dask misses its heartbeats, by default for five minutes."""
+    with hosts(tmp_path / "hosts", {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "8s"}) as found:
+        found.scheduler()
+        still = found.worker()
+        found.worker()
+        found.wait_for_workers(2)
+        receipts = tmp_path / "renders/.receipts"
+        begun = threading.Thread(
+            target=lambda: (
+                wait_for("shard", lambda: receipts.is_dir() and any(receipts.glob("train*.json"))),
+                still.send_signal(signal.SIGSTOP),
+            )
+        )
+        begun.start()
+        rendered = found.run("fxpipe", *RENDER, cwd=tmp_path)
+        begun.join()
+    assert rendered.code == 0, rendered.err
+    assert digests(tmp_path / "renders") == digests(local / "renders")
 
 
 def test_a_scheduler_that_dies_costs_nothing_finished(tmp_path, local):

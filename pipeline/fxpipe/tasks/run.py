@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -124,6 +125,7 @@ def _try(function: Callable[[Job], Result], job: Job, release: Release | None) -
             return error
     if differing := differences(release_here(), release):
         return FxError(refusal(f"the worker on {here()}", differing))
+    _stop_profile()
     try:
         return function(job)
     except FxError as error:
@@ -134,6 +136,19 @@ def _try(function: Callable[[Job], Result], job: Job, release: Release | None) -
         if error.errno is None:
             raise
         raise OSError(error.errno, f"{error.strerror} on {here()}", error.filename) from error
+
+
+def _stop_profile() -> None:
+    """Of a worker that we did not start. dask looks at its threads a hundred times a second, and
+    in Python 3.11 the whole process may stand still for ever over that, with no error to see
+    (python/cpython issue 106883, dask/distributed issue 8616).
+    """
+    import distributed
+
+    worker = distributed.get_worker()
+    profile = worker.periodic_callbacks.get("profile")
+    if sys.version_info < (3, 12) and profile is not None and profile.is_running():
+        worker.loop.add_callback(profile.stop)
 
 
 def _name(job: Job) -> str:

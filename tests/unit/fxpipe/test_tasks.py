@@ -20,7 +20,7 @@ from fixtures.tasks import die, double, grumble, miss
 from fxpipe.errors import SourceError
 from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by, where
 from fxpipe.tasks import run as runner
-from fxpipe.tasks.release import _version, differences, release_here
+from fxpipe.tasks.release import Release, _version, differences, release_here
 from fxtrain.contract import FileEntry, FxError, MissingExtraError, ShardEntry, UsageError
 from fxtrain.contract.frontend import TooLongError
 
@@ -90,23 +90,30 @@ def test_a_users_own_preload_is_loaded_too(argv, tmp_path, capfd):
     assert "closed" not in heard.err
 
 
-def test_an_error_on_another_machine_says_where_and_what_it_must_see():
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Release:
+    """What a task on another machine is sent; here there is no dask worker around it."""
+    monkeypatch.setattr(runner, "_stop_profile", lambda: None)
+    return release_here()
+
+
+def test_an_error_on_another_machine_says_where_and_what_it_must_see(far):
     alone = runner._try(miss, {"path": "/data/a.wav"}, None)
     assert isinstance(alone, SourceError)
     assert str(alone) == "a.wav: cannot read /data/a.wav"
-    far = runner._try(miss, {"path": "/data/a.wav"}, release_here())
-    assert isinstance(far, FxError)
-    assert str(far).startswith(f"on {runner.here()}: a.wav: cannot read /data/a.wav (a worker on")
-    assert "under the same path" in str(far)
+    told = runner._try(miss, {"path": "/data/a.wav"}, far)
+    assert isinstance(told, FxError)
+    assert str(told).startswith(f"on {runner.here()}: a.wav: cannot read /data/a.wav (a worker on")
+    assert "under the same path" in str(told)
 
 
-def test_another_release_is_refused_by_the_task_itself():
+def test_another_release_is_refused_by_the_task_itself(far):
     """A worker may come when the others were looked at long ago."""
-    older = release_here() | {"numpy": "1.0"}
+    older = far | {"numpy": "1.0"}
     answer = runner._try(double, {"n": 1}, older)
     assert isinstance(answer, FxError)
     assert "instead of 1.0" in str(answer)
-    assert runner._try(double, {"n": 1}, release_here()) == 2
+    assert runner._try(double, {"n": 1}, far) == 2
 
 
 def test_an_encoder_of_another_torch_is_told_and_one_of_another_build_is_not(monkeypatch):

@@ -26,6 +26,7 @@ from fxtrain.contract import (
     open_folder,
     read_index,
     readers,
+    shorten,
     to_dict,
 )
 
@@ -37,8 +38,6 @@ MACHINE_KEYS = (
 
 NOT_COMPARED = ("shards", "files")
 """Of an index: lists of files with their bytes, which are compared as they lie."""
-
-SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def compare(one: str, other: str) -> Comparison:
     if indexes[0].identity != indexes[1].identity:
         problems.append(Problem(INDEX_NAME, f"another data set than {other}: identities differ"))
     for key, a, b in _differences(*(dict(_leaves(to_dict(index))) for index in indexes)):
-        found = Problem(INDEX_NAME, f"{key} is {_short(a)} here, {_short(b)} in {other}")
+        found = Problem(INDEX_NAME, f"{key} is {shorten(a)} here, {shorten(b)} in {other}")
         (notes if _is_machines(key) else problems).append(found)
     for folder, index in zip(folders, indexes, strict=True):
         if folder.size(PLAN_NAME) is not None:  # where recordings lie, which may differ
@@ -165,8 +164,3 @@ def _differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, An
 
 def _is_machines(key: str) -> bool:
     return any(key == fact or key.startswith(f"{fact}.") for fact in MACHINE_KEYS)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from fxtrain.contract import NOT_RUN, CodecInfo, DatasetIndex, SplitCounts, to_dict
+from fxtrain.contract import NOT_RUN, CodecInfo, DatasetIndex, count_all, to_dict
 
 if TYPE_CHECKING:
     from fxpipe.plan import Plan
@@ -32,7 +32,7 @@ IN_WORDS = {
 
 def facts_of_renders(index: RendersIndex) -> Facts:
     """What finished renders are, to be held against what is asked for."""
-    return _of_plan(index, _n_clips(index.counts), index.source, index.source_digest)
+    return _of_plan(index, count_all(index.counts), index.source, index.source_digest)
 
 
 def facts_of_plan(plan: Plan) -> Facts:
@@ -44,10 +44,6 @@ def facts_of_plan(plan: Plan) -> Facts:
 def facts_of_shards(index: DatasetIndex) -> Facts:
     """The same of finished shards."""
     return facts_of_recipe(index.recipe, index.codec, index)
-
-
-def _n_clips(counts: Mapping[str, SplitCounts]) -> int:
-    return sum(each.n_samples for each in counts.values())
 
 
 def _of_plan(of: RendersIndex | Plan, n_clips: int, source: str, digest: str) -> Facts:
@@ -72,7 +68,7 @@ def facts_of_recipe(
         "shard size": recipe.get("shard_size") or "default",
     }
     source = recipe.get("source"), recipe.get("source_digest")
-    facts |= _drawn(recipe, _n_clips(index.counts), *source)
+    facts |= _drawn(recipe, count_all(index.counts), *source)
     return facts | {COMMUTES: to_dict(index.commutes)}
 
 

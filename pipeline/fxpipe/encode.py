@@ -52,6 +52,7 @@ from fxtrain.contract import (
     Record,
     ShardEntry,
     check_layout,
+    count_all,
     from_dict,
     identity_of,
     layout_of,
@@ -262,7 +263,7 @@ def encode_all(
     """
     info, codebooks = codec or codec_of(spec)
     identity, recipe = encode_identity(renders, info, spec)
-    size = shard_size_for(spec, sum(counts.n_samples for counts in renders.counts.values()))
+    size = shard_size_for(spec, count_all(renders.counts))
     how = how or How()
     jobs = _jobs(renders_folder, renders, folder, spec, identity, size, devices, how, info)
     found = read_receipts(folder, identity, verify=repair)
@@ -343,7 +344,7 @@ def _jobs(
     codec: CodecInfo,
 ) -> list[Job]:
     low, high, one_in = COMPARED
-    n = sum(counts.n_samples for counts in renders.counts.values())
+    n = count_all(renders.counts)
     runs = not how.exact and spec.precision != NOT_RUN
     n_compared = max(low, min(high, n // one_in)) if runs else 0
     shared = {

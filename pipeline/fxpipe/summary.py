@@ -8,7 +8,7 @@ from typing import Any
 
 from fxpipe.console import table
 from fxpipe.renders import RendersIndex
-from fxtrain.contract import SPLITS, DatasetIndex, SplitCounts
+from fxtrain.contract import SPLITS, DatasetIndex, SplitCounts, count_all
 
 
 def counts_table(counts: dict[str, SplitCounts]) -> str:
@@ -25,7 +25,7 @@ def counts_table(counts: dict[str, SplitCounts]) -> str:
 
 
 def render_summary(index: RendersIndex, output: str) -> str:
-    n = sum(counts.n_samples for counts in index.counts.values())
+    n = count_all(index.counts)
     return "\n".join(
         [
             counts_table(index.counts),
@@ -68,7 +68,7 @@ def _again(redrawn: Mapping[Any, int], kept: Mapping[Any, int]) -> list[tuple[An
 
 
 def encode_summary(index: DatasetIndex, output: str) -> str:
-    n = sum(counts.n_samples for counts in index.counts.values())
+    n = count_all(index.counts)
     n_bytes = sum(file.n_bytes for shard in index.shards for file in shard.files)
     return "\n".join(
         [

@@ -54,6 +54,7 @@ from fxtrain.contract import (
     FxError,
     UsageError,
     arrow,
+    count_all,
     open_folder,
     read_index,
     to_dict,
@@ -187,7 +188,7 @@ def encode_command(
     index = read_renders_index(renders_folder)
     refuse_altered(renders_folder)
     refuse_gaps(renders_folder, index)
-    n = sum(counts.n_samples for counts in index.counts.values())
+    n = count_all(index.counts)
     chosen = choose_arithmetic(
         gpu=gpu,
         precision=precision,
@@ -256,7 +257,7 @@ def export_command(shards: str, output: str, *, private: bool) -> None:
     index = read_index(source)
     refuse_altered(source)
     refuse_unshareable(index, shards, private=private)
-    n = sum(counts.n_samples for counts in index.counts.values())
+    n = count_all(index.counts)
     if is_exported(folder, index):
         click.echo(f"{output}: already exported, nothing to do", err=True)
     else:

@@ -219,8 +219,8 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: b
     for what, expected, there in facts:
         if expected != there:
             raise VocabularyError(
-                f"{where}: found {what} {_short(there)}, the model was trained with "
-                f"{_short(expected)}; encode again with the model's settings, or train on these"
+                f"{where}: found {what} {shorten(there)}, the model was trained with "
+                f"{shorten(expected)}; encode again with the model's settings, or train on these"
             )
 
 
@@ -268,8 +268,3 @@ def vocabulary_difference(ours: tuple[str, ...], theirs: tuple[str, ...]) -> str
     if extra:
         parts.append(f"only the shards know {', '.join(extra)}")
     return " and ".join(parts) or f"the same in another order ({', '.join(theirs)})"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -223,7 +223,8 @@ def _read_csv(
     path: Path, columns: tuple[str, ...], files: Mapping[str, Path]
 ) -> dict[str, dict[str, str]]:
     """Rows by their ``file`` column, NFC like the item ids ``files``; nothing where there is no
-    such table. SourceError for a row that is of none of the files: what it tells would be lost."""
+    such table. SourceError for a row that is of none of the files, or a second one of a file: what
+    it tells would be lost."""
     if not path.is_file():
         return {}
     try:
@@ -238,9 +239,13 @@ def _read_csv(
             rows = [{k: _nfc(v or "") for k, v in row.items() if k} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    told = {
-        row["file"].replace("\\", "/").removeprefix("./"): row for row in rows if any(row.values())
-    }
+    told: dict[str, dict[str, str]] = {}
+    for row in filter(lambda row: any(row.values()), rows):
+        name = row["file"] = row["file"].replace("\\", "/").removeprefix("./")
+        if told.setdefault(name, row) != row:
+            raise SourceError(
+                f"{path}: {shorten(name)} stands there twice, with different words; leave one line"
+            )
     unknown = [name for name in told if name not in files]
     if unknown:
         shown = ", ".join(map(shorten, unknown[:_SHOWN_ROWS]))

@@ -94,6 +94,10 @@ def test_manifest_and_groups_files_are_honoured(tmp_path: Path) -> None:
             "file,group\nriff9.wav,a\n",
             r"groups\.csv: 1 line\(s\) name no audio file there: 'riff9\.wav';",
         ),
+        (
+            "file,group\n./riff0_mf_rr1.wav,a\nriff0_mf_rr1.wav,b\n",
+            r"groups\.csv: 'riff0_mf_rr1\.wav' stands there twice, with different words",
+        ),
         ("path;group\n", "no column 'file'"),
         ("", "no column 'file'"),
         ("file,group\n\xff", "not a UTF-8 CSV"),
@@ -104,6 +108,14 @@ def test_a_wrong_groups_file_is_an_error(text: str, words: str, tmp_path: Path) 
     (tmp_path / "groups.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(SourceError, match=words):
         FolderSource(tmp_path).scan()
+
+
+def test_a_line_that_stands_there_twice_says_nothing_new(tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=1)
+    line = "riff0_mf_rr1.wav,a\n"
+    (tmp_path / "groups.csv").write_text(f"file,group\n{line}./{line}")
+    groups = {item.item_id: item.group for item in FolderSource(tmp_path).scan().items}
+    assert groups["riff0_mf_rr1.wav"] == "a"
 
 
 def test_rows_that_match_no_file_are_an_error(tmp_path: Path) -> None:

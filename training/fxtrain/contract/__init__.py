@@ -60,6 +60,7 @@ from fxtrain.contract.frontend import (
 )
 from fxtrain.contract.index import (
     add_counts,
+    count_all,
     count_samples,
     identity_of,
     read_codebooks,
@@ -221,6 +222,7 @@ __all__ = [
     "check_records",
     "class_size",
     "concatenate",
+    "count_all",
     "count_samples",
     "difference",
     "empty_npy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -99,6 +99,11 @@ def add_counts(*counts: SplitCounts) -> SplitCounts:
         by_pedal.update(one.by_pedal)
     total = sum(one.n_samples for one in counts)
     return SplitCounts(total, dict(sorted(by_length.items())), dict(by_pedal))
+
+
+def count_all(counts: Mapping[str, SplitCounts]) -> int:
+    """Samples of all splits."""
+    return sum(one.n_samples for one in counts.values())
 
 
 def recordings_of(index: DatasetIndex) -> dict[str, frozenset[str]]:

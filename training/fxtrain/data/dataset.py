@@ -32,6 +32,7 @@ from fxtrain.contract import (
     open_folder,
     read_index,
     recordings_of,
+    shorten,
     to_dict,
     unknown_name,
     validate_block,
@@ -190,12 +191,12 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
         ("pedals", ", ".join(other.vocabulary.names), ", ".join(index.vocabulary.names)),
         ("pedal parameters", other.vocabulary, index.vocabulary),
         ("longest chain", other.max_chain_length, index.max_chain_length),
-        ("pairs that commute", other.commuting_pairs, index.commuting_pairs),
+        ("pairs that commute", *map(_pairs, (other, index))),
     ):
         if found != expected:
             raise VocabularyError(
-                f"{uri} and {other_uri} cannot be used together: {what} is {_short(expected)} "
-                f"in the first and {_short(found)} in the second; make them with equal settings"
+                f"{uri} and {other_uri} cannot be used together: {what} is {shorten(expected)} "
+                f"in the first and {shorten(found)} in the second; make them with equal settings"
             )
 
 
@@ -251,15 +252,12 @@ def _facts(
             yield f"{what} {field.name}", a, b
 
 
+def _pairs(index: DatasetIndex) -> list[str]:
+    return sorted("/".join(sorted(pair)) for pair in index.commuting_pairs)
+
+
 def _stored(mel: MelInfo | None) -> str:
     return "stored" if mel else "left away"
-
-
-def _short(value: object) -> str:
-    if isinstance(value, frozenset):
-        value = sorted("/".join(sorted(pair)) for pair in value)
-    text = repr(value)
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _join(indexes: list[DatasetIndex], shards: list[Shard]) -> DatasetIndex:

@@ -209,13 +209,34 @@ class RemoteFolder:
     def _listed(self) -> dict[str, dict[str, Any]]:
         """Name -> what the store says of the file."""
         prefix = self._root.rstrip("/") + "/"
-        # fsspec's own walk takes a directory that it could not list for an empty one.
-        options: dict[str, Any] = {"on_error": "raise"} if self._walks else {}
-        try:
-            found = self._ask("list", "", "find", self._root, detail=True, **options)
-        except FileNotFoundError:
-            return {}
+        if self._walks:
+            found = self._walked()
+        else:
+            try:
+                found = self._ask("list", "", "find", self._root, detail=True)
+            except FileNotFoundError:
+                return {}
         return {str(path).removeprefix(prefix): info for path, info in found.items()}
+
+    def _walked(self) -> dict[str, dict[str, Any]]:
+        """One question a directory. fsspec's own walk takes one that it could not list for an empty
+        one: it forgets ``on_error`` below the first (2026.9)."""
+        found: dict[str, dict[str, Any]] = {}
+        waiting = [self._root]
+        while waiting:
+            directory = waiting.pop()
+            listed: list[dict[str, Any]] = []
+            with contextlib.suppress(FileNotFoundError):
+                listed = self._ask("list", "", "ls", directory, detail=True)
+            for info in listed:
+                path = str(info["name"]).rstrip("/")
+                if not path.startswith(directory.rstrip("/") + "/"):
+                    continue  # itself, or a link out of it
+                if info["type"] == "directory":
+                    waiting.append(path)
+                else:
+                    found[path] = info
+        return found
 
     def sweep(self) -> list[str]:
         """No half-written file has a name in an object store."""

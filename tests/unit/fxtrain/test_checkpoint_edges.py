@@ -33,6 +33,7 @@ from fxtrain.contract import (
     to_dict,
 )
 from fxtrain.errors import CheckpointError
+from fxtrain.finding import SHIPPED, model_folder
 from fxtrain.models import resolve_model
 
 
@@ -122,3 +123,14 @@ def test_clips_of_another_length_are_told(index: DatasetIndex, times: float) -> 
     told = warning_of_length(card, other)
     assert told is not None
     assert told.endswith(f"clips of {n / 44_100:g} s, these are of {times * n / 44_100:g} s")
+
+
+def test_a_folder_of_ones_own_goes_before_the_word_for_the_model_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_folder(Path("shipped")) == SHIPPED
+    own = tmp_path / "shipped"
+    own.mkdir()
+    (own / CARD_NAME).write_text("{}")
+    assert model_folder(Path("shipped")) == Path("shipped")

@@ -77,6 +77,16 @@ def test_a_tar_name_in_two_pieces_is_refused() -> None:
         list(split_tar(held.getvalue(), "here"))
 
 
+def test_a_tar_header_that_was_altered_is_told() -> None:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("train-000000-0000.codes.npy"))
+    altered = bytearray(held.getvalue())
+    altered[3] ^= 1
+    with pytest.raises(DamagedError, match="a header adds up to"):
+        list(split_tar(bytes(altered), "here"))
+
+
 def test_a_shard_of_several_parts_is_read_whole(tmp_path: Path) -> None:
     index = make_shards(tmp_path, n_train=260, n_valid=0, n_test=0, shard_size=260)
     assert len(index.shards) == 1

@@ -37,6 +37,11 @@ def test_a_clip_counts_in_the_step_of_its_faintest_pedal() -> None:
     assert sum(row.sets.n for row in rows.values()) == 3  # a clip without pedals has no faintest
 
 
+def test_a_right_set_in_another_order_is_a_right_set() -> None:
+    (row,) = faint([("fuzz", "delay")], [("delay", "fuzz")], [(3.0, 3.0)], np.zeros(1, int))
+    assert (row.sets.value, row.sets.n) == (1.0, 1)
+
+
 def test_pedals_of_one_group_are_no_independent_witnesses() -> None:
     truth, said = [("fuzz",)] * 40, [("fuzz",), ()] * 20
     moved = [(3.0,)] * 40

@@ -173,7 +173,7 @@ def test_windows_that_agree_tell_more_than_one_and_less_than_as_many() -> None:
         knobs = read_knobs(logits, VOCABULARY)
         every = [knob.travel for pedal in knobs.values() for knob in pedal.values()]
         widths.append(sum(high - low for _, low, high in every))
-    assert widths[0] > widths[1] > widths[2]
+    assert widths[0] > 1.05 * widths[1] > 1.1 * widths[2]
 
 
 def test_a_switch_has_no_mean() -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from fxtrain.confusions import pair_orders
 from fxtrain.contract import OrderClass, UsageError
 from fxtrain.intervals import Score
 from fxtrain.metrics import (
@@ -40,6 +41,16 @@ def test_nulls_are_not_asked_about_a_pedal_that_was_heard_too_often() -> None:
     truth, twice = [("drive", "delay", "reverb")], [("delay", "drive", "reverb", "delay")]
     assert where_all_was_heard(truth, truth, twice) == [()]
     assert of_what_was_heard(truth, truth, twice) == [("drive", "reverb")]
+
+
+def test_the_order_of_a_pedal_that_stands_twice_is_nobodys() -> None:
+    pedals = ("drive", "delay")
+    twice, once = ("drive", "delay", "drive"), ("drive", "delay")
+    for truth, said, n_true in ((twice, once, 0), (once, twice, 1)):
+        found = pair_orders(classes_of([truth], frozenset()), [said], pedals)
+        assert found.n_true.sum() == n_true
+        assert not found.n.any()
+        assert not found.right.any()
 
 
 def test_a_pedal_that_no_clip_has_and_no_answer_names_is_in_no_mean() -> None:

@@ -86,10 +86,13 @@ def test_chains_of_a_clip_do_not_see_one_another(kind: str) -> None:
 def test_a_clip_is_heard_alike_whatever_stands_beside_it_in_the_batch(kind: str) -> None:
     # A known trap: positions indexed by batch instead of time.
     model = make_model(kind)
-    codes = random_codes(4)
-    together = model.encode(codes, None).states
-    alone = torch.cat([model.encode(codes[i : i + 1], None).states for i in range(4)])
-    assert torch.allclose(together, alone, atol=1e-5)
+    codes, chains = random_codes(4), torch.tensor([[[N_PEDALS, 2, 0]]] * 4)
+    memory = model.encode(codes, None)
+    together = memory.states, model.decode(chains, memory), *model.set_order(memory)
+    each = [model.encode(codes[i : i + 1], None) for i in range(4)]
+    alone = [(m.states, model.decode(chains[:1], m), *model.set_order(m)) for m in each]
+    for found, parts in zip(together, zip(*alone, strict=True), strict=True):
+        assert torch.allclose(found, torch.cat(parts), atol=1e-5)
 
 
 def test_transformer_hears_when_things_happen() -> None:
@@ -116,10 +119,17 @@ def test_codebook_vectors_are_frozen_and_normalised() -> None:
     assert torch.allclose(table.std(1), torch.ones(N_BOOKS, 8), atol=1e-4)
     assert "encoder.codes.table" in model.state_dict()
     assert not any("table" in name for name, _ in model.named_parameters())
+    codes = random_codes(2)
+    own = [table[k, codes[:, k]] for k in range(N_BOOKS)]  # each [B, T, 8]
+    expected = model.encoder.codes.project(torch.cat(own, dim=-1))
+    assert torch.allclose(model.encoder.codes(codes), expected, atol=1e-5)
 
 
 def test_only_the_books_asked_for_are_read() -> None:
-    model = make_model("gru", n_codebooks=2)
+    model, whole = make_model("gru", n_codebooks=2), make_model("gru")
+    assert model.encoder.codes is not None
+    assert whole.encoder.codes is not None
+    assert torch.equal(model.encoder.codes.table, whole.encoder.codes.table[: 2 * SIZE])
     codes = random_codes(2)
     other = codes.clone()
     other[:, 2] = 0

@@ -15,12 +15,16 @@ from fixtures.shards import make_shards
 from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
 from fxtrain.config import ModelConfig
 from fxtrain.contract import Chain, Features, FxError, PedalEntry
+from fxtrain.data import open_shards
+from fxtrain.data.stream import make_loader
 from fxtrain.decode import Candidate
 from fxtrain.errors import UnreadableFileError
 from fxtrain.models import resolve_model
 from fxtrain.predict import (
+    WINDOWS_AT_ONCE,
     PairOrder,
     Prediction,
+    listen,
     missing_above_hz,
     predict_features,
     predict_file,
@@ -94,6 +98,22 @@ def test_long_recordings_are_heard_in_parts_with_one_answer(run: Run) -> None:
     assert again.candidates[0].probability == pytest.approx(
         found.candidates[0].probability, abs=1e-3
     )
+
+
+def test_windows_are_heard_as_clips_of_a_shard_are(run: Run, tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", n_train=4, n_valid=2 * WINDOWS_AT_ONCE + 1, with_mel=True)
+    dataset = open_shards(tmp_path / "shards")
+    n_clips = dataset.n_samples("valid")
+    (batch,) = make_loader(dataset, "valid", batch_size=n_clips, seed=0, shuffle=False)
+    features = Features(
+        codes=batch.codes.numpy().astype(np.uint16),
+        mel=(255 * batch.mel).round().byte().numpy(),
+        starts_s=tuple(range(n_clips)),
+    )
+    with torch.inference_mode():
+        expected = run.model.encode(batch.codes, batch.mel).states
+        memory, _ = listen(run, features)
+    torch.testing.assert_close(memory.states, expected)
 
 
 def test_files_that_cannot_be_heard_are_named(run: Run, tmp_path: Path) -> None:

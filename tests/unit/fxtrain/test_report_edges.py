@@ -17,7 +17,7 @@ from fxtrain.config import ModelConfig
 from fxtrain.contract import Chain, OrderClass, Pedal
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import answer, by_ear, judge
+from fxtrain.evaluate import answer, by_ear, judge, table
 from fxtrain.knobs import Knob, Knobs
 from fxtrain.metrics import by_pair
 from fxtrain.models import resolve_model
@@ -25,7 +25,7 @@ from fxtrain.reliability import Bin
 from fxtrain.report.clips import cards, data_uri, pick
 from fxtrain.report.curves import Curve
 from fxtrain.report.drawing import line_chart, reliability_diagram
-from fxtrain.report.page import order_grids
+from fxtrain.report.page import confusion_grids, order_grids
 from fxtrain.rerender import play, rerender
 from fxtrain.sounds import Sounds
 
@@ -193,3 +193,23 @@ def test_orders_are_shares_of_the_clips_where_both_were_named() -> None:
     assert ceiling.rows[0][1][1].share == 1.0
     free, _ = order_grids(answers, ("a", "b"), frozenset({frozenset(("a", "b"))}))
     assert [[cell.mark for cell in row] for _, row in free.rows] == [["", "free"], ["free", ""]]
+
+
+def test_what_sounds_like_the_truth_is_no_confusion() -> None:
+    truth, said = [("a", "b")] * 2, [("b", "a"), ("b", "b")]
+    found = [(Candidate(names, 1.0, (names,)),) for names in said]
+    alike = OrderClass(("a", "b"), frozenset({frozenset(("a", "b"))}))
+    answers = Answers("test", truth, found, found, [alike, alike])
+    whole, *_ = confusion_grids(answers, ("a", "b"))
+    assert whole.name == "all positions"
+    shares = [[cell.share for cell in row] for _, row in whole.rows]
+    assert shares[0][:2] == [0.5, 0.5]  # a: once heard, once taken for b
+    assert shares[1][:2] == [0.0, 1.0]
+
+
+def test_pairs_are_told_worst_first(run: Run, answers: Answers) -> None:
+    found = judge(run, "some", answers)
+    pairs = {("a", "b"): (3, 4), ("b", "c"): (1, 9), ("a", "c"): (5, 5)}
+    lines = list(table(dataclasses.replace(found, pairs=pairs)))
+    at = next(i for i, line in enumerate(lines) if line.startswith("pair (order heard right)"))
+    assert [line[:4] for line in lines[at + 1 : at + 4]] == ["b, c", "a, b", "a, c"]

@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.frontends import ToyFrontend
 from fixtures.shards import make_shards
-from fxtrain.contract import Names
+from fxtrain.contract import FxError, Names
 from fxtrain.data import open_shards
 from fxtrain.rerender import DRIES, Rerendered, rerender
 from fxtrain.sounds import Sounds
@@ -101,3 +101,20 @@ def test_each_row_knows_the_groups_of_its_own_clips(shards: Path, truth: list[Na
         assert not math.isnan(of["nothing", dry, False].low)
         assert of["nothing", dry, True].n == ordered.sum()
         assert math.isnan(of["nothing", dry, True].low)  # one group alone
+
+
+def test_a_sound_that_hardly_is_one_is_no_measure(shards: Path, truth: list[Names]) -> None:
+    class Faint(ToyFrontend):
+        def loudness_lufs(self, wave: np.ndarray, sample_rate_hz: int) -> float:
+            return -60.5
+
+    with pytest.raises(FxError, match="louder than -60 LUFS"):
+        measure(shards, truth, Faint())
+
+
+def test_clips_with_an_order_are_those_of_the_truth(shards: Path, truth: list[Names]) -> None:
+    sounds = Sounds(open_shards(shards), "test")
+    sounds.__dict__["frontend"] = ToyFrontend()
+    found = rerender(truth, [names[:1] for names in truth], sounds, N)
+    assert 0 < found.n_ordered < N
+    assert found.n_ordered == sum(len(names) > 1 for names in truth)

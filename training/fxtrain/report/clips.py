@@ -65,9 +65,8 @@ def pick(answers: Answers, n: int) -> tuple[list[int], list[int]]:
 
 
 def edits_away(truth: Names, answer: Names, alike: bool) -> int:
-    """0 where the answer sounds like the truth; where pedals are right but not their order, 1 or
-    more."""
-    return 0 if alike else max(1, levenshtein(truth, answer))
+    """0 where the answer sounds like the truth, more otherwise."""
+    return 0 if alike else levenshtein(truth, answer)
 
 
 def cards(

@@ -15,7 +15,7 @@ from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.contract import Licence, UsageError
 from fxtrain.data import open_shards
 from fxtrain.errors import CheckpointError
-from fxtrain.fit import fit
+from fxtrain.fit import fit, plan
 from fxtrain.trainer import prepare
 
 SMALL = ModelConfig(d_model=16, n_heads=2, n_layers=1, mel_channels=2)
@@ -131,3 +131,12 @@ def test_another_log_mel_cannot_be_started_from_where_it_is_heard(
     deaf, fresh = prepare(dataset, Config(model))
     save_model(tmp_path, deaf, fresh)
     prepare(other, Config(train=TrainConfig(start_from=str(tmp_path))))
+
+
+@pytest.mark.parametrize(("batch_size", "n_devices", "steps"), [(16, 1, 2), (24, 1, 2), (12, 2, 2)])
+def test_a_plan_counts_the_last_batch_of_all_devices(
+    runs: Path, batch_size: int, n_devices: int, steps: int
+) -> None:
+    train = TrainConfig(batch_size=batch_size, n_devices=n_devices)  # of 32 clips
+    found = plan(open_shards(runs / "shards"), Config(SMALL, train), "cpu")
+    assert found.steps_per_epoch == steps

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from fxtrain.config import ModelConfig
 from fxtrain.contract import Param, PedalEntry, Vocabulary, from_unit
 from fxtrain.intervals import SHARE, mean_interval
 from fxtrain.knobs import Knob, Knobs
 from fxtrain.models import N_PLACES, Memory, Translator
+from fxtrain.models.heads import KnobHead
 from fxtrain.predict import Prediction, knobs_dict
 from fxtrain.travel import KnobEars
 from fxtrain.turned import turned
@@ -69,3 +71,14 @@ def test_a_knob_that_may_stand_anywhere_was_not_heard() -> None:
         said = cast(Prediction, SimpleNamespace(knobs=knobs))
         told[name] = knobs_dict(said, "delay")["mix"]["heard"]
     assert told == {"fine": True, "rough": False}
+
+
+def test_the_words_of_the_knob_head_are_knob_by_knob() -> None:
+    """Weights that were saved mean nothing in another order."""
+    head = KnobHead(ModelConfig(d_model=8, n_heads=2), n_pedals=2, n_knobs=3)
+    memory = Memory(torch.randn(1, 4, 8))
+    with torch.no_grad():
+        before = head(memory)
+        head.bias[1, 2 * N_PLACES + 5] += 1.0
+        moved = (head(memory) - before).nonzero().tolist()
+    assert moved == [[0, 1, 2, 5]]

@@ -124,15 +124,15 @@ def test_a_worker_that_stands_still_is_given_up(tmp_path, local):
         found.worker()
         found.wait_for_workers(2)
         receipts = tmp_path / "renders/.receipts"
-        begun = threading.Thread(
-            target=lambda: (
-                wait_for("shard", lambda: receipts.is_dir() and any(receipts.glob("train*.json"))),
-                still.send_signal(signal.SIGSTOP),
-            )
-        )
-        begun.start()
+
+        def stop_it() -> None:
+            wait_for("shard", lambda: receipts.is_dir() and any(receipts.glob("train*.json")))
+            still.send_signal(signal.SIGSTOP)
+
+        stopping = threading.Thread(target=stop_it)
+        stopping.start()
         rendered = found.run("fxpipe", *RENDER, cwd=tmp_path)
-        begun.join()
+        stopping.join()
     assert rendered.code == 0, rendered.err
     assert digests(tmp_path / "renders") == digests(local / "renders")
 

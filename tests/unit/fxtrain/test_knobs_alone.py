@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import torch
 
+from fixtures.modules import Module
 from fixtures.shards import make_shards
 from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.data import open_shards
@@ -16,18 +17,8 @@ from fxtrain.data.stream import Batch, heard_fields, make_loader
 from fxtrain.fit import fit
 from fxtrain.kept import KeptStates
 from fxtrain.models import Memory, Translator
-from fxtrain.module import TranslatorModule
 from fxtrain.trainer import prepare
 from fxtrain.travel import Travel, knob_loss
-
-
-class Module(TranslatorModule):
-    """Keeps what it would have logged."""
-
-    logged: dict[str, float]
-
-    def log_dict(self, dictionary: Any, *args: Any, **options: Any) -> None:
-        self.logged = {name: float(value) for name, value in dictionary.items()}
 
 
 def test_the_best_epoch_is_the_one_that_hears_knobs_of_validation_clips_best(

@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from fixtures.modules import Module
 from fixtures.shards import make_shards
 from fxtrain.callbacks import KeepBest
 from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
@@ -23,23 +24,13 @@ from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import make_loader
 from fxtrain.decode import Hypothesis
 from fxtrain.metrics import classes_of, scores
-from fxtrain.module import EpochLoader, TranslatorModule
+from fxtrain.module import EpochLoader
 from fxtrain.objective import canonical_order, losses
 from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME
 from fxtrain.trainer import make_trainer, prepare
 from fxtrain.tune import decode_batches, names_of
 
 MODEL = ModelConfig(kind="gru", d_model=16, n_layers=1, n_heads=2)
-
-
-class Module(TranslatorModule):
-    """Keeps what it would have logged, and its trainer, which lightning does not."""
-
-    held: SimpleNamespace
-    logged: dict[str, float]
-
-    def log_dict(self, dictionary: Any, *args: Any, **options: Any) -> None:
-        self.logged = {name: float(value) for name, value in dictionary.items()}
 
 
 @pytest.fixture(scope="module")

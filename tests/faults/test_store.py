@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from faults.conftest import ENCODE, RENDER, Fx
 from fixtures.http import running_server, serve, status
@@ -185,6 +186,21 @@ def test_a_directory_that_could_not_be_listed_is_not_empty(store):
     for _ in range(20):
         assert folder.names() == ["a", "deep/b", "deep/er/c"]
     assert open_folder(f"{store}/none").names() == []
+
+
+def test_a_directory_that_may_not_be_listed_is_named(store, monkeypatch):
+    FlakyFileSystem.mood.fails = FlakyFileSystem.mood.stalls = 0.0
+    folder = open_folder(store)
+    folder.write("deep/er/c", b"x")
+
+    def closed(self, path, **options):
+        if path.endswith("deep"):
+            raise PermissionError("Access Denied")
+        return MemoryFileSystem.ls(self, path, **options)
+
+    monkeypatch.setattr(FlakyFileSystem, "ls", closed)
+    with pytest.raises(FxError, match="cannot list flaky://bucket/deep: Access Denied"):
+        folder.names()
 
 
 def test_half_uploaded_objects_are_not_taken_for_whole(whole, fx: Fx, store):

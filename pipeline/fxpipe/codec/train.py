@@ -37,10 +37,7 @@ SHOWN = ("mel", "head", "l1", "commitment")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe. ``free_steps`` run without a quantiser; then its books are fitted to latents.
-
-    ``bf16``: encoder and decoder under autocast, on a GPU. Losses are fp32 always.
-    """
+    """The recipe. ``free_steps`` run without a quantiser; then its books are fitted to latents."""
 
     architecture: Mapping[str, Any] = field(
         default_factory=lambda: dict(CODECS["embedded"].architecture)
@@ -65,7 +62,6 @@ class TrainConfig:
     renew_until: float = 0.8
     seed: int = 0
     compile: bool = False
-    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,16 +167,12 @@ class _Run:
         rate = self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * rate
-        with self._autocast():
-            latents = self.encoder(batch[:, None])
-        latents = latents.float()
+        latents = self.encoder(batch[:, None])
         free = self.step < config.free_steps
         commitment = batch.new_zeros(())
         if not free:
             latents, codes, projected, commitment, _ = quantizer(latents)
-        with self._autocast():
-            decoded = self.decoder(latents)[:, 0]
-        decoded = decoded.float()
+        decoded = self.decoder(latents)[:, 0]
         mel = self.mel_loss(decoded, batch)
         head = self.model.get_submodule("head")(latents, batch)
         l1 = F.l1_loss(decoded, batch)
@@ -205,9 +197,6 @@ class _Run:
         self.step += 1
         return dict(zip(("loss", *parts), values, strict=True))
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
-
     def on_device(self, batch: np.ndarray | Tensor) -> Tensor:
         return torch.as_tensor(batch).to(self.device)
 
@@ -217,10 +206,9 @@ class _Run:
         self.model.eval()
         with torch.no_grad():
             for batch in batches:
-                with self._autocast():
-                    # not the compiled one: it would be compiled again, for evaluation
-                    latents = self.model.get_submodule("encoder")(self.on_device(batch)[:, None])
-                found.append(latents.float().transpose(1, 2).flatten(0, 1))
+                # not the compiled one: it would be compiled again, for evaluation
+                latents = self.model.get_submodule("encoder")(self.on_device(batch)[:, None])
+                found.append(latents.transpose(1, 2).flatten(0, 1))
         quantizer = self.model.get_submodule("quantizer")
         fit_quantizer(quantizer, torch.cat(found), self.draws)
         self.keeper.restart(len(found[0]))
@@ -367,7 +355,9 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def _config_of(state: Mapping[str, Any]) -> TrainConfig:
-    values = dict(state["config"])
+    """The run's own, without settings that have gone since it was begun."""
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    values = {key: value for key, value in state["config"].items() if key in known}
     return TrainConfig(**{**values, "mel_windows": tuple(values["mel_windows"]), "compile": False})
 
 

@@ -109,6 +109,9 @@ def test_audio_that_is_not_finite_stops_the_run(tmp_path):
 
 def test_export_loads_and_encodes(tmp_path):
     train(tmp_path / "run", 0, 20)
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    state["config"]["bf16"] = False  # a setting that is no longer
+    torch.save(state, tmp_path / "run" / CHECKPOINT)
     path = export_encoder(tmp_path / "run", tmp_path / "out", {"licence": "MIT"})
     codec = load_codec(str(path))
     codes = codec.encode(HELD_OUT)

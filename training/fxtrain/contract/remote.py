@@ -225,9 +225,10 @@ class RemoteFolder:
         waiting = [self._root]
         while waiting:
             directory = waiting.pop()
+            name = directory.removeprefix(self._root).lstrip("/")
             listed: list[dict[str, Any]] = []
             with contextlib.suppress(FileNotFoundError):
-                listed = self._ask("list", "", "ls", directory, detail=True)
+                listed = self._ask("list", name, "ls", directory, detail=True)
             for info in listed:
                 path = str(info["name"]).rstrip("/")
                 if not path.startswith(directory.rstrip("/") + "/"):

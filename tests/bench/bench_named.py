@@ -2,15 +2,16 @@
 
     python tests/bench/bench_named.py okita3 OUT [--audio NOTES] [--epochs 12] [--precision bf16]
     python tests/bench/bench_named.py okita3-short OUT [--chains 24000] [--rounds 2]
-    python tests/bench/bench_named.py presence-more OUT [--chains 24000] [--rounds 2]
+    python tests/bench/bench_named.py presence-more OUT [--chains 24000] [--rounds 2] [--others DIR]
 
 ``okita3``, ``take4``, ``seed5``, ``rossi5`` or ``presence``: pool, lengths, level policy and chains
 are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. ``okita3-short``: the
 same test clips of ten seconds, heard in windows of two by a translator that was taught on clips of
 two; every further round teaches it as many chains more. ``presence-more``: the same tests, and more
-chains of the same kind to learn from, as log-mel alone. The translator starts from the model in the
-package. ``--audio``: a folder of dry notes, half of the lessons and a second test; without it the
-built-in guitar plays alone. What is in OUT already is used again.
+chains of the same kind to learn from, as log-mel alone; with ``--others`` they are played by the
+recordings in a folder, of other instruments. The translator starts from the model in the package.
+``--audio``: a folder of dry notes, half of the lessons and a second test; without it the built-in
+guitar plays alone. What is in OUT already is used again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 
 from at_scale import fixed_knobs
@@ -52,23 +54,23 @@ SHOWN = {
 }
 
 
-def rendered(out: Path, part: Part, audio: Path | None) -> Path:
+def rendered(out: Path, part: Part, given: dict[str, Path]) -> Path:
     renders = out / f"{part.name}-renders"
     if not (renders / "index.json").is_file():
         settings = {"okita3": "[render]\npedal_rms = 0.1\n", "presence": fixed_knobs()}
         paths = {name: out / f"{name}.toml" for name in settings}
         for name, text in settings.items():
             paths[name].write_text(text)
-        flags = part.flags.format(audio=audio, **paths)
+        flags = part.flags.format(**given, **paths)
         sh(f"fxpipe render -o {renders} --n-chains {part.n_chains} {flags}")
     return renders
 
 
-def encoded(out: Path, part: Part, audio: Path | None) -> Path:
+def encoded(out: Path, part: Part, given: dict[str, Path]) -> Path:
     made = out / part.name
     if not (made / "index.json").is_file():
         what = "--mel-only" if part.mel_only else "--with-mel"
-        sh(f"fxpipe encode {rendered(out, part, audio)} -o {made} --codec embedded {what}")
+        sh(f"fxpipe encode {rendered(out, part, given)} -o {made} --codec embedded {what}")
     return made
 
 
@@ -137,6 +139,7 @@ def main() -> None:
     parser.add_argument("pool", choices=[*known, *in_rounds])
     parser.add_argument("out", type=Path)
     parser.add_argument("--audio", type=Path)
+    parser.add_argument("--others", type=Path, help="dry recordings of other instruments")
     parser.add_argument("--chains", type=int, default=24_000, help="a round")
     parser.add_argument("--rounds", type=int, default=1, help=f"of {' or '.join(in_rounds)}")
     parser.add_argument("--epochs", type=int, help="[as at_scale.py]")
@@ -145,8 +148,13 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    out, audio = options.out, options.audio
+    out, audio, others = options.out, options.audio, options.others
+    given = {key: path for key, path in (("audio", audio), ("others", others)) if path}
     out.mkdir(parents=True, exist_ok=True)
+    if others is not None:
+        if options.pool != "presence-more":
+            parser.error("--others is for presence-more")
+        in_rounds["presence-more"] = partial(more_presence, others=True)
     if options.pool in in_rounds:
         chosen, its_parts = in_rounds[options.pool](options.chains, options.rounds)
     else:
@@ -159,14 +167,14 @@ def main() -> None:
 
     folder = Path("shipped")
     for run in chosen:
-        taught = [encoded(out, part, audio) for part in there(list(run.parts))]
+        taught = [encoded(out, part, given) for part in there(list(run.parts))]
         folder = fit(out, run, str(folder), taught, options)
     for part in there([name for _, name, _ in run.tests]):
         if options.pool == "okita3-short":
-            renders = rendered(out, part, audio)
+            renders = rendered(out, part, given)
             heard = by_windows(folder, renders, out / f"{part.name}-windows")
         else:
-            heard = evaluate(load_run(folder), open_shards(encoded(out, part, audio)))
+            heard = evaluate(load_run(folder), open_shards(encoded(out, part, given)))
         show(part.name, heard)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 STOMPBOX = "--pool stompbox --lengths 0:0.4,1:1,2:1,3:1,4:1,5:1"
 SYNTH = "--dataset synth --fractions 0.95,0.02,0.03"
 NOTES = "--dataset folder:{audio} --split-seed 0 --fractions 0.88,0.04,0.08"
+OTHERS = "--dataset folder:{others} --fractions 1,0,0 --phrases 0.6 --guitars 0.4"
 CURVE = (2_500, 7_500, 15_000, 25_000)
 """Chains a part, of each source: 5, 20, 50 and 100 thousand of both together."""
 MORE, N_MORE = 12_000, 20
@@ -181,15 +182,19 @@ def short_okita3(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part
     return found, made
 
 
-def more_presence(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part]]:
-    """``presence``, and every round ``n_chains`` more of the built-in guitar, as log-mel alone."""
+def more_presence(
+    n_chains: int, n_rounds: int = 1, *, others: bool = False
+) -> tuple[list[Run], list[Part]]:
+    """``presence``, and every round ``n_chains`` more, as log-mel alone: of the built-in guitar, or
+    of other instruments' recordings."""
     train = go_on(4, batch_size=256, average_decay=0.99)
     found: list[Run] = []
     made: list[Part] = []
     for i in range(n_rounds):
         name = "presence-more" + (f"-{i + 1}" if i else "")
-        flags = f"{SYNTH} {PRESENCE_FLAGS} --seed {312 + i}"
-        made.append(Part(f"{name}-synth", n_chains, flags, mel_only=True))
+        source, seed, kind = (OTHERS, 322, "others") if others else (SYNTH, 312, "synth")
+        flags = f"{source} {PRESENCE_FLAGS} --seed {seed + i}"
+        made.append(Part(f"{name}-{kind}", n_chains, flags, mel_only=True))
         taught = ("presence-synth", *(part.name for part in made))
         found.append(Run(name, taught, PRESENCE_TESTS, train=train))
     return found, made

@@ -31,9 +31,12 @@ from scale_plan import (
 BEST = VARIANTS["picture-masked"]
 
 
-ROUNDS, ROUND_PARTS = (
-    [*a, *b] for a, b in zip(short_okita3(24_000, 2), more_presence(24_000, 2), strict=True)
+SHORT, MORE, OTHERS = (
+    short_okita3(24_000, 2),
+    more_presence(24_000, 2),
+    more_presence(24_000, 1, others=True),
 )
+ROUNDS, ROUND_PARTS = ([*a, *b, *c] for a, b, c in zip(SHORT, MORE, OTHERS, strict=True))
 RUNS = [*variants(), *runs(BEST), *ROUNDS]
 PARTS = [*parts()[:11], *named_parts(), *ROUND_PARTS, *parts()[-2:]]
 
@@ -63,7 +66,7 @@ def test_render_takes_the_flags_of_every_part(tmp_path: Path, notes: Path, part)
     (tmp_path / "okita3").write_text("[render]\npedal_rms = 0.1\n")
     (tmp_path / "presence").write_text(fixed_knobs())
     paths = {name: tmp_path / name for name in ("okita3", "presence")}
-    flags = part.flags.format(audio=notes, real=notes, **paths)
+    flags = part.flags.format(audio=notes, real=notes, others=notes, **paths)
     line = f"render {flags} --n-chains {part.n_chains} --dry-run -o {tmp_path}"
     done = CliRunner().invoke(cli, line.split())
     assert done.exit_code == 0, done.output

@@ -37,7 +37,7 @@ def test_it_is_small_and_fits_the_codec_in_the_package() -> None:
     assert heard.codec.weights_sha256 == hashlib.sha256(weights).hexdigest()
     assert run.card.vocabulary.names == POOLS["stompbox"]
     assert run.card.shareable
-    assert set(run.card.licences) == {"CC0-1.0"}
+    assert set(run.card.licences) == {"CC0-1.0", "MIT"}
 
 
 def test_it_hears_pedals_of_the_built_in_guitar(tmp_path: Path, capsys) -> None:

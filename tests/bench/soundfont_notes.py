@@ -4,10 +4,10 @@
     pip install mido
     python tests/bench/soundfont_notes.py OUT
 
-48 instruments of two libraries under the MIT licence that are struck or plucked and ring by
-themselves, without effects of their own: 14 guitars, and 34 others from a sitar to a grand piano.
-FluidSynth plays every note for 3.2 s, its reverb and chorus off; the louder channel is kept, from
-the stroke to where it has died. OUT/manifest.csv states the licence.
+48 instruments of two libraries under the MIT licence that are struck or plucked: 14 guitars, and 34
+others from a sitar to a grand piano. FluidSynth plays every note for 3.2 s, its reverb and chorus
+off; the louder channel is kept, from the stroke to where it has died. OUT/manifest.csv states the
+licence.
 """
 
 from __future__ import annotations

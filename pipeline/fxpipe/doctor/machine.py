@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fxpipe.doctor import OK, PROBLEM, WARNING, Check, Finding
+from fxpipe.memory import CGROUP, memory_bytes, memory_limit
 from fxtrain.contract import n_cores
 
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -22,7 +23,7 @@ WORKER_BYTES = 1.2e9
 
 MIN_FILES, WANTED_FILES = 256, 1024
 MIN_SHM_BYTES = 2**30
-PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+PROC = Path("/proc")
 
 
 def cpu() -> Iterator[Finding]:
@@ -73,22 +74,6 @@ def memory() -> Iterator[Finding]:
         yield Finding("machine", "memory", WARNING, what, do)
     else:
         yield Finding("machine", "memory", OK, what)
-
-
-def memory_bytes() -> tuple[int, int]:
-    """(all, free without swapping)."""
-    import psutil
-
-    found = psutil.virtual_memory()
-    return int(found.total), int(found.available)
-
-
-def memory_limit() -> int | None:
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        text = _read(CGROUP / name).strip()
-        if text.isdigit():
-            return int(text)
-    return None
 
 
 def gpus() -> Iterator[Finding]:

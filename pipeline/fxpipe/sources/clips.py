@@ -15,12 +15,22 @@ import soundfile
 import soxr
 
 from fxpipe.errors import SourceError
+from fxpipe.memory import bytes_a_core
 from fxpipe.recording import Audio, read_file, read_mono
 from fxpipe.sources.base import Item
 
 MIN_SOUND_S = 0.5
-CACHE_BYTES = 256_000_000
-"""Decoded recordings kept in each process: about 290 notes of 5 s."""
+
+LEAST_CACHE_BYTES, MOST_CACHE_BYTES = 256_000_000, 1_000_000_000
+"""290 notes of 5 s, and 1,130 (EGFxSet has 690 clean ones)."""
+
+
+def cache_bytes(bytes_a_core: int) -> int:
+    """For recordings that a process keeps decoded: an eighth of its core's share of the memory."""
+    return min(max(bytes_a_core // 8, LEAST_CACHE_BYTES), MOST_CACHE_BYTES)
+
+
+CACHE_BYTES = cache_bytes(bytes_a_core())
 
 
 def pick_start(item: Item, u: float, clip_s: float) -> float:
@@ -109,9 +119,9 @@ def read_clip(
 def read_recording(item: Item, sample_rate_hz: int) -> Audio:
     """All of ``item``, mono float32 [N], not to be written to; silence where it has a lead-in.
 
-    A file is decoded and resampled (soxr HQ) whole; what was read last is kept, up to 256 MB.
-    Raises SourceError where the file has gone, or is not byte for byte what the scan saw: its
-    hash is part of the data set's identity.
+    A file is decoded and resampled (soxr HQ) whole; what was read last is kept, as much as goes
+    into ``CACHE_BYTES``. Raises SourceError where the file has gone, or is not byte for byte what
+    the scan saw: its hash is part of the data set's identity.
     """
     try:
         state = Path(item.uri).stat()

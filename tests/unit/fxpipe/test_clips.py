@@ -53,7 +53,7 @@ def test_what_is_kept_stays_within_its_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips._kept.clear()
-    n = 20_000_000  # 80 MB each: three fit
+    n = clips.CACHE_BYTES // 4 * 3 // 10  # float32: three fit
     monkeypatch.setattr(clips, "read_mono", lambda data: (np.zeros(n, np.float32), RATE_HZ, {}))
     for k in range(5):
         path = tmp_path / f"{k}.wav"
@@ -66,9 +66,14 @@ def test_what_is_kept_stays_within_its_bytes(
     clips._kept.clear()
 
 
+@pytest.mark.parametrize(("a_core", "expected"), [(1e9, 256e6), (4e9, 500e6), (64e9, 1e9)])
+def test_more_memory_keeps_more(a_core: float, expected: float) -> None:
+    assert clips.cache_bytes(int(a_core)) == expected
+
+
 def test_a_recording_larger_than_the_cache_is_kept_alone() -> None:
-    hour = np.broadcast_to(np.float32(0.0), (3600 * RATE_HZ,))
-    assert clips._kept_bytes(hour) == clips.CACHE_BYTES < hour.nbytes
+    hours = np.broadcast_to(np.float32(0.0), (3 * 3600 * RATE_HZ,))
+    assert clips._kept_bytes(hours) == clips.CACHE_BYTES < hours.nbytes
 
 
 def test_a_lead_in_is_as_long_at_any_rate(tmp_path: Path) -> None:

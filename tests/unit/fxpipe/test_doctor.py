@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from fxpipe import doctor
+from fxpipe import doctor, memory
 from fxpipe.cli import cli
 from fxpipe.codec import CODECS
 from fxpipe.doctor import OK, PROBLEM, WARNING, Finding, machine, packages, storage, trial
@@ -118,7 +118,7 @@ def test_memory_for_as_many_workers_as_there_are_cores(
 ):
     if limit:
         (tmp_path / "memory.max").write_text(f"{int(limit)}\n")
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(machine, "memory_bytes", lambda: (int(128e9), int(free)))
     monkeypatch.setattr(machine, "n_cores", lambda: 4)
     (found,) = machine.memory()

@@ -1,0 +1,37 @@
+"""What a process may count on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fxpipe import memory
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("memory.max", "8000000000\n", 2 * GB),
+        ("memory/memory.limit_in_bytes", "8000000000\n", 2 * GB),
+        ("memory.max", "max\n", 16 * GB),
+        ("memory/memory.limit_in_bytes", f"{2**63 - 4096}\n", 16 * GB),  # version 1's "max"
+        (None, "", 16 * GB),
+    ],
+)
+def test_a_core_has_its_share_of_what_the_container_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str | None,
+    text: str,
+    expected: int,
+) -> None:
+    if name is not None:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: (64 * GB, 60 * GB))
+    monkeypatch.setattr(memory, "n_cores", lambda: 4)
+    assert memory.bytes_a_core() == expected

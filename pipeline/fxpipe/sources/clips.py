@@ -25,9 +25,9 @@ LEAST_CACHE_BYTES, MOST_CACHE_BYTES = 256_000_000, 1_000_000_000
 """290 notes of 5 s, and 1,130 (EGFxSet has 690 clean ones)."""
 
 
-def cache_bytes(bytes_a_core: int) -> int:
-    """For recordings that a process keeps decoded: an eighth of its core's share of the memory."""
-    return min(max(bytes_a_core // 8, LEAST_CACHE_BYTES), MOST_CACHE_BYTES)
+def cache_bytes(share: int) -> int:
+    """For recordings that a process keeps decoded: an eighth of its ``share`` of the memory."""
+    return min(max(share // 8, LEAST_CACHE_BYTES), MOST_CACHE_BYTES)
 
 
 CACHE_BYTES = cache_bytes(bytes_a_core())

@@ -66,9 +66,9 @@ def test_what_is_kept_stays_within_its_bytes(
     clips._kept.clear()
 
 
-@pytest.mark.parametrize(("a_core", "expected"), [(1e9, 256e6), (4e9, 500e6), (64e9, 1e9)])
-def test_more_memory_keeps_more(a_core: float, expected: float) -> None:
-    assert clips.cache_bytes(int(a_core)) == expected
+@pytest.mark.parametrize(("share", "expected"), [(1e9, 256e6), (4e9, 500e6), (64e9, 1e9)])
+def test_more_memory_keeps_more(share: float, expected: float) -> None:
+    assert clips.cache_bytes(int(share)) == expected
 
 
 def test_a_recording_larger_than_the_cache_is_kept_alone() -> None:

@@ -38,7 +38,7 @@ CONDITIONS = {
 SEED, LONG_SEED = 905, 906
 
 SYNTH, NOTES = (0.95, 0.02, 0.03), (0.88, 0.04, 0.08)
-SYNTH_MOST = (0.98, 0.01, 0.01)
+SYNTH_MOST, INSTRUMENTS = (0.98, 0.01, 0.01), (0.99, 0.005, 0.005)
 EVENLY = {"pool": "stompbox", "lengths": "0:0.4,1:1,2:1,3:1,4:1,5:1"}
 MORE_DRIVES = EVENLY | {"weights": "overdrive:2,distortion:2,fuzz:2"}
 LESSONS = (  # chains, seed, fractions, settings: see the model's card
@@ -51,6 +51,9 @@ LESSONS = (  # chains, seed, fractions, settings: see the model's card
     (50_000, 172, SYNTH_MOST, EVENLY),
     *((10_000, seed, SYNTH_MOST, EVENLY) for seed in range(173, 189)),
     *((10_000, seed, NOTES, EVENLY) for seed in range(272, 292)),
+    *((20_000, seed, INSTRUMENTS, EVENLY) for seed in range(284, 288)),
+    *((20_000, seed, NOTES, EVENLY) for seed in (320, 321, 334, 335)),
+    *((20_000, seed, SYNTH_MOST, EVENLY) for seed in (503, 504, 506, 507, 330, 331, 333)),
     (8_000, 161, SYNTH, MORE_DRIVES),
     (8_000, 261, NOTES, MORE_DRIVES),
 )

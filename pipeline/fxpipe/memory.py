@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fxtrain.contract import n_cores
@@ -30,6 +31,9 @@ def memory_limit() -> int | None:
 
 
 def bytes_a_core() -> int:
-    """A core's share of all that may be used; workers are as many as cores."""
+    """What a worker may count on where each core has one: a core's share of the machine, or of
+    what a control group allows its cores. A scheduler may leave a process few cores and a limit
+    that is not to be seen, so that the machine is divided by all its cores."""
     total, _ = memory_bytes()
-    return min(total, memory_limit() or total) // n_cores()
+    share, limit = total // (os.cpu_count() or 1), memory_limit()
+    return share if limit is None else min(share, limit // n_cores())

@@ -16,9 +16,10 @@ GB = 10**9
     [
         ("memory.max", "8000000000\n", 2 * GB),
         ("memory/memory.limit_in_bytes", "8000000000\n", 2 * GB),
-        ("memory.max", "max\n", 16 * GB),
-        ("memory/memory.limit_in_bytes", f"{2**63 - 4096}\n", 16 * GB),  # version 1's "max"
-        (None, "", 16 * GB),
+        ("memory.max", "60000000000\n", 4 * GB),
+        ("memory.max", "max\n", 4 * GB),
+        ("memory/memory.limit_in_bytes", f"{2**63 - 4096}\n", 4 * GB),  # version 1's "max"
+        (None, "", 4 * GB),
     ],
 )
 def test_a_core_has_its_share_of_what_the_container_may_use(
@@ -33,5 +34,6 @@ def test_a_core_has_its_share_of_what_the_container_may_use(
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(memory, "memory_bytes", lambda: (64 * GB, 60 * GB))
-    monkeypatch.setattr(memory, "n_cores", lambda: 4)
+    monkeypatch.setattr(memory, "n_cores", lambda: 4)  # a scheduler left it four of sixteen
+    monkeypatch.setattr(memory.os, "cpu_count", lambda: 16)
     assert memory.bytes_a_core() == expected

@@ -182,6 +182,34 @@ def short_okita3(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part
     return found, made
 
 
+def more_okita3(n_chains: int) -> tuple[list[Run], list[Part]]:
+    """``okita3`` on clips of two seconds as log-mel alone, three in four of the built-in guitar,
+    and tests of ten seconds that no run before it was scored on."""
+    flags = f"--pool okita3 --lengths {UNIFORM['okita3']} --config {{okita3}}"
+    n_notes = n_chains // 4
+    made = [
+        Part(
+            "okita3-more-synth",
+            n_chains - n_notes,
+            f"--dataset synth --fractions 0.985,0.015,0 {flags} --seed 306",
+            mel_only=True,
+        ),
+        Part(
+            "okita3-more-notes", n_notes, f"{NOTES} {flags} --phrases 1 --seed 307", mel_only=True
+        ),
+        Part(
+            "okita3-new-synth",
+            300,
+            f"--dataset synth --fractions 0,0,1 {flags} --clip-s 10 --seed 933",
+        ),
+        Part("okita3-new-notes", 3_750, f"{NOTES} {flags} --clip-s 10 --phrases 1 --seed 934"),
+    ]
+    lessons, tests = made[:2], made[2:]
+    asked = tuple((part.name.rpartition("-")[2], part.name, "test") for part in tests)
+    train = go_on(1, batch_size=128, average_decay=0.99, plain_epochs=1)
+    return [Run("okita3-more", tuple(part.name for part in lessons), asked, train=train)], made
+
+
 def more_presence(
     n_chains: int, n_rounds: int = 1, *, others: bool = False
 ) -> tuple[list[Run], list[Part]]:

@@ -153,7 +153,7 @@ def test_metadata_that_unfolds_to_a_billion_words_is_not_printed(tmp_path):
         Architecture.from_kwargs({"encoder_dim": "x", "notes": "y" * 10**6}, "here")
 
 
-@pytest.mark.parametrize("odd", ["terabyte", "nan", "sparse", "text", "missing"])
+@pytest.mark.parametrize("odd", ["terabyte", "nan", "sparse", "text", "missing", "more"])
 def test_tensors_that_are_not_what_they_say(tmp_path, odd):
     import torch
 
@@ -171,10 +171,15 @@ def test_tensors_that_are_not_what_they_say(tmp_path, odd):
     }
     if odd == "missing":
         del state[key]
+    elif odd == "more":  # whole numbers, which would be as many floats
+        key = "encoder.counted"
+        state[key] = torch.zeros(1, dtype=torch.uint8).expand(10**12)
     else:
         state[key] = values[odd]
     torch.save({"state_dict": state, "metadata": {"kwargs": small}}, tmp_path / "a.pth")
-    assert "do not fit its own metadata" in refused_codec(tmp_path / "a.pth")
+    told = refused_codec(tmp_path / "a.pth")
+    assert "do not fit its own metadata" in told
+    assert odd == "nan" or key in told
 
 
 def test_a_checkpoint_that_is_compressed_or_no_archive_is_refused(tmp_path):

@@ -139,8 +139,18 @@ def first_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def difference(key: object, have: Any, want: Any) -> str:
-    return f"{shorten(key)} is {have and list(have)}, expected {want and list(want)}"
+Shape = tuple[int, ...]
+
+
+def difference(found: Mapping[str, Shape | None], wanted: Mapping[str, Shape]) -> str:
+    """The first tensor that is missing, too many or of another shape; empty where none is. None for
+    the shape of what is no tensor of floats."""
+    for key in sorted({*wanted, *found}):
+        have, want = found.get(key), wanted.get(key)
+        if have is None or have != want:
+            there = "missing, or no floats" if have is None else list(have)
+            return f"{shorten(key)} is {there}, expected {'none' if want is None else list(want)}"
+    return ""
 
 
 def misfit(where: object, problem: str) -> str:

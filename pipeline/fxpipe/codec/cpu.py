@@ -214,12 +214,10 @@ def read_state(path: Path, architecture: Architecture) -> dict[str, Array]:
         found = load_file(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CodecError(unreadable(path, error)) from error
-    wanted = architecture.shapes()
     own = {key: each for key, each in found.items() if key.startswith(("encoder.", "quantizer."))}
-    for key in sorted({*wanted, *own}):
-        want, have = wanted.get(key), own[key].shape if key in own else None
-        if want != have:
-            raise CodecError(misfit(path, difference(key, have, want)))
+    shapes = {key: each.shape for key, each in own.items()}
+    if problem := difference(shapes, architecture.shapes()):
+        raise CodecError(misfit(path, problem))
     state = {key: each.astype(np.float32) for key, each in own.items()}
     if not all(np.isfinite(each).all() for each in state.values()):
         raise CodecError(misfit(path, "some are not finite numbers"))

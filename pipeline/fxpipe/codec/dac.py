@@ -242,8 +242,8 @@ def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where:
     }  # fmt: skip
     try:
         # Shapes first: a view of one number may call itself a terabyte, and float() would fill it.
-        if {key: _shape(value) for key, value in own.items()} != shapes:
-            raise RuntimeError(_difference(own, shapes))
+        if problem := difference({key: _shape(value) for key, value in own.items()}, shapes):
+            raise RuntimeError(problem)
         own = {key: value.float() for key, value in own.items()}
         if not all(bool(value.isfinite().all()) for value in own.values()):
             raise RuntimeError("some are not finite numbers")
@@ -258,12 +258,3 @@ def _shape(value: object) -> torch.Size | None:
     """Of a plain tensor of real numbers in memory; None for anything else."""
     plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
     return value.shape if plain and value.dtype.is_floating_point else None  # type: ignore[attr-defined]
-
-
-def _difference(found: Mapping[str, object], shapes: Mapping[str, torch.Size]) -> str:
-    """The first tensor that is missing, too many, or of another shape."""
-    for key in sorted({*shapes, *found}):
-        want, have = shapes.get(key), _shape(found.get(key))
-        if want != have:
-            return difference(key, have, want)
-    return "no difference"

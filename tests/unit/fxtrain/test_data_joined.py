@@ -24,6 +24,7 @@ from fxtrain.contract import (
 )
 from fxtrain.contract.check import check_layout
 from fxtrain.data import open_shards
+from fxtrain.data.dataset import check_sides
 
 
 def test_directories_made_alike_count_as_one(tmp_path):
@@ -64,6 +65,16 @@ def test_directories_that_differ_are_named(other, what, tmp_path):
         open_shards([tmp_path / "notes", tmp_path / "phrases"])
     assert str(tmp_path / "notes") in str(caught.value)
     assert str(tmp_path / "phrases") in str(caught.value)
+
+
+def test_of_as_many_crossed_recordings_always_the_same_are_named(tmp_path):
+    make_shards(tmp_path)
+    folder, index = LocalFolder(tmp_path), read_index(LocalFolder(tmp_path))
+    for number in range(12):  # a set of texts has another order in every process
+        sides = {"train": f"{number}a", "valid": f"{number}b", "test": f"{number}a {number}b"}
+        crossed = dataclasses.replace(index, recipe={"recordings": sides})
+        with pytest.raises(UsageError, match="are in both train and test"):
+            check_sides([folder], [crossed])
 
 
 def behind(path, seed, **recordings):

@@ -207,7 +207,7 @@ def check_sides(folders: Sequence[Folder], indexes: Sequence[DatasetIndex]) -> N
     crossed: Counter[tuple[str, str, str, str]] = Counter()
     for folder, index in zip(folders, indexes, strict=True):
         for split, recordings in recordings_of(index).items():
-            for recording in recordings:
+            for recording in sorted(recordings):
                 other, other_uri = sides.setdefault(recording, (split, folder.uri))
                 if other != split:
                     crossed[other, other_uri, split, folder.uri] += 1

@@ -27,6 +27,7 @@ from fxtrain.contract import (
     SplitCounts,
     VocabularyError,
     json_bytes,
+    recipes_of,
     recordings_of,
     shorten,
 )
@@ -79,9 +80,7 @@ def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -
 
 def allows_repeats(index: DatasetIndex) -> bool:
     """Whether the recipe of the shards, or of any of several joined, lets a pedal stand twice."""
-    joined = index.recipe.get("joined")
-    recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
-    specs = [recipe.get("spec") for recipe in recipes if isinstance(recipe, dict)]
+    specs = [recipe.get("spec") for recipe in recipes_of(index)]
     chains = [spec.get("chain") for spec in specs if isinstance(spec, dict)]
     return any(bool(chain.get("repeats")) for chain in chains if isinstance(chain, dict))
 

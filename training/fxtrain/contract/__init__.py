@@ -67,6 +67,7 @@ from fxtrain.contract.index import (
     read_index,
     read_index_as,
     read_verified,
+    recipes_of,
     recordings_of,
     write_index,
 )
@@ -257,6 +258,7 @@ __all__ = [
     "read_toml",
     "read_verified",
     "readers",
+    "recipes_of",
     "recordings_of",
     "sample_layout",
     "select",

@@ -106,15 +106,20 @@ def count_all(counts: Mapping[str, SplitCounts]) -> int:
     return sum(one.n_samples for one in counts.values())
 
 
+def recipes_of(index: DatasetIndex) -> list[dict[str, Any]]:
+    """The recipe of the shards, and those of several joined; they come from elsewhere."""
+    joined = index.recipe.get("joined")
+    recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
+    return [recipe for recipe in recipes if isinstance(recipe, dict)]
+
+
 def recordings_of(index: DatasetIndex) -> dict[str, frozenset[str]]:
     """The dry recordings behind each split, each by the first digits of its file's sha256, as
     ``recipe.recordings`` lists them in a line; of one data set or of several joined. Of guitar that
     was played anew for every clip there are none."""
-    joined = index.recipe.get("joined")
-    recipes = [index.recipe, *(joined if isinstance(joined, list) else ())]
     found: dict[str, set[str]] = {split: set() for split in SPLITS}
-    for recipe in recipes:
-        told = recipe.get("recordings") if isinstance(recipe, dict) else None
+    for recipe in recipes_of(index):
+        told = recipe.get("recordings")
         for split, names in told.items() if isinstance(told, dict) else ():
             if split in found and isinstance(names, str):
                 found[split].update(names.split())

@@ -33,13 +33,14 @@ def _pedals(value: Any) -> bool:
 
 
 def _pedal(value: Any) -> bool:
-    if not isinstance(value, dict) or not _text(value.get("name")):
-        return False
-    settings = value.get("settings")
-    return isinstance(settings, dict) and all(map(_number, settings.values()))
+    return (
+        isinstance(value, dict)
+        and _text(value.get("name"))
+        and _numbers_by_name(value.get("settings"))
+    )
 
 
-def _after(value: Any) -> bool:
+def _numbers_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_number, value.values()))
 
 
@@ -53,7 +54,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda value: isinstance(value, list), "a list"),
     "clip": (lambda value: isinstance(value, dict), "an object"),
     "chain": (_pedals, "a list of pedals with a name and settings"),
-    "after": (_after, "an object of numbers"),
+    "after": (_numbers_by_name, "an object of numbers"),
     "loudness_lufs": (lambda value: value is None or _number(value), "a number or null"),
     "stage_change_db": (_numbers, "a list of numbers"),
     "swap_db": (_numbers, "a list of numbers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -24,7 +25,6 @@ class Knob:
     hour: str
     value: str
     angle: float
-    ticks: tuple[tuple[float, float, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def sheet(kit: Kit) -> str:
             for entry in kit.pedals
             if entry.name in used
         ],
+        ticks=list(_ticks()),
         manifest=MANIFEST_NAME,
         seconds=math.ceil(max(take.length_s for take in kit.takes)),
     )
@@ -83,21 +84,14 @@ def _knobs(pedal: Pedal, entry: PedalEntry) -> list[Knob]:
                 hour(round(step)),
                 reading(param, value),
                 round(TRAVEL * (step / STEPS - 0.5), 1),
-                TICKS,
             )
         )
     return found
 
 
-def _ticks() -> tuple[tuple[float, float, float, float], ...]:
-    lines = []
+def _ticks() -> Iterator[tuple[float, ...]]:
+    """(x, y, x, y) from the inner to the outer end of each of a dial's hours."""
     for step in range(STEPS + 1):
         angle = math.radians(TRAVEL * (step / STEPS - 0.5))
         x, y = math.sin(angle), -math.cos(angle)
-        lines.append(
-            tuple(round(v, 2) for v in (20 + 16 * x, 20 + 16 * y, 20 + 19 * x, 20 + 19 * y))
-        )
-    return tuple(lines)  # type: ignore[arg-type]
-
-
-TICKS = _ticks()
+        yield tuple(round(v, 2) for v in (20 + 16 * x, 20 + 16 * y, 20 + 19 * x, 20 + 19 * y))

@@ -37,17 +37,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.position)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
+    def to(self, device: torch.device | str) -> Batch:
         return Batch(
-            codes=move(self.codes),
-            mel=None if self.mel is None else move(self.mel),
-            order=move(self.order),
-            params=None if self.params is None else move(self.params),
-            lengths=move(self.lengths),
-            position=move(self.position),
+            codes=self.codes.to(device),
+            mel=None if self.mel is None else self.mel.to(device),
+            order=self.order.to(device),
+            params=None if self.params is None else self.params.to(device),
+            lengths=self.lengths.to(device),
+            position=self.position.to(device),
         )
 
 

@@ -151,9 +151,9 @@ class StreamLoader:
         stored = self._dataset.batches(0, 1, reuse=True)
         if self._device.type == "cpu":
             # Widened by the thread that gathered the rows: its core still holds them.
-            yield from made_ahead(map(self._batch, stored), AHEAD)
+            yield from made_ahead(map(self._batch, stored))
         else:
-            yield from map(self._arrived, made_ahead(map(self._ready, stored), AHEAD))
+            yield from map(self._arrived, made_ahead(map(self._ready, stored)))
 
     def _batch(self, rows: Rows) -> Batch:
         return self._arrived(self._ready(rows))
@@ -171,11 +171,11 @@ class StreamLoader:
         return widen(moved, moved.pop("position"))
 
 
-def made_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """``items``, up to ``depth`` of them made by a thread before they are asked for."""
+def made_ahead(items: Iterator[T]) -> Iterator[T]:
+    """``items``, up to ``AHEAD`` of them made by a thread before they are asked for."""
     end = object()
     with ThreadPoolExecutor(1, "fxtrain-stream") as reader:
-        waiting: deque[Future[Any]] = deque(reader.submit(next, items, end) for _ in range(depth))
+        waiting: deque[Future[Any]] = deque(reader.submit(next, items, end) for _ in range(AHEAD))
         try:
             while (item := waiting.popleft().result()) is not end:
                 waiting.append(reader.submit(next, items, end))

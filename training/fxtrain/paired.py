@@ -7,6 +7,7 @@ draw takes the same groups of clips for both, and the interval is that of the di
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,7 @@ def difference_lines(
     yield ""
     yield f"{'score':<22} {'A':>6} {'B':>6} {'A - B':>7}  {'95 % interval':<16} {'n':>6}"
     for name, row in found.items():
-        between = f"{row.low:+.3f} to {row.high:+.3f}" if row.low == row.low else "–"
+        between = f"{row.low:+.3f} to {row.high:+.3f}" if not math.isnan(row.low) else "–"
         mark = " *" if row.is_clear else ""
         yield (
             f"{name:<22} {number(row.value):>6} {number(row.other):>6} {row.difference:>+7.3f}  "

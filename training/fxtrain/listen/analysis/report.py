@@ -177,7 +177,7 @@ def _details(title: str, body: str) -> str:
 
 
 def _rate(value: float) -> str:
-    return "none" if value != value else f"{value:.0%}"
+    return "none" if math.isnan(value) else f"{value:.0%}"
 
 
 def _known(value: float, form: str) -> str:

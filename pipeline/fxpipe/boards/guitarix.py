@@ -18,10 +18,6 @@ Knobs = dict[str, float | str]
 Unit = tuple[str, Knobs]
 
 
-def _bpm(dial: Dial, knob: str) -> float:
-    return dial.within(knob, 60 * dial[knob], 24, 360)
-
-
 def _compressor(d: Dial) -> Unit:
     return "compressor", {
         "threshold": d["threshold_db"],
@@ -85,7 +81,8 @@ def _eq(d: Dial) -> Unit:
 
 
 def _phaser(d: Dial) -> Unit:
-    return "phaser_mono", {"lfobpm": _bpm(d, "rate_hz"), "wet_dry": 100}
+    bpm = d.within("rate_hz", 60 * d["rate_hz"], 24, 360)
+    return "phaser_mono", {"lfobpm": bpm, "wet_dry": 100}
 
 
 def _flanger(d: Dial) -> Unit:

@@ -58,9 +58,7 @@ def mel_distance_db(one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> 
 
     Bands more than 65 dB below the loudest of both count as equal there. 0 for two silent waves.
     """
-    return band_distance_db(
-        log_bands(one, sample_rate_hz), log_bands(other, sample_rate_hz)
-    )  # fmt: skip
+    return band_distance_db(log_bands(one, sample_rate_hz), log_bands(other, sample_rate_hz))
 
 
 def log_bands(wave: np.ndarray, sample_rate_hz: int) -> np.ndarray:

@@ -101,7 +101,7 @@ class Plan:
         if self.spec.guitars:
             more |= {"guitars": GUITAR_VERSION}
         if not self.spec.chain.makes:
-            del spec["chain"]["makes"]  # so is this
+            del spec["chain"]["makes"]  # younger than the first identities, too
         return identity_of(
             more
             | {

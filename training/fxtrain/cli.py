@@ -276,7 +276,7 @@ def evaluate(**options: Any) -> int:
     """
     from fxtrain.verbs import evaluate_command
 
-    return evaluate_command(**options, runs=RUNS, say=log)
+    return evaluate_command(**options, say=log)
 
 
 @cli.command()

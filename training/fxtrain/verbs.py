@@ -30,11 +30,10 @@ def evaluate_command(
     seed: int,
     device: str,
     as_json: bool,
-    runs: str,
     say: Say,
 ) -> int:
     """Score ``run``, and how it differs from ``against``; a model in the package is written about
-    below ``runs``. With ``manifest``, recordings of a kit are scored."""
+    below ``runs/``. With ``manifest``, recordings of a kit are scored."""
     if manifest is not None:
         if shards or against or rerender or renders or output:
             raise UsageError(
@@ -52,7 +51,7 @@ def evaluate_command(
 
     from fxtrain.calm import keep_freed_memory, share_the_cores
     from fxtrain.data import open_shards
-    from fxtrain.finding import SHIPPED, model_folder
+    from fxtrain.finding import RUNS, SHIPPED, model_folder
 
     share_the_cores()
     keep_freed_memory()
@@ -70,7 +69,7 @@ def evaluate_command(
 
     loaded = load_run(folder, resolve_device(device))
     if folder == SHIPPED:
-        loaded = replace(loaded, path=Path(runs) / SHIPPED.name)
+        loaded = replace(loaded, path=RUNS / SHIPPED.name)
     output = output or loaded.path
     answers = scoring.answer(loaded, dataset, split)
     if leak := warning_of_leak(loaded.card, dataset.index, split):

@@ -19,6 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+K_MEANS_ROUNDS = 12
+RECENT_BATCHES = 16
+"""Whose latents are kept, for entries that fall out of use to be seated on."""
+
 
 def fit_quantizer(quantizer: nn.Module, latents: Tensor, generator: torch.Generator) -> None:
     """Seat projections and books on ``latents`` [M, C], one book after the other on the residual.
@@ -69,10 +73,10 @@ def _nearest(vectors: Tensor, book: Tensor) -> Tensor:
     return (F.normalize(vectors) @ F.normalize(book).T).argmax(1)
 
 
-def _k_means(vectors: Tensor, size: int, generator: torch.Generator, n_rounds: int = 12) -> Tensor:
+def _k_means(vectors: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """``size`` means [S, D] of ``vectors`` [M, D] by cosine; empty ones are drawn again."""
     book = _draw(vectors, size, generator)
-    for _ in range(n_rounds):
+    for _ in range(K_MEANS_ROUNDS):
         nearest = _nearest(vectors, book)
         counts = torch.bincount(nearest, minlength=size)
         sums = torch.zeros_like(book).index_add_(0, nearest, vectors)
@@ -90,11 +94,10 @@ def _draw(vectors: Tensor, n: int, generator: torch.Generator) -> Tensor:
 class CodebookKeeper:
     """Running statistics of every book: how often each entry is chosen, and by what."""
 
-    def __init__(self, quantizer: nn.Module, *, recent_batches: int = 16) -> None:
+    def __init__(self, quantizer: nn.Module) -> None:
         weights = torch.stack([book.codebook.weight.detach() for book in _books(quantizer)])
         self._quantizer = quantizer
         self._recent: list[Tensor] = []
-        self._n_recent = recent_batches
         self._device = weights.device
         self.usage = torch.ones(weights.shape[:2], device=self._device)  # [K, S], vectors a step
         self.sums = weights.clone()  # [K, S, D]
@@ -132,7 +135,7 @@ class CodebookKeeper:
             used = self.usage[k][:, None] > 1e-6  # below, an entry stays where it was last used
             means = self.sums[k] / self.usage[k].clamp_min(1e-6)[:, None]
             book.codebook.weight.copy_(torch.where(used, means, book.codebook.weight))
-        self._recent = [*self._recent[-self._n_recent + 1 :], vectors.clone()]
+        self._recent = [*self._recent[-RECENT_BATCHES + 1 :], vectors.clone()]
 
     @torch.no_grad()
     def renew(

@@ -14,6 +14,11 @@ from fxpipe.codec.rendered import RenderedCrops, levelled_clips
 from fxpipe.codec.train import TrainConfig, TrainReport, train_codec
 from fxpipe.sources.synth import SAMPLE_RATE_HZ
 
+MOST_CLIPS = 24_000
+"""Held on the device, 0.18 MB each."""
+
+N_HELD_OUT = 64
+
 
 def config_for(device: str, *, seed: int = 0, n_steps: int | None = None) -> TrainConfig:
     """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 24 s."""
@@ -33,18 +38,14 @@ def train_on_renders(
     config: TrainConfig,
     minutes: float = 9.0,
     n_threads: int | None = None,
-    most_clips: int = 24_000,
-    n_held_out: int = 64,
     log: Callable[[str], None] = print,
 ) -> TrainReport:
     """Begin or go on with a run; call again until finished. The renders' train split is learnt
-    from, their test split scored.
-
-    ``most_clips`` are held on the device, 0.18 MB each. Raises CodecError.
+    from, their test split scored. Raises CodecError.
     """
     find_device(device, "fp32")
-    clips = levelled_clips(renders, "train", most_clips, SAMPLE_RATE_HZ, device)
-    unheard = levelled_clips(renders, "test", n_held_out, SAMPLE_RATE_HZ, device)
+    clips = levelled_clips(renders, "train", MOST_CLIPS, SAMPLE_RATE_HZ, device)
+    unheard = levelled_clips(renders, "test", N_HELD_OUT, SAMPLE_RATE_HZ, device)
     log(f"{len(clips)} clips to learn from, {len(unheard)} held out")
     batch_size, crop_samples = (32, 32_768) if _is_gpu(device) else (4, 16_384)
     batches = RenderedCrops(

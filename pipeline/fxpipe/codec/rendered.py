@@ -18,6 +18,11 @@ from fxpipe.renders import read_renders_index
 from fxtrain.contract import open_folder
 
 READ_AT_ONCE = 256
+HOP_SAMPLES = 512
+"""Of the embedded codec."""
+
+GAIN_DB = 6.0
+"""A crop is made this much louder or softer at most."""
 
 
 def levelled_clips(
@@ -26,8 +31,6 @@ def levelled_clips(
     at_most: int,
     sample_rate_hz: int,
     device: str,
-    *,
-    hop_samples: int = 512,
 ) -> Tensor:
     """int16 [B, N] on the device: clips of a split at the level rule, as many of each folder; N
     padded to whole hops.
@@ -46,7 +49,7 @@ def levelled_clips(
         )
         for waves, _ in read_batches(folder, renders, part, READ_AT_ONCE) if part.n else ():
             levelled = (ears(waves)[0].clamp(-1, 1) * 32767).round().to(torch.int16)
-            found.append(torch.nn.functional.pad(levelled, (0, -waves.shape[1] % hop_samples)))
+            found.append(torch.nn.functional.pad(levelled, (0, -waves.shape[1] % HOP_SAMPLES)))
     if not found or len({clips.shape[1] for clips in found}) > 1:
         raise CodecError(
             f"{', '.join(folders)}: expected {split} clips of one length, found "
@@ -68,7 +71,6 @@ class RenderedCrops:
         batch_size: int,
         crop_samples: int,
         seed: int,
-        gain_db: float = 6.0,
     ) -> None:
         """Raises CodecError where clips are shorter than a crop."""
         if clips.shape[1] < crop_samples:
@@ -78,7 +80,7 @@ class RenderedCrops:
             )
         self._clips, self._device = clips, clips.device
         self._batch_size, self._crop = batch_size, crop_samples
-        self._seed, self._gain_db = seed, gain_db
+        self._seed = seed
 
     def __call__(self, step: int) -> Iterator[Tensor]:
         n_clips, n_samples = self._clips.shape
@@ -87,7 +89,7 @@ class RenderedCrops:
             rng = np.random.default_rng([self._seed, step])
             rows = rng.integers(n_clips, size=self._batch_size)
             starts = rng.integers(n_samples - self._crop + 1, size=self._batch_size)
-            gains = 10 ** (rng.uniform(-self._gain_db, self._gain_db, self._batch_size) / 20)
+            gains = 10 ** (rng.uniform(-GAIN_DB, GAIN_DB, self._batch_size) / 20)
             at = torch.from_numpy(np.stack((rows, starts))).to(self._device)
             crops = self._clips[at[0][:, None], at[1][:, None] + within].float() / 32768
             crops = crops * torch.from_numpy(gains.astype(np.float32)).to(self._device)[:, None]

@@ -192,7 +192,8 @@ class _Run:
         if not free:
             self.keeper.follow(codes, projected, 1 - (1 - config.book_decay) * max(rate, 0.1))
         self._average()
-        if not free and self.step % config.renew_every == 0 and self._may_renew():
+        may_renew = not free and self.step < config.renew_until * config.n_steps
+        if may_renew and self.step % config.renew_every == 0:
             self._renew()
         self.step += 1
         return dict(zip(("loss", *parts), values, strict=True))
@@ -228,9 +229,6 @@ class _Run:
     def _average(self) -> None:
         decay = min(self.config.ema_decay, (self.step + 1) / (self.step + 10))
         torch._foreach_lerp_(self.ema, [p.detach() for p in self.model.parameters()], 1 - decay)
-
-    def _may_renew(self) -> bool:
-        return self.step < self.config.renew_until * self.config.n_steps
 
     def _renew(self) -> None:
         renewed = self.keeper.renew(

@@ -83,3 +83,18 @@ def test_where_nothing_can_be_locked_nobody_is_kept_out(tmp_path: Path, refused:
         refused.append(errno.EACCES)
     with pytest.raises(FxError, match="cannot write"), sole_writer(tmp_path / "x", FxError("busy")):
         pytest.fail("went on")
+
+
+def test_without_locks_a_killed_holder_of_another_machine_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(number: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    lock = tmp_path / ".busy"
+    lock.write_text(f"{os.getpid()}\nelsewhere\n")
+    assert not is_held(lock)
+    with sole_writer(lock, FxError("busy")):
+        pass
+    assert not lock.exists()

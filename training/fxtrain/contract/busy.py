@@ -13,8 +13,9 @@ from pathlib import Path
 from fxtrain.contract.errors import FxError
 from fxtrain.contract.folder import cannot_write
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
-"""What a file system says that knows no locks: nobody is kept out of it."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system says that knows no locks, as Lustre without ``-o flock``: nobody is kept out
+of it. A file in a lock's place would outlast a holder that was killed on another machine."""
 
 
 @contextlib.contextmanager
@@ -22,7 +23,7 @@ def alone(lock: Path, met: Callable[[], None]) -> Iterator[None]:
     """Hold ``lock``, a file. Whoever comes second calls ``met``; unless that raises, it waits."""
     from filelock import FileLock, Timeout
 
-    held = FileLock(lock)
+    held = FileLock(lock, fallback_to_soft=False)
     try:
         held.acquire(blocking=False)
     except Timeout:
@@ -67,7 +68,7 @@ def is_held(lock: Path) -> bool:
     if not lock.is_file():
         return False
     try:
-        with FileLock(lock, blocking=False):
+        with FileLock(lock, blocking=False, fallback_to_soft=False):
             return False
     except Timeout:
         return True

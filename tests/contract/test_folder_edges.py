@@ -65,6 +65,50 @@ def test_who_comes_second_is_told_and_waits(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
+def test_a_link_to_itself_hides_no_file_beside_it(tmp_path: Path) -> None:
+    names = [f"train-{number:06d}.npy" for number in range(50)]
+    (tmp_path / "around").symlink_to("around")
+    for name in names:
+        (tmp_path / name).touch()
+    assert LocalFolder(tmp_path).names() == names
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / ".receipts").mkdir()
+    scandir = os.scandir
+
+    def failing(path: str) -> object:
+        if path.endswith(".receipts"):
+            raise OSError(number, os.strerror(number), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(OSError, match=r"\.receipts"):
+        LocalFolder(tmp_path).names()
+
+
+def test_what_nobody_may_list_is_told_of_the_folder_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set" / "lost+found").mkdir(parents=True)
+    (tmp_path / "set" / "a").touch()
+    closed, scandir = "lost+found", os.scandir
+
+    def failing(path: str) -> object:
+        if path.endswith(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert LocalFolder(tmp_path / "set").names() == ["a"]
+    closed = "set"
+    with pytest.raises(PermissionError, match="set"):
+        LocalFolder(tmp_path / "set").names()
+
+
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What the system says where somebody wants a lock: the last number."""

@@ -167,13 +167,12 @@ class LocalFolder:
         folders = [("", os.fspath(self.path))]
         while folders:  # at 10^5 files a few times as fast as rglob
             inside, path = folders.pop()
-            with contextlib.suppress(OSError), os.scandir(path) as entries:
-                for entry in entries:
-                    name = inside + entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((f"{name}/", entry.path))
-                    elif entry.is_file() and not name.endswith(".part"):
-                        found.append(name)
+            for entry in _listed(path, is_first=not inside):
+                name = inside + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((f"{name}/", entry.path))
+                elif not name.endswith(".part") and _is_file(entry):
+                    found.append(name)
         return sorted(found)
 
     def sweep(self) -> list[str]:
@@ -188,6 +187,26 @@ class LocalFolder:
                     part.unlink()
                     swept.append(part.relative_to(self.path).as_posix())
         return swept
+
+
+def _listed(path: str, *, is_first: bool) -> list[os.DirEntry[str]]:
+    """What cannot be listed is not taken for empty, but for a disk's lost+found and the like."""
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        if is_first:
+            raise
+        return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself, or to where nobody may look
+        return False
 
 
 def _write_whole(part: Path, data: bytes | bytearray) -> None:

@@ -22,7 +22,15 @@ import click
 
 from fxpipe.tasks import farewell
 from fxpipe.tasks.release import Release, differences, refusal, release_here
-from fxtrain.contract import FxError, MissingExtraError, UsageError, n_cores, shorten, to_install
+from fxtrain.contract import (
+    FxError,
+    MissingExtraError,
+    UsageError,
+    n_cores,
+    open_folder,
+    shorten,
+    to_install,
+)
 from fxtrain.contract.remote import within
 
 CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
@@ -100,8 +108,10 @@ def choose_workers(workers: int | None, scheduler: str | None, cluster: str | No
 
 
 def seen_by(workers: Workers, uri: str) -> str:
-    """A path as remote workers understand it: theirs is another current directory."""
-    return str(Path(uri).absolute()) if workers.are_remote and "://" not in uri else uri
+    """A path as remote workers understand it: theirs is another current directory, and home."""
+    if not workers.are_remote or ("://" in uri and not uri.startswith("file://")):
+        return uri
+    return str(Path(open_folder(uri).uri).absolute())
 
 
 def worker_index() -> int:

@@ -232,6 +232,17 @@ def test_paths_are_absolute_for_other_machines_alone(tmp_path, monkeypatch):
     assert seen_by(Workers(1), "renders") == "renders"
 
 
+def test_places_are_read_alike_for_workers_here_and_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    far = Workers(1, scheduler="tcp://a:8786")
+    assert seen_by(far, "~/renders") == str(tmp_path / "home/renders")
+    assert seen_by(far, "file://renders") == str(tmp_path / "renders")
+    for cut in ("", "s3:/bucket/renders"):
+        with pytest.raises(UsageError, match="is no directory; give a path, or a URI"):
+            seen_by(far, cut)
+
+
 def test_where_nobody_listens_is_no_scheduler(monkeypatch):
     monkeypatch.setattr(where, "CONNECT_S", 0.2)
     nobody = Workers(1, scheduler="tcp://127.0.0.1:9")

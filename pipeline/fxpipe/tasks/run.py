@@ -85,7 +85,7 @@ def _flow(
             top_up()
             if unseen and uri:
                 _wait_to_see(outcome, uri)
-                unseen = False
+                unseen = "://" not in uri  # a folder may be missing on one of them, a store is one
             yield outcome
     finally:
         if client.status == "running":

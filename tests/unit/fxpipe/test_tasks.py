@@ -16,7 +16,7 @@ import dask
 import distributed  # its defaults must stand before some are set for a while
 import pytest
 
-from fixtures.tasks import die, double, grumble, miss
+from fixtures.tasks import die, double, grumble, miss, write_at_first
 from fxpipe.errors import SourceError
 from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by, where
 from fxpipe.tasks import run as runner
@@ -138,6 +138,17 @@ def test_a_shard_that_is_not_here_is_told(tmp_path, monkeypatch):
         runner._wait_to_see(receipt, str(tmp_path))
     (tmp_path / "train-000000.npy").write_bytes(b"abc")
     runner._wait_to_see(receipt, str(tmp_path))
+
+
+def test_a_later_shard_that_is_not_here_is_told_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "SEEN_WITHIN_S", 0.0)
+    jobs = [{"name": f"train-{n:06d}", "n": n, "uri": str(tmp_path)} for n in range(2)]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        far = Workers(1, scheduler=cluster.scheduler_address)
+        with pytest.raises(FxError, match="train-000001 there, and it is not to be seen from"):
+            list(run_tasks(write_at_first, jobs, far))
 
 
 def test_where_tasks_run_is_one_choice(monkeypatch):

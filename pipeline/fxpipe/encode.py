@@ -26,7 +26,7 @@ from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
 from fxpipe.render import plain_spec
 from fxpipe.renders import RendersIndex, chain_of, read_renders_index
-from fxpipe.resume import made_with, what_is_left, write_finished
+from fxpipe.resume import made_with, refuse_late, what_is_left, write_finished
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
@@ -156,6 +156,7 @@ def encode_shard(job: Job) -> Receipt:
             compared.append(wave if device == "cpu" else np.asarray(wave.cpu()))
     block = _block(np.concatenate(codes), np.concatenate(frames) if mel else None, records, renders)
     folder = open_folder(job["uri"])
+    refuse_late(folder, job["identity"])
     writer = open_writer(spec.backend, job["shard_size"])
     shard = writer.write(folder, job["split"], job["number"], job["first"], block)
     changed = None

@@ -30,7 +30,14 @@ from fxpipe.plan import save_plan as save_plan
 from fxpipe.plan import shard_size as shard_size
 from fxpipe.plan import take_clip as take_clip
 from fxpipe.render import ClipDraw, RenderSpec, Wet, draw_and_render, draw_clip, finish
-from fxpipe.resume import RENDERS, has_same_clips, made_with, what_is_left, write_finished
+from fxpipe.resume import (
+    RENDERS,
+    has_same_clips,
+    made_with,
+    refuse_late,
+    what_is_left,
+    write_finished,
+)
 from fxpipe.shard_size import settle_shard_size
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.store import shard_name
@@ -165,6 +172,7 @@ def render_shard(job: Job) -> Receipt:
         waves[position - job["first"]] = np.rint(wave, out=wave)
         records[position] = record | {"scale": scale}
     folder = open_folder(job["uri"])
+    refuse_late(folder, job["identity"])
     ordered = [records[position] for position in positions]
     files = (
         folder.write(f"{job['name']}.npy", packed),

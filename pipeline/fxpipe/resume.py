@@ -320,6 +320,16 @@ def _refuse_two_writers(folder: Folder, identity: str) -> None:
         )
 
 
+def refuse_late(folder: Folder, identity: str) -> None:
+    """A task on another machine runs on when its driver is gone: what it was to write for may have
+    been replaced since."""
+    if _mark_of(folder).get("identity") not in (None, identity):
+        raise FxError(
+            f"{folder.uri} was replaced by another data set while a shard for it was being made; "
+            "nothing was written"
+        )
+
+
 def _read(folder: Folder, name: str) -> bytes | None:
     try:
         return folder.read(name)

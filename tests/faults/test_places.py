@@ -15,7 +15,8 @@ import pytest
 
 from faults.conftest import ENCODE, RENDER, Fx, copy_of, digests, remake
 from fixtures.stores import Mood, flaky_memory
-from fxpipe import resume
+from fxpipe import encode as encode_room
+from fxpipe import renders, resume
 from fxpipe.against import compare
 from fxpipe.renders import read_renders_index
 from fxtrain.contract import FxError, LocalFolder, UsageError, open_folder
@@ -207,6 +208,32 @@ def test_behind_a_uri_the_mark_alone_tells(whole, fx: Fx):
             folder.delete(resume.OWNER_NAME)
         assert folder.size("index.json") is None
         assert resume.is_same_place(f"{uri}/", uri)
+
+
+@pytest.mark.parametrize("name", ["renders", "shards"])
+def test_a_task_that_was_given_up_writes_nothing_into_what_replaced_its_data_set(
+    tmp_path, whole, fx: Fx, monkeypatch, name
+):
+    given = []
+
+    def run_and_keep(function, jobs, workers):
+        for job in jobs:
+            given.append((function, job))
+            yield function(job)
+
+    for module in (renders, encode_room):
+        monkeypatch.setattr(module, "run_tasks", run_and_keep)
+    out = tmp_path / name
+    assert fx(*remake(name, whole, out)).code == 0
+    function, job = given[0]
+    others = [*RENDER.split(), out, "--seed", "1"]
+    if name == "shards":
+        others = encode(whole / "other-renders", out)
+    assert fx(*others, "--overwrite").code == 0
+    before = digests(out)
+    with pytest.raises(FxError, match="was replaced by another data set"):
+        function(job)
+    assert digests(out) == before
 
 
 def test_a_symmetry_table_goes_to_no_data_set(tmp_path, whole, fx: Fx):

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fxpipe.errors import SourceError
@@ -129,13 +130,24 @@ def _try(function: Callable[[Job], Result], job: Job, release: Release | None) -
     try:
         return function(job)
     except FxError as error:
-        return FxError(
-            f"on {here()}: {error}{SAME_PATHS if isinstance(error, SourceError) else ''}"
-        )
+        return FxError(f"on {here()}: {_told(error, job)}")
     except OSError as error:
         if error.errno is None:
             raise
         raise OSError(error.errno, f"{error.strerror} on {here()}", error.filename) from error
+
+
+def _told(error: FxError, job: Job) -> str:
+    """What helps is not what the error says where the machine lacks the folders of the run, which
+    are all there before its first task."""
+    for uri in (job.get("renders"), job.get("uri")):
+        if uri and "://" not in uri and not Path(uri).is_dir():
+            return (
+                f"there is no {uri} there; every worker must see the output, and what is read, "
+                "under one path with the machine you type on, or in a store such as s3://: mend "
+                "that, then type the same line again"
+            )
+    return f"{error}{SAME_PATHS if isinstance(error, SourceError) else ''}"
 
 
 def _stop_profile() -> None:

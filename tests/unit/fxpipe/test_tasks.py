@@ -17,7 +17,9 @@ import distributed  # its defaults must stand before some are set for a while
 import pytest
 
 from fixtures.tasks import die, double, grumble, miss, write_at_first
+from fxpipe.encode import encode_shard
 from fxpipe.errors import SourceError
+from fxpipe.renders import render_shard
 from fxpipe.tasks import Job, Receipt, Workers, choose_workers, run_tasks, seen_by, where
 from fxpipe.tasks import run as runner
 from fxpipe.tasks.release import Release, _version, differences, release_here
@@ -105,6 +107,19 @@ def test_an_error_on_another_machine_says_where_and_what_it_must_see(far):
     assert isinstance(told, FxError)
     assert str(told).startswith(f"on {runner.here()}: a.wav: cannot read /data/a.wav (a worker on")
     assert "under the same path" in str(told)
+
+
+@pytest.mark.parametrize("task", [render_shard, encode_shard])
+def test_a_machine_without_the_folders_of_the_run_is_told_so(far, tmp_path, task):
+    """Not to make them there: plan and renders are where the command was typed."""
+    job = {"identity": "a", "plan_sha256": "b", "renders_sha256": "c", "spec": {}}
+    places = {"uri": f"{tmp_path}/here/out", "renders": f"{tmp_path}/here/renders"}
+    told = str(runner._try(task, job | places, far))
+    assert told.startswith(f"on {runner.here()}: there is no {tmp_path}/here/renders there;")
+    (tmp_path / "here/renders").mkdir(parents=True)
+    assert f"there is no {tmp_path}/here/out there" in str(runner._try(task, job | places, far))
+    (tmp_path / "here/out").mkdir()
+    assert "there is no" not in str(runner._try(task, job | places, far))
 
 
 def test_another_release_is_refused_by_the_task_itself(far):

@@ -344,7 +344,9 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        program = Path(sys.argv[0]).name
+        begun = ["python", "-m", "fxpipe"] if program == "__main__.py" else [program]
+        command = shlex.join([*begun, *sys.argv[1:]])
         click.echo(
             f"\nwhat is finished is kept; to go on, type the same again: {command}", err=True
         )

@@ -11,6 +11,7 @@ import pytest
 
 from fxpipe.resume import OWNER_NAME, RENDERS, alone_in, what_is_left, write_finished
 from fxpipe.tasks import INDEX_SUM, Receipt
+from fxpipe.verbs import resumable
 from fxtrain.contract import INDEX_NAME, FileEntry, LocalFolder, ShardEntry
 
 NAME = "train-000000"
@@ -77,3 +78,17 @@ def test_the_index_comes_after_its_sum(
     write_finished(folder, SimpleNamespace(identity="mine"))
     assert written == [INDEX_SUM, INDEX_NAME]
     assert folder.read(INDEX_NAME) == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ("/usr/bin/fxpipe", "fxpipe render -o 'my renders'"),
+        ("/lib/fxpipe/__main__.py", "python -m fxpipe render -o 'my renders'"),
+    ],
+)
+def test_what_is_to_be_typed_again_is_a_command(monkeypatch, capsys, program, line) -> None:
+    monkeypatch.setattr("sys.argv", [program, "render", "-o", "my renders"])
+    with pytest.raises(KeyboardInterrupt), resumable():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.rstrip().endswith(f"type the same again: {line}")

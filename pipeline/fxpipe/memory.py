@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fxtrain.contract import n_cores
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+LIMIT_2, LIMIT_1 = "memory.max", "memory.limit_in_bytes"
 
 
 def memory_bytes() -> tuple[int, int]:
@@ -19,15 +22,22 @@ def memory_bytes() -> tuple[int, int]:
 
 
 def memory_limit() -> int | None:
-    """What a control group (version 2, then 1) allows, bytes; None: no limit."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (CGROUP / name).read_text().strip()
-        except OSError:
+    """The least that this process' control group (version 2 or 1) or one above it allows, bytes;
+    None: no limit. That of a Slurm job lies below the root, that of a container is its root."""
+    groups = ["0::/", "0:memory:/"]
+    with contextlib.suppress(OSError):
+        groups += OWN_GROUPS.read_text().splitlines()
+    found = []
+    for line in groups:
+        _, kinds, group = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
             continue
-        if text.isdigit():
-            return int(text)
-    return None
+        root, name = (CGROUP / "memory", LIMIT_1) if kinds else (CGROUP, LIMIT_2)
+        inside = PurePosixPath(group.lstrip("/"))
+        for place in (inside, *inside.parents):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                found.append(int((root / place / name).read_text()))
+    return min(found, default=None)
 
 
 def bytes_a_core() -> int:

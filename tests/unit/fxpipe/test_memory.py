@@ -37,3 +37,39 @@ def test_a_core_has_its_share_of_what_the_container_may_use(
     monkeypatch.setattr(memory, "n_cores", lambda: 4)  # a scheduler left it four of sixteen
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 16)
     assert memory.bytes_a_core() == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "expected"),
+    [
+        ("0::/slurm/job_7/step_0\n", {"slurm/job_7/memory.max": "8000000000\n"}, 8 * GB),
+        (
+            "0::/slurm/job_7/step_0\n",
+            {"slurm/memory.max": "9000000000", "slurm/job_7/step_0/memory.max": "max\n"},
+            9 * GB,
+        ),
+        (
+            "5:devices:/\n4:memory,x:/slurm/job_7\n0::/\n",
+            {
+                "memory/memory.limit_in_bytes": str(2**63 - 4096),
+                "memory/slurm/job_7/memory.limit_in_bytes": "8000000000",
+            },
+            8 * GB,
+        ),
+        ("0::/slurm/job_7\n", {"slurm/job_8/memory.max": "8000000000"}, None),
+    ],
+)
+def test_the_limit_of_a_job_lies_below_the_root(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own: str,
+    limits: dict[str, str],
+    expected: int | None,
+) -> None:
+    for name, text in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own", raising=False)
+    assert memory.memory_limit() == expected

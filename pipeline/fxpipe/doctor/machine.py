@@ -62,7 +62,7 @@ def memory() -> Iterator[Finding]:
     limit = memory_limit()
     what = f"{total / 1e9:.1f} GB, {free / 1e9:.1f} GB free"
     if limit is not None and limit < total:
-        what += f"; this container may use {limit / 1e9:.1f} GB"
+        what += f"; this container or job may use {limit / 1e9:.1f} GB"
         free = min(free, limit)
     workers = n_cores()
     fit = int(free / WORKER_BYTES)

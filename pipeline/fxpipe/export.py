@@ -46,13 +46,13 @@ def export(
     """
     dataset = open_shards(shards)
     refuse_unshareable(dataset.index, shards, private=private)
-    there = _begun(folder, dataset.index)
+    _refuse_others(folder, dataset.index)
     folder.delete(INDEX_NAME)  # there is none while a tar is missing
     names = []
     for split in SPLITS:
         for number, samples in enumerate(_tars(dataset, split)):
             name, data = f"{shard_name(split, number)}.tar", _pack(samples, heard=dataset.all_codes)
-            if name not in there:
+            if folder.size(name) is None:  # asked now: another export may have begun since
                 folder.write(name, data)
             elif folder.read(name) != data:
                 raise _not_empty(folder, name)
@@ -86,9 +86,9 @@ def _has_our_index(folder: Folder, index: DatasetIndex) -> bool:
         return False
 
 
-def _begun(folder: Folder, index: DatasetIndex) -> set[str]:
-    """Files of an export of these shards: of an interrupted one its first tars, as many as there
-    are, of one that was finished whichever are left; else UsageError."""
+def _refuse_others(folder: Folder, index: DatasetIndex) -> None:
+    """UsageError unless all files are of an export of these shards: of an interrupted one its first
+    tars, as many as there are, of one that was finished whichever are left."""
     folder.sweep()
     there, wanted = set(folder.names()), tar_names(index)
     ours = set(wanted[: len(there & set(wanted))])
@@ -98,7 +98,6 @@ def _begun(folder: Folder, index: DatasetIndex) -> set[str]:
         ours.add(LICENCE_NAME)
     for name in sorted(there - ours):
         raise _not_empty(folder, name)
-    return there
 
 
 def _not_empty(folder: Folder, name: str) -> UsageError:

@@ -218,6 +218,27 @@ def test_another_export_is_refused(shards: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "index.json").read_bytes() == before
 
 
+def test_of_two_exports_that_begin_at_once_the_later_one_is_refused(
+    shards: Path, tmp_path: Path, monkeypatch
+) -> None:
+    make_shards(tmp_path / "other", seed=1, n_train=30, n_valid=3, n_test=3, with_mel=True)
+    out, delete = tmp_path / "out", LocalFolder.delete
+
+    def meanwhile(folder, name):
+        """What is called after the look whether it is empty."""
+        monkeypatch.setattr(LocalFolder, "delete", delete)
+        run(tmp_path / "other", out)
+        delete(folder, name)
+
+    monkeypatch.setattr(LocalFolder, "delete", meanwhile)
+    with pytest.raises(UsageError, match=r"not empty, it holds 'train-000000\.tar'"):
+        run(shards, out)
+    run(tmp_path / "other", tmp_path / "alone")
+    run(tmp_path / "other", out)  # goes on, and has its index again
+    for path in (tmp_path / "alone").iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["train-000000.tar", "train-000001.tar", "test-000000.tar"])
 def test_tars_of_others_are_not_written_over(shards: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()

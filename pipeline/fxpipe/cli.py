@@ -252,11 +252,12 @@ def inspect(directory: str, **options: Any) -> None:
     "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True
 )
 @click.option("--n-chains", type=click.IntRange(30), default=800, show_default=True)
-def demo(output: Path, n_chains: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace a demo of another size there.")
+def demo(output: Path, n_chains: int, overwrite: bool) -> None:
     """The whole job once, small and offline: render, encode, fit, evaluate, predict."""
     from fxpipe.demo import run_demo
 
-    run_demo(output, n_chains)
+    run_demo(output, n_chains, overwrite=overwrite)
 
 
 @cli.command()
@@ -265,14 +266,15 @@ def demo(output: Path, n_chains: int) -> None:
     "-o", "--output", type=click.Path(path_type=Path), default=Path("my-guitar"), show_default=True
 )
 @click.option("--n-chains", type=click.IntRange(100), default=2000, show_default=True)
-def teach(recordings: Path, output: Path, n_chains: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace what was learnt from others there.")
+def teach(recordings: Path, output: Path, n_chains: int, overwrite: bool) -> None:
     """Teach the model in the package your guitar: RECORDINGS is a folder of it without effects.
 
     Three recordings or more, in minutes: half a minute of playing each is plenty.
     """
     from fxpipe.teach import teach as teach_guitar
 
-    teach_guitar(recordings, output, n_chains)
+    teach_guitar(recordings, output, n_chains, overwrite=overwrite)
 
 
 @cli.group()

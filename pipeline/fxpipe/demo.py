@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from fxpipe.steps import run_step
+from fxpipe.steps import run_step, with_overwrite
 from fxtrain.contract import arrow
 
 SPLIT, SAMPLE = "test", 1
@@ -26,16 +26,17 @@ STEPS = (
 )
 
 
-def run_demo(output: Path, n_chains: int) -> None:
-    """Run the steps in ``output``; stop with one line at the first that fails."""
+def run_demo(output: Path, n_chains: int, *, overwrite: bool = False) -> None:
+    """Run the steps in ``output``; stop with one line at the first that fails.
+
+    ``overwrite`` replaces what was made there with another number of clips.
+    """
     output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     again = f"fxpipe demo --output {shlex.quote(str(output))} --n-chains {n_chains}"
     answers = []
     for step in STEPS:
-        line = step.format(n=n_chains)
-        if line.startswith("fxtrain fit") and (output / "runs/demo").exists():
-            line += " --overwrite"
+        line = with_overwrite(step.format(n=n_chains), output / "runs/demo", overwrite=overwrite)
         click.secho(f"\n$ {line}", bold=True)
         answers.append(run_step(line, output, again, quiet="inspect" in line))
     record = json.loads(answers[-2])

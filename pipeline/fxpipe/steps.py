@@ -9,17 +9,22 @@ from pathlib import Path
 
 import click
 
-from fxtrain.contract import FxError
+from fxtrain.contract import FxError, UsageError
+
+USAGE = 2
 
 
 def run_step(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
     """Run ``line`` in ``cwd`` and return what it puts on stdout, which is shown unless ``quiet``.
 
-    FxError where it fails, with ``again``: what to type to go on.
+    FxError where it fails, with ``again``: what to type to go on. UsageError where it refuses, for
+    then the same would be refused again.
     """
     program, *words = shlex.split(line)
     path = Path(sys.executable).with_name(program)
     done = subprocess.run([path, *words], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode == USAGE:
+        raise UsageError(f"'{line}' refused to begin; the line above says why")
     if done.returncode:
         raise FxError(
             f"'{line}' ended with exit code {done.returncode}; what is finished is kept: go on "
@@ -28,3 +33,11 @@ def run_step(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
     if not quiet:
         click.echo(done.stdout.rstrip())
     return done.stdout
+
+
+def with_overwrite(line: str, run: Path, *, overwrite: bool) -> str:
+    """``line`` as it is typed again: a run is always learnt anew, data sets where that is asked."""
+    anew = line.startswith("fxtrain fit") and run.exists()
+    if anew or (overwrite and line.startswith(("fxpipe render", "fxpipe encode"))):
+        line += " --overwrite"
+    return line

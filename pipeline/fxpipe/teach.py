@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from fxpipe.sources.scan import walk_audio
-from fxpipe.steps import run_step
+from fxpipe.steps import run_step, with_overwrite
 from fxtrain.contract import UsageError
 
 MIN_RECORDINGS = 3
@@ -30,8 +30,11 @@ TEST = f"fxtrain evaluate {RUN} shards --against shipped --json"
 TOLD = {"exact_class": "the whole board", "set": "all pedals, in any order", "f1_micro": "F1"}
 
 
-def teach(recordings: Path, output: Path, n_chains: int) -> None:
-    """Run the steps in ``output``, which is made; stop with one line at the first that fails."""
+def teach(recordings: Path, output: Path, n_chains: int, *, overwrite: bool = False) -> None:
+    """Run the steps in ``output``, which is made; stop with one line at the first that fails.
+
+    ``overwrite`` replaces what was made there of other recordings, or another number of clips.
+    """
     n_files = sum(1 for _ in walk_audio(recordings)) if recordings.is_dir() else 0
     if n_files < MIN_RECORDINGS:
         raise UsageError(
@@ -46,8 +49,7 @@ def teach(recordings: Path, output: Path, n_chains: int) -> None:
     source = shlex.quote(f"folder:{recordings.absolute()}")
     for step in STEPS:
         line = step.format(source=source, n=n_chains)
-        if line.startswith("fxtrain fit") and (output / RUN).exists():
-            line += " --overwrite"
+        line = with_overwrite(line, output / RUN, overwrite=overwrite)
         click.secho(f"\n$ {line}", bold=True)
         run_step(line, output, again, quiet=line.startswith("fxtrain"))
     click.secho(f"\n$ {TEST.removesuffix(' --json')}", bold=True)

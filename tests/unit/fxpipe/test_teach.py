@@ -64,7 +64,9 @@ def test_it_renders_encodes_goes_on_learning_and_compares(
     assert said.endswith(f"fxtrain serve --run {out / 'run'}\n")
     (out / "run").mkdir()
     teach.teach(takes, out, 500)
-    assert typed[6].endswith(" --overwrite")
+    assert [line.endswith(" --overwrite") for line in typed[4:]] == [False, False, True, False]
+    teach.teach(takes, out, 600, overwrite=True)
+    assert [line.endswith(" --overwrite") for line in typed[8:]] == [True, True, True, False]
 
 
 @pytest.mark.parametrize(("n", "said"), [(0, "0 recordings"), (2, "2 recordings, expected a fol")])
@@ -82,4 +84,6 @@ def test_too_few_recordings_are_refused(
 def test_a_step_that_fails_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(FxError, match=r"'fxpipe check none' ended with exit code 1; what is fin.*"):
         steps.run_step("fxpipe check none", tmp_path, "fxpipe demo")
+    with pytest.raises(UsageError, match=r"'fxpipe check' refused to begin; the line above says"):
+        steps.run_step("fxpipe check", tmp_path, "fxpipe demo")  # typed again, it refuses again
     assert steps.run_step("fxpipe --version", tmp_path, "", quiet=True).startswith("fxpipe")

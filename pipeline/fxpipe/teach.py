@@ -15,7 +15,7 @@ import click
 
 from fxpipe.sources.scan import walk_audio
 from fxpipe.steps import run_step, with_overwrite
-from fxtrain.contract import UsageError
+from fxtrain.contract import SOUND_SUFFIXES, UsageError
 
 MIN_RECORDINGS = 3
 """One to learn from, one to tune on, one to be tested with."""
@@ -35,12 +35,17 @@ def teach(recordings: Path, output: Path, n_chains: int, *, overwrite: bool = Fa
 
     ``overwrite`` replaces what was made there of other recordings, or another number of clips.
     """
-    n_files = sum(1 for _ in walk_audio(recordings)) if recordings.is_dir() else 0
-    if n_files < MIN_RECORDINGS:
+    if not recordings.is_dir():
+        found = "is a file" if recordings.exists() else "is not there"
+        raise UsageError(f"{recordings}: {found}, expected a folder of recordings of your guitar")
+    files = [path for path, _ in walk_audio(recordings)]
+    unread = [path.name for path in files if path.suffix.lower() not in SOUND_SUFFIXES]
+    if (n_files := len(files) - len(unread)) < MIN_RECORDINGS:
+        other = f" and {len(unread)} to save as WAV or FLAC ({unread[0]})" if unread else ""
         raise UsageError(
-            f"{recordings}: {n_files} recordings, expected a folder of {MIN_RECORDINGS} or more of "
-            "your guitar without any effects: one is learnt from, one kept back to tell whether it "
-            "helped; half a minute each is plenty"
+            f"{recordings}: {n_files} recordings{other}, expected a folder of {MIN_RECORDINGS} or "
+            "more of your guitar without any effects: one is learnt from, one kept back to tell "
+            "whether it helped; half a minute each is plenty"
         )
     output.mkdir(parents=True, exist_ok=True)
     again = shlex.join(

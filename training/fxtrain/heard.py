@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fxtrain import contract
-from fxtrain.contract import SOUND_SUFFIXES, Features, Frontend, FxError, Hearing, n_cores
+from fxtrain.contract import RECORDING_SUFFIXES, Features, Frontend, FxError, Hearing, n_cores
 from fxtrain.errors import UnreadableFileError
 
 
@@ -43,7 +43,7 @@ def sounds_in(folder: Path) -> list[str]:
     return [
         str(file)
         for file in files
-        if file.suffix.lower() in SOUND_SUFFIXES
+        if file.suffix.lower() in RECORDING_SUFFIXES
         and not file.name.startswith(".")
         and not file.is_dir()
     ]

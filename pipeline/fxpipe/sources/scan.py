@@ -17,7 +17,7 @@ import soundfile
 from fxpipe.errors import SourceError
 from fxpipe.recording import Audio, missing_bytes, read_file, read_mono
 from fxpipe.sources.base import Item, MetaValue, Scan, Skipped
-from fxtrain.contract import SOUND_SUFFIXES, legible
+from fxtrain.contract import RECORDING_SUFFIXES, SOUND_SUFFIXES, legible
 from fxtrain.contract.schema import Licence
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def walk_audio(root: Path) -> Iterator[tuple[Path, str]]:
         entered.add(real)
         subfolders[:] = sorted(name for name in subfolders if not is_junk(name))
         for name in sorted(names):
-            if not is_junk(name) and Path(name).suffix.lower() in SOUND_SUFFIXES:
+            if not is_junk(name) and Path(name).suffix.lower() in RECORDING_SUFFIXES:
                 path = Path(folder, name)
                 yield path, unicodedata.normalize("NFC", path.relative_to(root).as_posix())
 
@@ -171,7 +171,8 @@ def _look_at(candidate: Candidate) -> Item:
         raise _UnusableError(f"cannot be used: {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
         detail = next(iter(str(error).split(": ", 1)[-1].splitlines()), repr(error))
-        raise _UnusableError(f"cannot be read: {detail}") from error
+        help_ = "" if candidate.path.suffix.lower() in SOUND_SUFFIXES else " Save it as WAV or FLAC"
+        raise _UnusableError(f"cannot be read: {detail}{help_}") from error
     if missing := missing_bytes(data):
         raise _UnusableError(f"cut short: {missing} bytes of it are missing; copy it again")
     if len(audio) < MIN_DURATION_S * sample_rate_hz:

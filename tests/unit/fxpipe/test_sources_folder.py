@@ -204,3 +204,11 @@ def test_a_recording_that_is_all_lead_in_is_left_out(tmp_path: Path) -> None:
     assert item.sounding == ((0.85, 1.0),)
     with pytest.raises(SourceError, match=r"a: nothing after its 0\.9 s lead-in"):
         scan_of(path, lead_in_s=0.92)
+
+
+def test_what_a_phone_wrote_is_listed_and_not_passed_over(tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=1, n_takes=1)
+    (tmp_path / "riff.m4a").write_bytes(b"ftypM4A ")
+    (skipped,) = FolderSource(tmp_path).scan().skipped
+    assert skipped.item_id == "riff.m4a"
+    assert skipped.reason.endswith("Save it as WAV or FLAC")

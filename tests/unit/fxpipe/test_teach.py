@@ -81,6 +81,19 @@ def test_too_few_recordings_are_refused(
     assert not (tmp_path / "mine").exists()
 
 
+def test_a_folder_that_is_none_and_recordings_of_a_phone_are_told(
+    typed: list[str], takes: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="takes2: is not there, expected a folder"):
+        teach.teach(tmp_path / "takes2", tmp_path / "mine", 500)
+    with pytest.raises(UsageError, match=r"take0\.wav: is a file, expected a folder"):
+        teach.teach(takes / "take0.wav", tmp_path / "mine", 500)
+    (takes / "take0.wav").rename(takes / "take0.m4a")
+    with pytest.raises(UsageError, match=r"2 recordings and 1 to save as WAV .*\(take0\.m4a\)"):
+        teach.teach(takes, tmp_path / "mine", 500)
+    assert typed == []
+
+
 def test_a_step_that_fails_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(FxError, match=r"'fxpipe check none' ended with exit code 1; what is fin.*"):
         steps.run_step("fxpipe check none", tmp_path, "fxpipe demo")

@@ -86,7 +86,7 @@ from fxtrain.contract.knobs import (
     to_word,
     words_to_settings,
 )
-from fxtrain.contract.names import SOUND_SUFFIXES, check_name
+from fxtrain.contract.names import RECORDING_SUFFIXES, SOUND_SUFFIXES, check_name
 from fxtrain.contract.orders import (
     Commutes,
     Names,
@@ -160,6 +160,7 @@ __all__ = [
     "NO_WORD",
     "PAD",
     "PARAM_SCALES",
+    "RECORDING_SUFFIXES",
     "RECORD_FIELDS",
     "REINSTALL",
     "SOUND_SUFFIXES",

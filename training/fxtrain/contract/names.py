@@ -13,7 +13,11 @@ from fxtrain.contract.errors import ContractError, shorten
 SOUND_SUFFIXES = frozenset(
     {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
 )
-"""How the names of recordings end, in small letters, where a folder is looked through."""
+"""How the names of recordings end, in small letters, that can be read."""
+
+RECORDING_SUFFIXES = SOUND_SUFFIXES | {".m4a", ".aac", ".wma"}
+"""Where a folder is looked through: what phones write cannot be read, so it is named, not passed
+over in silence."""
 
 MAX_NAME, MAX_PART = 1000, 255
 """Bytes; a file system would raise an error of its own for more."""

@@ -215,12 +215,12 @@ def check(directory: str, against: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("plugin", required=False, type=click.Path(path_type=Path))
-def pedals(plugin: Path | None) -> None:
-    """List all pedals with their settings, or print the TOML for a VST3 PLUGIN to fill in."""
+@click.argument("pedal", required=False, type=click.Path(path_type=Path))
+def pedals(pedal: Path | None) -> None:
+    """List all pedals with their settings, or one PEDAL; of a .vst3 file the TOML to fill in."""
     from fxpipe.pedals.listing import list_pedals
 
-    click.echo(list_pedals(plugin))
+    click.echo(list_pedals(pedal))
 
 
 @cli.command()

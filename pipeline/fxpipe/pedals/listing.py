@@ -1,4 +1,4 @@
-"""What ``fxpipe pedals`` prints: every pedal with its settings, or a plugin's TOML to fill in."""
+"""What ``fxpipe pedals`` prints: pedals with their settings, or a plugin's TOML to fill in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fxpipe.pedals.spec import UNITS
 from fxpipe.pedals.vst3 import open_plugin, search_folders
 from fxpipe.pedals.vst3_host import Facts, direction
 from fxpipe.pedals.vst3_toml import find_plugin
+from fxtrain.contract import UsageError, unknown_name
 
 PLUGIN_HEAD = """\
 [[pedal]]
@@ -23,19 +24,26 @@ meaning = "what it does for a guitarist"
 """
 
 
-def list_pedals(plugin: Path | None) -> str:
-    """All pedals by family, then the pools; with ``plugin``, its ``[[pedal]]`` table."""
-    if plugin is not None:
-        return plugin_table(plugin)
-    lines = []
-    for name, spec in PEDALS.items():
-        lines.append(f"{name}: {spec.meaning} ({spec.family}, {spec.linearity})")
-        lines += [
-            f"    {p.name}  {p.low:g} to {p.high:g} {p.unit}, {p.scale}: {p.meaning}"
-            for p in spec.params
-        ]
-    lines += [f"pool {pool}: {', '.join(names)}" for pool, names in POOLS.items()]
-    return "\n".join(lines)
+def list_pedals(which: Path | None) -> str:
+    """All pedals by family, then the pools; or one pedal; or a plugin's ``[[pedal]]`` table."""
+    if which is None:
+        pools = [f"pool {pool}: {', '.join(names)}" for pool, names in POOLS.items()]
+        return "\n".join([*map(describe_pedal, PEDALS), *pools])
+    if (name := str(which)) in PEDALS:
+        return describe_pedal(name)
+    if len(which.parts) == 1 and not which.suffix and not which.exists():  # nor a plugin's file
+        raise UsageError(unknown_name("pedal", name, PEDALS))
+    return plugin_table(which)
+
+
+def describe_pedal(name: str) -> str:
+    """What it does, and a line for each of its settings."""
+    spec = PEDALS[name]
+    settings = [
+        f"    {p.name}  {p.low:g} to {p.high:g} {p.unit}, {p.scale}: {p.meaning}"
+        for p in spec.params
+    ]
+    return "\n".join([f"{name}: {spec.meaning} ({spec.family}, {spec.linearity})", *settings])
 
 
 def plugin_table(plugin: Path) -> str:

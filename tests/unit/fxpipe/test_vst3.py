@@ -213,6 +213,15 @@ def test_pedals_are_listed_with_their_settings():
     assert "pool okita3: distortion, chorus, reverb" in text
 
 
+def test_one_pedal_is_told_by_its_name():
+    lines = list_pedals(Path("delay")).splitlines()
+    assert [line.split()[0] for line in lines] == ["delay:", "delay_ms", "feedback", "mix"]
+    with pytest.raises(UsageError, match="unknown pedal 'dely': did you mean 'delay'"):
+        list_pedals(Path("dely"))
+    with pytest.raises(PedalError, match=r"plugin none\.vst3 is not in"):
+        list_pedals(Path("none.vst3"))
+
+
 def test_one_name_means_one_plugin(inside, tmp_path):
     load_pedals(write_table(tmp_path))
     load_pedals(write_table(tmp_path))

@@ -120,7 +120,7 @@ def rerender(
     if groups is not None and len(np.unique(groups)) < 2:
         raise FxError(
             f"the {len(truth)} clips play recordings of one group, so there is no other dry guitar "
-            "to put an answer on; give a split of two groups or more"
+            "to put an answer on; give another --split, or leave --rerender away for the page alone"
         )
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(truth))[:n_clips].tolist()

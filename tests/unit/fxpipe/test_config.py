@@ -243,4 +243,5 @@ def test_the_example_in_the_docs_is_a_spec(tmp_path):
     for command in commands:
         words = shlex.split(command.replace("board.toml", str(path)))
         own = [word for word in words if word not in ("renders/",)]
-        assert plan.make_context("plan", own).params["n_chains"] >= 3
+        parent = click.Context(cli, **cli.context_settings)
+        assert plan.make_context("plan", own, parent=parent).params["n_chains"] >= 3

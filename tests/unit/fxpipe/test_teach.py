@@ -26,9 +26,10 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def run(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
         program, verb, *words = shlex.split(line)
-        command = PROGRAMS[program].commands[verb]
-        assert isinstance(command, click.Command)
-        command.make_context(verb, words)
+        group = PROGRAMS[program]
+        # With the group's settings: a command keeps the help options that it was first asked with.
+        parent = click.Context(group, info_name=program, **group.context_settings)
+        group.commands[verb].make_context(verb, words, parent=parent)
         lines.append(line)
         row = {"value": 0.433, "other": 0.033}
         found = {"n": 200, "n_groups": 1, "differences": dict.fromkeys(teach.TOLD, row)}

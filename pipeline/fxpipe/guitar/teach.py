@@ -29,7 +29,7 @@ from fxpipe.guitar.check import (
     picture,
 )
 from fxpipe.guitar.strangers import COUNTS, stranger
-from fxtrain.contract import FxError, UsageError
+from fxtrain.contract import SOUND_SUFFIXES, FxError, UsageError
 
 FALSE_ALARM = 0.015
 """Share of validation windows, guitars all of them, that the limit turns away."""
@@ -182,7 +182,7 @@ def recorded_pictures(root: Path, count: int, seed: int = SEED) -> np.ndarray:
     from fxpipe.recording import read_file, read_mono
     from fxpipe.sources.scan import walk_audio
 
-    paths = [path for path, _ in walk_audio(root)]
+    paths = [path for path, _ in walk_audio(root) if path.suffix.lower() in SOUND_SUFFIXES]
     rng = np.random.default_rng(seed)
     found: list[np.ndarray] = []
     tries = 0

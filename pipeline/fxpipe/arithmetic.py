@@ -47,6 +47,11 @@ def choose_arithmetic(
             )
         return Arithmetic(("cpu",), NOT_RUN, How())
     devices = _devices(gpu)
+    if elsewhere and len(devices) > 1:
+        raise UsageError(
+            f"--gpu {gpu} with --scheduler or --cluster: a worker there has one GPU; start a "
+            "worker a GPU (docs/cluster.md) and give --gpu 0"
+        )
     if max_vram_gb is not None and gpu is None:
         raise UsageError("--max-vram caps a GPU's memory; give --gpu too, or leave it away")
     if exact and precision not in (None, "fp32"):

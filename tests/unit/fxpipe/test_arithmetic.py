@@ -17,9 +17,16 @@ def choose(**options) -> ar.Arithmetic:
     return ar.choose_arithmetic(**given_ | options)
 
 
-def test_defaults_are_fp32_on_a_cpu_and_fp16_on_a_gpu():
+@pytest.fixture
+def gpus(monkeypatch):
+    """Every GPU that is asked for is there."""
+    monkeypatch.setattr(engine, "find_device", lambda device, precision: None)
+
+
+def test_defaults_are_fp32_on_a_cpu_and_fp16_on_a_gpu(gpus):
     assert choose() == ar.Arithmetic(("cpu",), "fp32", How())
-    assert choose(gpu="0,1") == ar.Arithmetic(("cuda:0", "cuda:1"), "fp16", How())
+    two = choose(gpu="0,1", elsewhere=False)
+    assert two == ar.Arithmetic(("cuda:0", "cuda:1"), "fp16", How())
     assert choose(gpu="0", exact=True) == ar.Arithmetic(("cuda:0",), "fp32", How(exact=True))
     assert choose(gpu="2", precision="tf32", max_vram_gb=8.0).how == How(max_vram_gb=8.0)
     assert default_precision("cuda") == "fp16"
@@ -51,10 +58,11 @@ def test_each_gpu_has_a_process_or_as_many_as_are_asked_for():
 
 
 @pytest.mark.parametrize(("n_workers", "each_gb"), [(2, 8.0), (3, 4.0), (4, 4.0), (6, 8 / 3)])
-def test_processes_on_one_gpu_share_what_it_may_take(n_workers, each_gb):
-    capped = choose(gpu="0,1", max_vram_gb=8.0)
+def test_processes_on_one_gpu_share_what_it_may_take(gpus, n_workers, each_gb):
+    two = {"gpu": "0,1", "elsewhere": False}
+    capped = choose(max_vram_gb=8.0, **two)
     assert ar.share_memory(capped, n_workers).how.max_vram_gb == each_gb
-    assert ar.share_memory(choose(gpu="0,1"), n_workers).how.max_vram_gb is None
+    assert ar.share_memory(choose(**two), n_workers).how.max_vram_gb is None
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,7 @@ def test_processes_on_one_gpu_share_what_it_may_take(n_workers, each_gb):
         ({"gpu": "a"}, "expected a number"),
         ({"gpu": "0,0"}, "different numbers"),
         ({"gpu": "-1"}, "different numbers from 0"),
+        ({"gpu": "0,1"}, "a worker there has one GPU"),
         ({"max_vram_gb": 4.0}, "give --gpu too"),
         ({"exact": True, "precision": "fp16"}, "--exact means fp32"),
         ({"compile_it": True}, "quicker without"),

@@ -49,7 +49,7 @@ def redraws_text(index: RendersIndex) -> str:
     lengths = _again(
         {int(k): n for k, n in index.redraws["by_length"].items()},
         {
-            length: sum(counts.by_length.get(length, 0) for counts in index.counts.values())
+            length: sum(length * c.by_length.get(length, 0) for c in index.counts.values())
             for counts in index.counts.values()
             for length in counts.by_length
         },

@@ -24,7 +24,7 @@ MOST_LOUDNESS_DB = 60.0
 
 
 def nearness(true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearness:
-    """``other`` against ``true``, float32 [N] both, the second not silent."""
+    """``other`` against ``true``, float32 [N] both; ``true`` not silent."""
     import torch
 
     if true.shape != other.shape or true.ndim != 1:

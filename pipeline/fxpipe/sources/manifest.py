@@ -201,7 +201,9 @@ def size_text(n_bytes: int) -> str:
     """Decimal, as download pages print it: ``1.3 GB``; ``size unknown`` for 0."""
     if not n_bytes:
         return "size unknown"
-    unit, scale = ("GB", 1e9) if n_bytes >= 1e9 else ("MB", 1e6) if n_bytes >= 1e6 else ("kB", 1e3)
+    units = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6))
+    # 999.5 MB would be printed as 1e+03 MB.
+    unit, scale = next((each for each in units if n_bytes >= 0.9995 * each[1]), ("kB", 1e3))
     return f"{n_bytes / scale:.3g} {unit}"
 
 

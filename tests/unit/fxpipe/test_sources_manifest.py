@@ -273,9 +273,13 @@ def test_manifests_are_found_in_a_checkout_and_in_a_wheel(inside: str, tmp_path:
 
 
 def test_sizes_read_as_people_write_them() -> None:
-    assert [size_text(n) for n in (0, 512_000, 431_000_000, 1_329_900_000)] == [
-        "size unknown",
-        "512 kB",
-        "431 MB",
-        "1.33 GB",
-    ]
+    sizes = {
+        0: "size unknown",
+        512_000: "512 kB",
+        999_700: "1 MB",
+        431_000_000: "431 MB",
+        999_700_000: "1 GB",
+        1_329_900_000: "1.33 GB",
+        1_234_000_000_000: "1.23 TB",
+    }
+    assert {n: size_text(n) for n in sizes} == sizes

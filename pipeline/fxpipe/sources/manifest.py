@@ -96,7 +96,8 @@ class DryMembers:
 
 @dataclass(frozen=True)
 class SplitGroup:
-    """``pattern``: a regular expression searched in the item id; its group 1 is the group."""
+    """``pattern``: a regular expression searched in the item id; its group 1 is the group. Where it
+    finds none, the recording is one by itself."""
 
     how: str
     pattern: str | None = None
@@ -112,7 +113,8 @@ class SplitGroup:
                 f"split_group: pattern {shorten(self.pattern)} takes more than {PATTERN_S:g} s on "
                 f"{shorten(item_id)}; write it without repeats inside of repeats"
             ) from None
-        return str(found[1]) if found else item_id.rsplit(".", 1)[0]
+        group = found and found[1]  # None where the part of the pattern that names it was not met
+        return str(group) if group is not None else item_id.rsplit(".", 1)[0]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fxpipe.sources import SOURCES
 from fxpipe.sources.base import LICENCES
 from fxpipe.sources.form import OBEYED, SAID
 from fxpipe.sources.manifest import (
+    SplitGroup,
     load_manifest,
     manifest_dir,
     manifest_names,
@@ -112,6 +113,13 @@ def test_the_group_of_a_path() -> None:
     assert load_manifest("guitarset").split_group.group_of("a/03_SS1-68-E_solo_mix.wav") == "03"
     assert load_manifest("rossi").split_group.group_of("x/prs_1__01010.wav") == "prs_1"
     assert load_manifest("guitarjam").split_group.group_of("x/clip 7.wav") == "x/clip 7"
+
+
+def test_a_name_that_tells_no_group_is_one_by_itself() -> None:
+    """Not one called None with all of its kind."""
+    groups = SplitGroup("By song.", r"^(?:song (\d+)|free) .*")
+    names = ("song 7 a.wav", "song 7 b.wav", "free a.wav", "free b.wav", "other.wav")
+    assert [groups.group_of(name) for name in names] == ["7", "7", "free a", "free b", "other"]
 
 
 def test_an_unknown_data_set_is_named_with_its_neighbours() -> None:

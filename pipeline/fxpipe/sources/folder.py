@@ -47,6 +47,7 @@ _STROKE = re.compile(rf"(?:^|.*[ _-])(?i:[a-g][b#]?\d)(?:[ _-]+(?:rr\d+|(?P<dyna
 _LICENCE_NAMES = ("LICENCE.txt", "LICENSE.txt")
 _SHOWN_ROWS = 3
 _RESERVED = frozenset({"file", "licence", "group", "lead_in_s"})
+_RESERVED |= {"start_s", "phrase", "performance"}  # what a render's record says of its clip
 
 
 @dataclass(frozen=True)

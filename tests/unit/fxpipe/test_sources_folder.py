@@ -212,3 +212,14 @@ def test_what_a_phone_wrote_is_listed_and_not_passed_over(tmp_path: Path) -> Non
     (skipped,) = FolderSource(tmp_path).scan().skipped
     assert skipped.item_id == "riff.m4a"
     assert skipped.reason.endswith("Save it as WAV or FLAC")
+
+
+def test_no_column_of_a_table_passes_for_what_a_render_writes_itself(tmp_path: Path) -> None:
+    """Records would tell of a phrase that nobody played, and of another start."""
+    make_folder(tmp_path, n_groups=3, n_takes=1)
+    (tmp_path / "manifest.csv").write_text(
+        "file,phrase,performance,start_s,mood\nriff0_mf_rr1.wav,first,live,9,blue\n"
+    )
+    meta = FolderSource(tmp_path).scan().items[0].meta
+    assert meta["mood"] == "blue"
+    assert not {"phrase", "performance", "start_s"} & set(meta)

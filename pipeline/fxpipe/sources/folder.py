@@ -231,7 +231,8 @@ def _read_csv(
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            reader.fieldnames = [_nfc(name) for name in reader.fieldnames or ()]
+            missing = [name for name in columns if name not in reader.fieldnames]
             if missing:
                 raise SourceError(
                     f"{path}: no column {missing[0]!r} in {reader.fieldnames}; "

@@ -223,3 +223,10 @@ def test_no_column_of_a_table_passes_for_what_a_render_writes_itself(tmp_path: P
     meta = FolderSource(tmp_path).scan().items[0].meta
     assert meta["mood"] == "blue"
     assert not {"phrase", "performance", "start_s"} & set(meta)
+
+
+def test_spaces_around_the_names_of_columns_are_as_those_around_words(tmp_path: Path) -> None:
+    make_folder(tmp_path, n_groups=1, n_takes=1)
+    (tmp_path / "manifest.csv").write_text("file, licence, mood\nriff0_mf_rr1.wav, CC0-1.0, blue\n")
+    (item,) = FolderSource(tmp_path).scan().items
+    assert (item.licence, item.meta["mood"]) == ("CC0-1.0", "blue")

@@ -59,11 +59,18 @@ def is_junk(name: str) -> bool:
 def walk_audio(root: Path) -> Iterator[tuple[Path, str]]:
     """Audio files under ``root`` as (absolute path, posix path inside root), in a fixed order.
 
-    Follows links and enters each real folder once, so a loop of links ends.
+    Follows links and enters each real folder once, so a loop of links ends. What cannot be listed
+    is not taken for empty, but for folders inside that are closed, as a disk's lost+found.
     """
     root = root.absolute()
+
+    def refuse(error: OSError) -> None:
+        is_closed = isinstance(error, PermissionError) and Path(error.filename) != root
+        if not is_closed and not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise SourceError(f"{error.filename}: cannot be listed ({error.strerror}); try again")
+
     entered: set[Path] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
         real = Path(folder).resolve()
         if real in entered:
             subfolders.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -230,3 +232,27 @@ def test_spaces_around_the_names_of_columns_are_as_those_around_words(tmp_path: 
     (tmp_path / "manifest.csv").write_text("file, licence, mood\nriff0_mf_rr1.wav, CC0-1.0, blue\n")
     (item,) = FolderSource(tmp_path).scan().items
     assert (item.licence, item.meta["mood"]) == ("CC0-1.0", "blue")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that is away for a moment would leave a data set of fewer recordings."""
+    make_folder(tmp_path, n_groups=1)
+    make_folder(tmp_path / "inside", n_groups=2)
+    plain, away = os.scandir, [(tmp_path / "inside", errno.EIO)]
+
+    def scandir(path: str) -> Any:
+        for folder, number in away:
+            if Path(path) == folder:
+                raise OSError(number, os.strerror(number), str(path))
+        return plain(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(SourceError, match=r"inside: cannot be listed \(Input/output error\)"):
+        FolderSource(tmp_path).scan()
+    away[0] = (tmp_path / "inside", errno.EACCES)  # as lost+found is, of an empty disk
+    assert len(FolderSource(tmp_path).scan().items) == 2
+    away[0] = (tmp_path, errno.EACCES)
+    with pytest.raises(SourceError, match=r"cannot be listed \(Permission denied\)"):
+        FolderSource(tmp_path).scan()

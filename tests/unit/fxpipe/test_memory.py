@@ -71,5 +71,5 @@ def test_the_limit_of_a_job_lies_below_the_root(
         (tmp_path / name).write_text(text)
     (tmp_path / "own").write_text(own)
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own", raising=False)
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
     assert memory.memory_limit() == expected

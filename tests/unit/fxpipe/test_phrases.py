@@ -255,7 +255,7 @@ def test_swing_delays_the_second_eighth() -> None:
 
 
 def strokes_of(phrase: Phrase, items: list[Item]) -> list[list[Item]]:
-    """Notes less than 45 ms apart count as struck together (jitter is the stroke's own)."""
+    """Notes less than 26 ms apart count as struck together (jitter is the stroke's own)."""
     by_id = {item.item_id: item for item in items}
     groups: list[list[PhraseNote]] = []
     for note in phrase.notes:

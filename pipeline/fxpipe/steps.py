@@ -20,9 +20,9 @@ def run_step(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
     FxError where it fails, with ``again``: what to type to go on. UsageError where it refuses, for
     then the same would be refused again.
     """
-    program, *words = shlex.split(line)
-    path = Path(sys.executable).with_name(program)
-    done = subprocess.run([path, *words], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
+    # As a module: where scripts lie differs (pip install --user). -P: nothing out of ``cwd``.
+    typed = [sys.executable, "-P", "-m", *shlex.split(line)]
+    done = subprocess.run(typed, cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode == USAGE:
         raise UsageError(f"'{line}' refused to begin; the line above says why")
     if done.returncode:

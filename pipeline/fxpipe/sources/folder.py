@@ -46,8 +46,8 @@ _TAKE_MARKS = re.compile(rf"(?:[ _-]+(?:(?i:{_SAME_AGAIN})|{_DYNAMIC}))+$")
 _STROKE = re.compile(rf"(?:^|.*[ _-])(?i:[a-g][b#]?\d)(?:[ _-]+(?:rr\d+|(?P<dynamic>{_DYNAMIC})))+")
 _LICENCE_NAMES = ("LICENCE.txt", "LICENSE.txt")
 _SHOWN_ROWS = 3
-_RESERVED = frozenset({"file", "licence", "group", "lead_in_s"})
-_RESERVED |= {"start_s", "phrase", "performance"}  # what a render's record says of its clip
+_RESERVED = frozenset({"file", "licence", "group", "lead_in_s", "start_s", "phrase", "performance"})
+"""Columns that are no remarks: some tell of the file, others are what a render's record says."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _uniform(group: str, seed: int) -> float:
 
 
 def _check(fractions: Fractions) -> None:
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or min(fractions) < 0 or not abs(sum(fractions) - 1) < 1e-6:
         raise SourceError(
             f"split fractions {fractions}: expected three numbers of at least 0 "
             "for train, valid, test that sum to 1, such as (0.8, 0.1, 0.1)"

@@ -347,7 +347,9 @@ def test_too_few_groups_say_what_to_do() -> None:
     }
 
 
-@pytest.mark.parametrize("fractions", [(0.5, 0.1, 0.1), (1.2, -0.1, -0.1)])
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.1, 0.1), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)]
+)
 def test_wrong_fractions_are_refused(fractions: tuple[float, float, float]) -> None:
     with pytest.raises(SourceError, match="sum to 1"):
         assign_splits(["a", "b", "c"], seed=0, fractions=fractions)

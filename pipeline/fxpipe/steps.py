@@ -11,8 +11,6 @@ import click
 
 from fxtrain.contract import FxError, UsageError
 
-USAGE = 2
-
 
 def run_step(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
     """Run ``line`` in ``cwd`` and return what it puts on stdout, which is shown unless ``quiet``.
@@ -23,7 +21,7 @@ def run_step(line: str, cwd: Path, again: str, *, quiet: bool = False) -> str:
     # As a module: where scripts lie differs (pip install --user). -P: nothing out of ``cwd``.
     typed = [sys.executable, "-P", "-m", *shlex.split(line)]
     done = subprocess.run(typed, cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode == USAGE:
+    if done.returncode == UsageError.exit_code:
         raise UsageError(f"'{line}' refused to begin; the line above says why")
     if done.returncode:
         raise FxError(

@@ -18,6 +18,7 @@ from fxpipe.errors import SourceError
 from fxpipe.recording import Audio, missing_bytes, read_file, read_mono
 from fxpipe.sources.base import Item, MetaValue, Scan, Skipped
 from fxtrain.contract import RECORDING_SUFFIXES, SOUND_SUFFIXES, legible
+from fxtrain.contract.folder import is_empty
 from fxtrain.contract.schema import Licence
 
 T = TypeVar("T")
@@ -60,13 +61,12 @@ def walk_audio(root: Path) -> Iterator[tuple[Path, str]]:
     """Audio files under ``root`` as (absolute path, posix path inside root), in a fixed order.
 
     Follows links and enters each real folder once, so a loop of links ends. What cannot be listed
-    is not taken for empty, but for folders inside that are closed, as a disk's lost+found.
+    is not taken for empty.
     """
     root = root.absolute()
 
     def refuse(error: OSError) -> None:
-        is_closed = isinstance(error, PermissionError) and Path(error.filename) != root
-        if not is_closed and not isinstance(error, FileNotFoundError | NotADirectoryError):
+        if not is_empty(error, is_first=Path(error.filename) == root):
             raise SourceError(f"{error.filename}: cannot be listed ({error.strerror}); try again")
 
     entered: set[Path] = set()

@@ -190,16 +190,21 @@ class LocalFolder:
 
 
 def _listed(path: str, *, is_first: bool) -> list[os.DirEntry[str]]:
-    """What cannot be listed is not taken for empty, but for a disk's lost+found and the like."""
     try:
         with os.scandir(path) as entries:
             return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError:
-        if is_first:
+    except OSError as error:
+        if not is_empty(error, is_first=is_first):
             raise
         return []
+
+
+def is_empty(error: OSError, *, is_first: bool) -> bool:
+    """Whether a directory whose listing failed so holds nothing of ours: it is not there, or it is
+    a closed one below the first, as a disk's lost+found. What else cannot be listed is not empty.
+    """
+    is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return is_gone or (isinstance(error, PermissionError) and not is_first)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -34,7 +34,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from zeroshot_boards import BOARDS, MissingError, Play, ours
 
-from fxtrain.checkpoint import Run, load_run
 from fxtrain.contract import (
     Frontend,
     Names,
@@ -48,7 +47,7 @@ from fxtrain.contract import (
 from fxtrain.evaluate import Answers, Evaluation, judge
 from fxtrain.finding import model_folder
 from fxtrain.metrics import classes_of
-from fxtrain.predict import one_thread, translate
+from fxtrain.predict import AnyRun, open_run, translate
 from fxtrain.zeroshot.draw import draw_pedal
 from fxtrain.zeroshot.form import Kit, KitChain, Take
 from fxtrain.zeroshot.make import Wish, known_pedals, make_kit, wav_bytes
@@ -170,7 +169,7 @@ def record(kit: Kit, path: Path, boards: dict[str, Play], frontend: Frontend) ->
 
 
 def score_waves(
-    run: Run, frontend: Frontend, kit: Kit, waves: dict[str, np.ndarray], seed: int
+    run: AnyRun, frontend: Frontend, kit: Kit, waves: dict[str, np.ndarray], seed: int
 ) -> Evaluation:
     """The same scores without recorder and chirps: for trials."""
     takes = {take.name: take for take in kit.takes}
@@ -185,7 +184,7 @@ def score_waves(
     return judge(run, "trial", found, seed=seed)
 
 
-def _answer(run: Run, frontend: Frontend, chain: KitChain, take: Take, wave: np.ndarray):
+def _answer(run: AnyRun, frontend: Frontend, chain: KitChain, take: Take, wave: np.ndarray):
     rate = take.sample_rate_hz
     parts = []
     for clip in take.clips:
@@ -339,7 +338,7 @@ def print_pairs(found: ZeroShot, names: Sequence[str]) -> None:
 
 
 def close_gap(
-    run: Run,
+    run: AnyRun,
     frontend: Frontend,
     kit: Kit,
     path: Path,
@@ -403,8 +402,7 @@ def main() -> int:
             boards[name] = BOARDS[name]()
         except MissingError as missing:
             say(f"{name} is left out: {missing}")
-    one_thread()
-    runs = [load_run(model_folder(path)) for path in given.run or [None]]
+    runs = [open_run(model_folder(path), "auto") for path in given.run or [None]]
     frontend = open_frontend(runs[0].card.ears)
     with tempfile.TemporaryDirectory() as folder:
         path = given.keep or Path(folder)

@@ -6,12 +6,9 @@ Standard library only.
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
@@ -80,18 +77,3 @@ def _ticks() -> tuple[int, int]:
     )
     used = user + nice + system + sum(others)
     return used, used + idle + iowait
-
-
-@contextmanager
-def no_garbage() -> Iterator[None]:
-    """While torch is imported for the first time: what an import makes stays, and looking through
-    it for garbage again and again takes a fifth of the time."""
-    if "torch" in sys.modules or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()

@@ -7,11 +7,9 @@ no shards. ``model.json`` is written after it and names its hash: both or neithe
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -19,9 +17,9 @@ from fxtrain.card import ModelCard as ModelCard
 from fxtrain.card import read_card as read_card
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
 from fxtrain.contract import (
-    REINSTALL,
     CodecInfo,
     DatasetIndex,
+    Features,
     Hearing,
     LocalFolder,
     SplitCounts,
@@ -31,12 +29,13 @@ from fxtrain.contract import (
     recordings_of,
     shorten,
 )
-from fxtrain.errors import CheckpointError
+from fxtrain.decode import Listened
 from fxtrain.finding import CARD_NAME as CARD_NAME
-from fxtrain.finding import SHIPPED
+from fxtrain.listening import listen
 from fxtrain.models import Translator
+from fxtrain.weights import WEIGHTS_NAME as WEIGHTS_NAME
+from fxtrain.weights import read_tensors, read_weights
 
-WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.json"
 EVALUATION_NAME = "evaluation.json"
@@ -51,6 +50,10 @@ class Run:
     card: ModelCard
     model: Translator
     device: torch.device
+
+    def listen(self, features: Features) -> Listened:
+        """What the model says of the windows of one recording."""
+        return listen(self.model, self.device, features)
 
 
 def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -> ModelCard:
@@ -83,15 +86,6 @@ def allows_repeats(index: DatasetIndex) -> bool:
     specs = [recipe.get("spec") for recipe in recipes_of(index)]
     chains = [spec.get("chain") for spec in specs if isinstance(spec, dict)]
     return any(bool(chain.get("repeats")) for chain in chains if isinstance(chain, dict))
-
-
-def least_bytes(card: ModelCard) -> int:
-    """What the model takes at least: its frozen table, and one square matrix a layer."""
-    model, codec = card.model, card.hearing.codec
-    books = (model.n_codebooks or codec.n_codebooks) if model.use_codes else 0
-    table = books * codec.codebook_size * codec.codebook_dim
-    layers = model.d_model**2 * (model.n_layers + model.n_decoder_layers)
-    return 4 * (table + layers)
 
 
 def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Translator:
@@ -132,51 +126,17 @@ def save_model(
 
 def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
     """The model of a run directory, its weights checked against the card."""
-    card = read_card(path)
-    where = path / WEIGHTS_NAME
-    is_ours = path == SHIPPED
-    if card.weights is None or not where.is_file():
-        do = REINSTALL if is_ours else "train again or copy the whole run directory"
-        raise CheckpointError(f"{where} is missing; {do}")
-    data = where.read_bytes() if where.stat().st_size == card.weights.n_bytes else b""
-    if hashlib.sha256(data).hexdigest() != card.weights.sha256:
-        raise CheckpointError(
-            f"{where} has another sha256 than {CARD_NAME} says; "
-            + (REINSTALL if is_ours else "the two are not from one run")
-        )
-    least = least_bytes(card)
-    if least > len(data):  # before it is built: a card may describe terabytes
-        raise CheckpointError(
-            f"{where}: these weights do not fit the model ({len(data)} bytes, its card describes "
-            f"{least} or more)"
-        )
+    card, tensors = read_weights(path)
     model = new_model(card)
-    load_state(model, data, str(where))
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     return Run(path, card, model.to(device).eval(), torch.device(device))
 
 
 def load_state(model: Translator, data: bytes, where: str) -> None:
     """Put safetensors bytes into ``model``; every tensor must be there and fit."""
-    model.load_state_dict(_read_state(model, data, where))
-
-
-def _read_state(model: Translator, data: bytes, where: str) -> dict[str, torch.Tensor]:
-    """The tensors in ``data``, whose names and shapes are those of ``model``, all finite."""
-    try:
-        state: dict[str, torch.Tensor] = safetensors.torch.load(data)
-    except (ValueError, KeyError, safetensors.SafetensorError) as error:
-        problem = shorten(str(error))
-    else:
-        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        names = sorted({*wanted, *found}, key=lambda name: (name not in wanted, name))
-        wrong = next((name for name in names if wanted.get(name) != found.get(name)), None)
-        if wrong is None and all(bool(tensor.isfinite().all()) for tensor in state.values()):
-            return state
-        problem = "not all are finite numbers"
-        if wrong is not None:
-            problem = f"{shorten(wrong)} is {found.get(wrong)}, expected {wanted.get(wrong)}"
-    raise CheckpointError(f"{where}: these weights do not fit the model ({problem})")
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tensors = read_tensors(data, wanted, where)
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
 
 
 def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: bool = True) -> None:

@@ -309,7 +309,7 @@ def predict(
     A file that cannot be heard, and a board that cannot be exported, is named on stderr and the
     others go on; the exit code is then 1.
     """
-    from fxtrain.calm import no_garbage, share_the_cores
+    from fxtrain.calm import share_the_cores
 
     share_the_cores()
 
@@ -336,13 +336,9 @@ def predict(
     exports, n_failed = Exports(target, clips), 0
     folder = model_folder(run)
     with hear(read_card(folder).ears, clips) as heard:
-        with no_garbage():  # torch, while another process hears the clips
-            from fxtrain import predict as hearing
-            from fxtrain.checkpoint import load_run
-            from fxtrain.device import resolve_device
+        from fxtrain import predict as hearing  # while another process hears the clips
 
-            hearing.one_thread()
-            loaded = load_run(folder, resolve_device(device))
+        loaded = hearing.open_run(folder, device)
         if as_csv:
             click.echo(csv_header())
         for clip in clips:

@@ -26,6 +26,8 @@ from fxtrain.contract import (
 MODEL_KINDS = ("transformer", "gru")
 PRECISIONS = ("auto", "32", "bf16", "16")
 KNOBS = ("none", "too", "alone")
+WIDENING = (1, 2, 4, 4)
+"""Channels after each convolution that halves the bands of a picture, times ``mel_channels``."""
 MAX_SEED = 2**32 - 1
 """An epoch's own seed is some hundred thousand times this, and torch keeps 64 bits."""
 

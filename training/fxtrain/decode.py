@@ -1,6 +1,7 @@
 """From scores of the next pedal to whole chains: beam search under rules, n-best, probabilities.
 
-Knows a scorer, not a model: anything that gives next-token log-probabilities for prefixes.
+Knows a scorer, not a model: anything that gives next-token log-probabilities for prefixes. NumPy
+only.
 Shapes: B sample, N beam, U step so far, V pedal (id V ends a chain), W window.
 """
 
@@ -12,15 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fxtrain.config import DecodeSettings, Rules
 from fxtrain.contract import Commutes, Vocabulary, normal_form
-from fxtrain.models import Memory, SetOrder, Translator
+from fxtrain.logits import log_sigmoid, log_softmax, sigmoid
+from fxtrain.set_order import SetOrder
 
-Scorer = Callable[[Tensor], Tensor]
+Scorer = Callable[[np.ndarray], np.ndarray]
 """int64 [B, N, U] (boundary, then pedals) -> log-probabilities float32 [B, N, V + 1]."""
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What a model says of the windows of one recording: scores of chains and logits of the head,
+    for each by itself; ``knobs`` [W, V, P, places] unnormalised log-probabilities of where each
+    stands, were its pedal there, None of a model that hears none."""
+
+    scorer: Scorer
+    head: SetOrder[np.ndarray]
+    knobs: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -40,48 +51,30 @@ class Candidate:
     orders: tuple[tuple[str, ...], ...]
 
 
-def batch_scorer(model: Translator, memory: Memory) -> Scorer:
-    """Every sample of ``memory`` [B, S, D] is a recording of its own."""
-
-    def score(prefixes: Tensor) -> Tensor:
-        return model.decode(prefixes, memory)[:, :, -1].log_softmax(-1)
-
-    return score
-
-
 def window_weight(n_windows: int, correlation: float) -> float:
     """Weight of each of ``n_windows`` log-probabilities in their sum."""
     return 1.0 / (1.0 + (n_windows - 1) * correlation)
 
 
-def joint_scorer(model: Translator, memory: Memory, correlation: float) -> Scorer:
-    """All of ``memory`` [W, S, D] is windows of one recording, scored together (B = 1)."""
-    n_windows = len(memory.states)
+def joint_scorer(every_window: Scorer, n_windows: int, correlation: float) -> Scorer:
+    """All of ``n_windows`` are of one recording and are scored together (B = 1)."""
     weight = window_weight(n_windows, correlation)
-    every_window = batch_scorer(model, memory)
 
-    def score(prefixes: Tensor) -> Tensor:
-        alone = every_window(prefixes.expand(n_windows, -1, -1))
-        return (weight * alone.sum(0, keepdim=True)).log_softmax(-1)
+    def score(prefixes: np.ndarray) -> np.ndarray:
+        alone = every_window(np.broadcast_to(prefixes, (n_windows, *prefixes.shape[1:])))
+        return log_softmax(weight * alone.sum(0, keepdims=True))
 
     return score
 
 
-def joint_head(heard: SetOrder, correlation: float) -> SetOrder:
+def joint_head(heard: SetOrder[np.ndarray], correlation: float) -> SetOrder[np.ndarray]:
     """The head's logits for windows [W, …] of one recording, taken together [1, …]."""
     weight = window_weight(len(heard.presence), correlation)
-    return SetOrder(*(weight * logits.sum(0, keepdim=True) for logits in heard))
+    return SetOrder(*(weight * logits.sum(0, keepdims=True) for logits in heard))
 
 
-@torch.inference_mode()
 def beam_search(
-    scorer: Scorer,
-    n_samples: int,
-    rules: Rules,
-    *,
-    beam_size: int,
-    length_bias: float = 0.0,
-    device: torch.device | str = "cpu",
+    scorer: Scorer, n_samples: int, rules: Rules, *, beam_size: int, length_bias: float = 0.0
 ) -> list[list[Hypothesis]]:
     """The likeliest chains of every sample, best first; ``beam_size`` 1 is greedy search.
 
@@ -90,28 +83,29 @@ def beam_search(
     greatest length has to end, which needs no asking.
     """
     end = rules.n_pedals
-    prefixes = torch.full((n_samples, beam_size, 1), end, device=device)
-    scores = torch.full((n_samples, beam_size), -math.inf, device=device)
+    prefixes = np.full((n_samples, beam_size, 1), end)
+    scores = np.full((n_samples, beam_size), -np.inf, np.float32)
     scores[:, 0] = 0.0
-    ended = torch.zeros(n_samples, beam_size, dtype=torch.bool, device=device)
+    ended = np.zeros((n_samples, beam_size), bool)
     for step in range(rules.max_length):
-        log_probs = scorer(prefixes).clone()
+        log_probs = np.array(scorer(prefixes))
         log_probs[..., end] += length_bias
         if not rules.repeats and step:
-            log_probs.scatter_(2, prefixes[..., 1:].clamp_max(end - 1), -math.inf)
+            np.put_along_axis(log_probs, prefixes[..., 1:].clip(max=end - 1), -np.inf, axis=2)
         if step < rules.min_length:
-            log_probs[..., end] = -math.inf
-        log_probs = log_probs.log_softmax(-1)
-        log_probs = log_probs.masked_fill(log_probs.isnan(), -math.inf)
-        log_probs = log_probs.masked_fill(ended[..., None], -math.inf)
-        log_probs[..., end] = log_probs[..., end].masked_fill(ended, 0.0)
-        totals = (scores[..., None] + log_probs).flatten(1)
-        scores, picks = totals.topk(beam_size, dim=1)
-        rows, tokens = picks // (end + 1), picks % (end + 1)
-        prefixes = prefixes.gather(1, rows[..., None].expand(-1, -1, step + 1))
-        prefixes = torch.cat((prefixes, tokens[..., None]), dim=2)
-        ended = ended.gather(1, rows) | (tokens == end)
-        if bool(ended.all()):
+            log_probs[..., end] = -np.inf
+        log_probs = log_softmax(log_probs)
+        log_probs[np.isnan(log_probs)] = -np.inf
+        log_probs[ended] = -np.inf
+        log_probs[ended, end] = 0.0
+        totals = (scores[..., None] + log_probs).reshape(n_samples, -1)
+        picks = (-totals).argsort(axis=1, kind="stable")[:, :beam_size]
+        scores = np.take_along_axis(totals, picks, axis=1)
+        rows, tokens = np.divmod(picks, end + 1)
+        prefixes = np.take_along_axis(prefixes, rows[..., None], axis=1)
+        prefixes = np.concatenate((prefixes, tokens[..., None]), axis=2)
+        ended = np.take_along_axis(ended, rows, axis=1) | (tokens == end)
+        if ended.all():
             break
     return [
         [
@@ -123,10 +117,9 @@ def beam_search(
     ]
 
 
-@torch.inference_mode()
 def n_best(
     scorer: Scorer,
-    heard: SetOrder,
+    heard: SetOrder[np.ndarray],
     rules: Rules,
     settings: DecodeSettings,
 ) -> list[list[Hypothesis]]:
@@ -137,28 +130,20 @@ def n_best(
     return ranked(search(scorer, heard, rules, settings), heard, settings.head_weight)
 
 
-@torch.inference_mode()
 def search(
-    scorer: Scorer, heard: SetOrder, rules: Rules, settings: DecodeSettings
+    scorer: Scorer, heard: SetOrder[np.ndarray], rules: Rules, settings: DecodeSettings
 ) -> list[list[Hypothesis]]:
     """What a beam finds of each sample, and greedy search; the head has no say yet."""
-    n_samples, device = len(heard.presence), heard.presence.device
+    n_samples, bias = len(heard.presence), settings.length_bias
     runs = [
-        beam_search(
-            scorer,
-            n_samples,
-            rules,
-            beam_size=size,
-            length_bias=settings.length_bias,
-            device=device,
-        )
-        for size in {1, settings.beam_size}
+        beam_search(scorer, n_samples, rules, beam_size=size, length_bias=bias)
+        for size in sorted({1, settings.beam_size})
     ]
     return [list({h.ids: h for run in runs for h in run[b]}.values()) for b in range(n_samples)]
 
 
 def ranked(
-    found: Sequence[Sequence[Hypothesis]], heard: SetOrder, head_weight: float
+    found: Sequence[Sequence[Hypothesis]], heard: SetOrder[np.ndarray], head_weight: float
 ) -> list[list[Hypothesis]]:
     """Every sample's chains, best first, weighed with the head."""
     weighed = weigh_with_head(found, heard, head_weight) if head_weight else found
@@ -166,12 +151,12 @@ def ranked(
 
 
 def weigh_with_head(
-    found: Sequence[Sequence[Hypothesis]], heard: SetOrder, weight: float
+    found: Sequence[Sequence[Hypothesis]], heard: SetOrder[np.ndarray], weight: float
 ) -> list[list[Hypothesis]]:
     """Add ``weight`` times the head's log-likelihood of each chain's set and order."""
-    there = torch.nn.functional.logsigmoid(heard.presence).tolist()
-    absent = torch.nn.functional.logsigmoid(-heard.presence).tolist()
-    before = torch.nn.functional.logsigmoid(heard.precedence).tolist()
+    there = log_sigmoid(heard.presence).tolist()
+    absent = log_sigmoid(-heard.presence).tolist()
+    before = log_sigmoid(heard.precedence).tolist()
     return [
         [
             Hypothesis(h.ids, h.score + weight * head_score(h.ids, there[b], absent[b], before[b]))
@@ -292,9 +277,9 @@ class Direct:
     before: tuple[tuple[float, ...], ...]
 
 
-def direct(heard: SetOrder, names: tuple[str, ...]) -> list[Direct]:
+def direct(heard: SetOrder[np.ndarray], names: tuple[str, ...]) -> list[Direct]:
     """Of every sample of ``heard``."""
-    there, before = heard.presence.sigmoid().tolist(), heard.precedence.sigmoid().tolist()
+    there, before = sigmoid(heard.presence).tolist(), sigmoid(heard.precedence).tolist()
     return [
         Direct(names, tuple(p), tuple(map(tuple, rows)))
         for p, rows in zip(there, before, strict=True)

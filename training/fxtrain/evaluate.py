@@ -50,6 +50,7 @@ from fxtrain.metrics import (
     where_all_was_heard,
 )
 from fxtrain.played import Playing, by_playing, playing_lines, playing_of
+from fxtrain.predict import AnyRun
 from fxtrain.reliability import Reliability, reliability
 from fxtrain.rerender import Rerendered, rerender, rerender_lines
 from fxtrain.sounds import Sounds
@@ -165,7 +166,7 @@ def provenance(dataset: ShardDataset, split: str) -> Provenance:
     return Provenance(numbered(groups), playing, ids)
 
 
-def judge(run: Run, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
+def judge(run: AnyRun, identity: str, answers: Answers, *, seed: int = 0) -> Evaluation:
     """Score what was heard; ``identity`` says of what."""
     families, truth, predicted = run.card.vocabulary.families, answers.truth, answers.predicted
     names, n = tuple(families), len(truth)

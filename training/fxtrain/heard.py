@@ -1,7 +1,7 @@
-"""Clips to what a model hears of them: here, or in a process of its own while this one loads torch.
+"""Clips to what a model hears of them: here, or in a process of its own while this one answers.
 
-Importing torch takes as long as hearing ten seconds of guitar, and neither needs the other: with
-two cores both are done at once. In threads they only waited for each other (docs/log.md).
+Hearing and answering take about as long: with two cores one clip is heard while the model is read
+or the clip before is answered. In threads they only waited for each other (docs/log.md).
 Must not import torch.
 """
 

@@ -23,8 +23,9 @@ from fxtrain.confusions import confusion
 from fxtrain.contract import PAD, FxError, Record, to_dict
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
-from fxtrain.decode import batch_scorer, beam_search
+from fxtrain.decode import beam_search
 from fxtrain.kept import KeptStates
+from fxtrain.listening import batch_scorer
 from fxtrain.metrics import classes_of
 from fxtrain.models import Memory, Translator
 from fxtrain.objective import (
@@ -332,7 +333,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
                 "start again with a lower --lr, or with --precision 32"
             )
         scorer = batch_scorer(model, memory)
-        greedy = beam_search(scorer, len(batch), rules, beam_size=1, device=self.device)
+        greedy = beam_search(scorer, len(batch), rules, beam_size=1)
         vocabulary, commutes = self.card.vocabulary, self.card.commuting_pairs
         lengths = batch.lengths.tolist()
         truth = [

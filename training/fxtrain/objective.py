@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fxtrain.contract import PAD, Commutes, Vocabulary
-from fxtrain.models import Memory, SetOrder, Translator
+from fxtrain.models import Memory, Translator
+from fxtrain.set_order import SetOrder
 from fxtrain.travel import knob_loss
 
 IGNORED = -100
@@ -91,7 +92,7 @@ def one_hot(order: Tensor, n_pedals: int) -> Tensor:
     return functional.one_hot(order.clamp_max(n_pedals), n_pedals + 1)[..., :n_pedals].float()
 
 
-def head_losses(heard: SetOrder, order: Tensor) -> tuple[Tensor, Tensor]:
+def head_losses(heard: SetOrder[Tensor], order: Tensor) -> tuple[Tensor, Tensor]:
     """(presence, precedence): mean binary cross-entropy a pedal and a pair."""
     n_pedals = heard.presence.shape[1]
     presence = functional.binary_cross_entropy_with_logits(

@@ -1,6 +1,8 @@
 """From a recording to pedals in order. Ears come through the contract's frontend, never directly.
 
-Shapes: W window, K codebook, T frame, M mel band.
+Must not import torch: whoever names a device has it, everybody else is answered before it would be
+loaded (:func:`open_run`).
+Shapes: W window.
 """
 
 from __future__ import annotations
@@ -9,16 +11,17 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 
-from fxtrain.checkpoint import Run
+from fxtrain.card import ModelCard
 from fxtrain.contract import Features, Frontend, FxError, fixed_pairs, free_pairs
 from fxtrain.decode import (
     Candidate,
     Direct,
+    Listened,
     as_scored,
     candidates,
     direct,
@@ -32,12 +35,9 @@ from fxtrain.decode import (
 )
 from fxtrain.errors import UnreadableFileError
 from fxtrain.heard import hear_file, unreadable
-from fxtrain.knobs import Knobs
-from fxtrain.models import Memory, SetOrder
+from fxtrain.knobs import Knobs, read_knobs
 from fxtrain.telling import ASSUMPTIONS, POSSIBLE
-from fxtrain.travel import read_knobs
 
-WINDOWS_AT_ONCE = 32
 UNSURE = 0.75
 """An order less probable than this is called unsure."""
 
@@ -46,6 +46,31 @@ COIN = 0.6
 
 FULL_RATE_HZ = 32_000
 """From here on a file holds all that tells pedals apart (docs/guitarist.md)."""
+
+
+class AnyRun(Protocol):
+    """A trained model, ready to hear: ``checkpoint.Run``, ``quick.QuickRun``."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def listen(self, features: Features) -> Listened: ...
+
+
+def open_run(folder: Path, device: str) -> AnyRun:
+    """A model for a few clips: with NumPy on this process's own core, which has answered before
+    torch is loaded; with torch where a GPU is asked for by name."""
+    if device in ("auto", "cpu"):
+        from fxtrain.quick import load_quick
+
+        return load_quick(folder)
+    from fxtrain.checkpoint import load_run
+    from fxtrain.device import resolve_device
+
+    return load_run(folder, resolve_device(device))
 
 
 @dataclass(frozen=True)
@@ -150,8 +175,7 @@ def kin_of(
     return tuple(found)
 
 
-@torch.inference_mode()
-def predict_features(run: Run, features: Features) -> Prediction:
+def predict_features(run: AnyRun, features: Features) -> Prediction:
     """All windows of one recording, scored together."""
     if not len(features.codes):
         raise UnreadableFileError("nothing sounds in it: no window is loud enough to be heard")
@@ -163,8 +187,8 @@ def predict_features(run: Run, features: Features) -> Prediction:
         starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
     )
     card, commutes = run.card, run.card.commuting_pairs
-    memory, logits = listen(run, features)
-    found, _, own = interpret(run, memory, logits)
+    listened = run.listen(features)
+    found, _, own = interpret(card, listened)
     names = found[0].names
     place = card.vocabulary.names.index
     audible = [
@@ -180,7 +204,7 @@ def predict_features(run: Run, features: Features) -> Prediction:
         textbook=tuple(sorted(names, key=place)),
         starts_s=features.starts_s,
         heard=there,
-        knobs=knobs_of(run, memory),
+        knobs={} if listened.knobs is None else read_knobs(listened.knobs, card.vocabulary),
         kin=kin_of(
             family_probabilities(found, own, card.vocabulary.families),
             there,
@@ -205,28 +229,26 @@ def missing_above_hz(file_hz: int, model_hz: int) -> float | None:
     return file_hz / 2 if 0 < file_hz < min(FULL_RATE_HZ, model_hz) else None
 
 
-@torch.inference_mode()
 def translate(
-    run: Run, features: Features
+    run: AnyRun, features: Features
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
     """(candidates, the same before tuning, the head's word) of windows heard together."""
-    return interpret(run, *listen(run, features))
+    return interpret(run.card, run.listen(features))
 
 
 def interpret(
-    run: Run, memory: Memory, heard: SetOrder
+    card: ModelCard, listened: Listened
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
-    """:func:`translate` of what :func:`listen` gave.
+    """:func:`translate` of what was heard.
 
     Windows together name more pedals than one, but they err alike: added up, they would be far too
     sure of it (docs/results-carry-over.md, "Longer recordings"). So the answer is that of their
     sum, and how sure it is that of one window on average.
     """
-    card = run.card
-    correlation = card.decode.window_correlation
-    scorer, together = joint_scorer(run.model, memory, correlation), joint_head(heard, correlation)
+    correlation, n_windows = card.decode.window_correlation, len(listened.head.presence)
+    scorer = joint_scorer(listened.scorer, n_windows, correlation)
+    together = joint_head(listened.head, correlation)
     hypotheses = n_best(scorer, together, card.rules, card.decode)[0]
-    n_windows = len(memory.states)
     as_one = n_windows * window_weight(n_windows, correlation)
     tuned, untuned = (
         candidates(
@@ -235,14 +257,8 @@ def interpret(
         )
         for settings in (card.decode, as_scored(card.decode))
     )
-    (own,) = direct(joint_head(heard, 1.0), card.vocabulary.names)
+    (own,) = direct(joint_head(listened.head, 1.0), card.vocabulary.names)
     return tuned, untuned, own
-
-
-def one_thread() -> None:
-    """For a process that hears a few clips: steps this small are not worth sharing out, and on a
-    busy machine threads that wait for one another took six times as long. The codec has its own."""
-    torch.set_num_threads(1)
 
 
 def familiar_windows(features: Features) -> tuple[float | None, np.ndarray]:
@@ -259,33 +275,12 @@ def familiar_windows(features: Features) -> tuple[float | None, np.ndarray]:
     return whole, each <= 0 if whole <= 0 else every
 
 
-def listen(run: Run, features: Features) -> tuple[Memory, SetOrder]:
-    """Encoder states and head logits of every window, a few windows at a time."""
-    memories: list[Memory] = []
-    for start in range(0, len(features.codes), WINDOWS_AT_ONCE):
-        rows = slice(start, start + WINDOWS_AT_ONCE)
-        codes = torch.from_numpy(features.codes[rows].astype(np.int64)).to(run.device)
-        mel = None
-        if features.mel is not None:
-            mel = torch.from_numpy(features.mel[rows].astype(np.float32) / 255.0).to(run.device)
-        memories.append(run.model.encode(codes, mel))
-    memory = Memory(torch.cat([m.states for m in memories]))
-    return memory, run.model.set_order(memory)
-
-
-def knobs_of(run: Run, memory: Memory) -> Knobs:
-    """Where the knobs stand by all windows together; nothing of a model that hears none."""
-    if not run.card.model.hear_knobs:
-        return {}
-    return read_knobs(run.model.knobs(memory), run.card.vocabulary)
-
-
-def predict_file(run: Run, frontend: Frontend, path: str | os.PathLike[str]) -> Prediction:
+def predict_file(run: AnyRun, frontend: Frontend, path: str | os.PathLike[str]) -> Prediction:
     """Read, encode and translate one audio file. Errors name the file."""
     return predict_heard(run, hear_file(frontend, path), path)
 
 
-def predict_heard(run: Run, features: Features, path: str | os.PathLike[str]) -> Prediction:
+def predict_heard(run: AnyRun, features: Features, path: str | os.PathLike[str]) -> Prediction:
     """Translate what was heard of an audio file. Errors name the file."""
     try:
         return predict_features(run, features)
@@ -293,7 +288,7 @@ def predict_heard(run: Run, features: Features, path: str | os.PathLike[str]) ->
         raise unreadable(path, error) from None
 
 
-def prediction_dict(prediction: Prediction, file: str, run: Run, n_best: int) -> dict[str, Any]:
+def prediction_dict(prediction: Prediction, file: str, run: AnyRun, n_best: int) -> dict[str, Any]:
     """One JSON object a file. Of what is no guitar there is no ``chain``, only a ``guess``."""
     strange = prediction.guitar is False
     names = list(prediction.names)

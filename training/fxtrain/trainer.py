@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fxtrain import ranks
 from fxtrain.callbacks import Flag, KeepBest, StayEnded, StopOnSignal, StopRequestedError
 from fxtrain.calm import keep_freed_memory
-from fxtrain.checkpoint import ModelCard, card_of, least_bytes, new_model
+from fxtrain.checkpoint import ModelCard, card_of, new_model
 from fxtrain.config import Config, TrainConfig
 from fxtrain.contract import ContractError, FxError, UsageError, read_codebooks, shorten
 from fxtrain.data import ShardDataset
@@ -43,6 +43,7 @@ from fxtrain.module import TranslatorModule
 from fxtrain.ranks import Say
 from fxtrain.runs import LAST_NAME, check_resume
 from fxtrain.start import as_it_answers, deeper, load_start, take_over, with_ears_for_knobs
+from fxtrain.weights import n_bytes, shapes_of
 
 TRAINING_COPIES = 4
 """Of every weight: itself, its gradient, and the optimiser's two moments."""
@@ -90,12 +91,12 @@ def prepare(
         )
         if config.train.knobs_alone:
             card = as_it_answers(begun, card)
-    memory = machine_bytes()
-    if TRAINING_COPIES * least_bytes(card) > memory:
+    memory, needed = machine_bytes(), TRAINING_COPIES * n_bytes(shapes_of(card))
+    if needed > memory:
         raise UsageError(
             f"d_model {resolved.d_model} with {resolved.n_layers} layers takes "
-            f"{TRAINING_COPIES * least_bytes(card) / 1e9:.0f} GB or more to train, this machine "
-            f"has {memory / 1e9:.0f} GB; take a smaller model"
+            f"{needed / 1e9:.0f} GB or more to train, this machine has {memory / 1e9:.0f} GB; "
+            "take a smaller model"
         )
     codebooks = torch.from_numpy(read_codebooks(dataset.folder, index))
     with torch.random.fork_rng(devices=[]):

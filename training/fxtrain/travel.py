@@ -1,8 +1,7 @@
-"""How far knobs are turned: what a model is taught of them, and what is read off its answer.
+"""How far knobs are turned: what a model is taught of them, and what many clips say of it. Imports
+torch.
 
-A knob's travel goes from 0 to 1 along its own scale. What the head says of a knob is a distribution
-over ``N_PLACES`` places of it, those of the contract's coarse grid; between two places it is
-linear, so the mean may lie anywhere. Imports torch.
+``knobs.py`` says what a knob's travel is, and reads where a clip's knobs stand.
 Shapes: B batch, L pedal position, V pedal, P knob of a pedal, W place.
 """
 
@@ -14,18 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fxtrain.contract import PAD, Vocabulary, from_unit
-from fxtrain.decode import window_weight
-from fxtrain.knobs import Knob, Knobs, can_be_heard
-from fxtrain.models import N_PLACES, Memory, Translator
-
-SURE = 0.8
-"""A knob is said to stand between two places that hold this share of what is believed of it."""
-
-ALIKE = 0.7
-"""How much windows of one recording err alike (``decode.window_weight``). On 73 recordings of five
-windows, 0.7 keeps the promise of the ranges, less would be too sure; the mean of the windows, which
-only grows wider, told fewer knobs of a recording than of one window of it."""
+from fxtrain.contract import PAD, Vocabulary
+from fxtrain.knobs import N_PLACES, Knobs, can_be_heard, read_knobs
+from fxtrain.models import Memory, Translator
 
 
 class Travel(nn.Module):
@@ -79,28 +69,6 @@ def knob_loss(logits: Tensor, travel: Tensor) -> Tensor:
     return -(each * counts).sum() / counts.sum().clamp_min(1)
 
 
-def mean_travel(believed: Tensor) -> Tensor:
-    """[..., W] probabilities -> [...] in 0..1."""
-    return believed @ torch.linspace(0, 1, N_PLACES, device=believed.device)
-
-
-def read_knobs(logits: Tensor, vocabulary: Vocabulary) -> Knobs:
-    """What windows [W, V, P, places] of one recording say together, of every pedal."""
-    weight = window_weight(len(logits), ALIKE)
-    believed = (weight * logits.log_softmax(-1).sum(0)).softmax(-1)
-    mean = mean_travel(believed)
-    means, ends = mean.tolist(), [end.tolist() for end in _range(believed, mean)]
-    found: Knobs = {}
-    for v, entry in enumerate(vocabulary.pedals):
-        found[entry.name] = {}
-        for p, param in enumerate(entry.params):
-            if can_be_heard(param):
-                travel = means[v][p], ends[0][v][p], ends[1][v][p]
-                value, low, high = (from_unit(param, u) for u in travel)
-                found[entry.name][param.name] = Knob(param, value, low, high, travel)
-    return found
-
-
 class KnobEars:
     """Collects what is heard of knobs, batch by batch: ``knobs`` of every clip, and ``travel``, the
     truth; nothing of a model that hears none."""
@@ -115,37 +83,11 @@ class KnobEars:
         """A batch: what the model says of it, int64 [B, L] and float32 [B, L, P]."""
         if params is None:
             return
-        self.knobs += [read_knobs(one[None], self._vocabulary) for one in model.knobs(memory)]
+        heard = model.knobs(memory).cpu().numpy()
+        self.knobs += [read_knobs(one[None], self._vocabulary) for one in heard]
         self._true.append(self._travel(order.cpu(), params.cpu()))
 
     @property
     def travel(self) -> np.ndarray | None:
         """float32 [n, V, P]"""
         return torch.cat(self._true).numpy() if self._true else None
-
-
-def _range(believed: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """(low, high) [...] between which ``SURE`` of the belief lies: from one end of the travel, from
-    the other or from its middle, whichever is shortest, and of equals the nearest to ``mean``.
-
-    With as much left out on either side, a dial that is turned to its stop would never be within.
-    """
-    tails = (0.0, (1 - SURE) / 2, 1 - SURE)
-    lows = torch.stack([_quantile(believed, tail) for tail in tails])
-    highs = torch.stack([_quantile(believed, tail + SURE) for tail in tails])
-    cost = highs - lows + 1e-3 * ((lows + highs) / 2 - mean).abs()
-    best = cost.argmin(0, keepdim=True)
-    low, high = (ends.gather(0, best)[0] for ends in (lows, highs))
-    return torch.minimum(low, mean), torch.maximum(high, mean)
-
-
-def _quantile(believed: Tensor, share: float) -> Tensor:
-    """Where so much of the belief lies below, each place standing for the stretch around it."""
-    edges = (torch.arange(N_PLACES + 1, device=believed.device) - 0.5) / (N_PLACES - 1)
-    edges = edges.clamp(0.0, 1.0)
-    below = torch.cat((torch.zeros_like(believed[..., :1]), believed.cumsum(-1)), dim=-1)
-    below = below / below[..., -1:]  # a sum of floats ends beside 1
-    upper = (below >= share).int().argmax(-1, keepdim=True).clamp_min(1)
-    before, after = below.gather(-1, upper - 1), below.gather(-1, upper)
-    part = ((share - before) / (after - before).clamp_min(1e-9)).clamp(0.0, 1.0)
-    return torch.lerp(edges[upper - 1], edges[upper], part)[..., 0]

@@ -21,7 +21,6 @@ from fxtrain.data.stream import Batch
 from fxtrain.decode import (
     Hypothesis,
     alike,
-    batch_scorer,
     best_ids,
     n_best,
     probabilities,
@@ -29,8 +28,10 @@ from fxtrain.decode import (
     search,
 )
 from fxtrain.intervals import group_sums
+from fxtrain.listening import as_arrays, batch_scorer
 from fxtrain.metrics import classes_of, levenshtein
-from fxtrain.models import Memory, SetOrder, Translator
+from fxtrain.models import Memory, Translator
+from fxtrain.set_order import SetOrder
 
 LENGTH_BIASES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 HEAD_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -47,7 +48,7 @@ class Heard:
     which are only passed along."""
 
     memory: Memory
-    set_order: SetOrder
+    set_order: SetOrder[np.ndarray]
     truth: list[tuple[int, ...]]
     places: list[int]
     order: Tensor
@@ -63,7 +64,7 @@ def listen_batches(model: Translator, batches: Iterable[Batch]) -> Iterator[Hear
         memory = model.encode(batch.codes, batch.mel)
         lengths = batch.lengths.tolist()
         truth = [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
-        heard = model.set_order(memory)
+        heard = as_arrays(model.set_order(memory))
         yield Heard(memory, heard, truth, batch.position.tolist(), batch.order, batch.params)
 
 

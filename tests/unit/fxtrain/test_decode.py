@@ -19,7 +19,6 @@ from fxtrain.decode import (
     Candidate,
     Hypothesis,
     Scorer,
-    batch_scorer,
     beam_search,
     candidates,
     head_score,
@@ -31,8 +30,11 @@ from fxtrain.decode import (
     weights,
     window_weight,
 )
+from fxtrain.listening import as_arrays, batch_scorer
+from fxtrain.logits import log_softmax
 from fxtrain.metrics import classes_of
-from fxtrain.models import Memory, SetOrder, Translator, resolve_model
+from fxtrain.models import Memory, Translator, resolve_model
+from fxtrain.set_order import SetOrder
 from fxtrain.tune import (
     MAX_SAMPLES,
     Trial,
@@ -52,14 +54,14 @@ BOTH_WAYS = frozenset({frozenset("ab")})
 
 def random_scorer(n_samples: int, seed: int) -> Scorer:
     """Log-probabilities that depend on the sample and the whole prefix, and on nothing else."""
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.randn(n_samples, 6, 7, N_PEDALS + 1, generator=generator) * 1.5
+    table = np.random.default_rng(seed).normal(0, 1.5, (n_samples, 6, 7, N_PEDALS + 1))
+    table = table.astype(np.float32)
 
-    def score(prefixes: Tensor) -> Tensor:
+    def score(prefixes: np.ndarray) -> np.ndarray:
         last, length = prefixes[..., -1], prefixes.shape[-1]
-        mixed = (prefixes[..., 1:] * torch.arange(1, length)).sum(-1) % 6
-        rows = torch.arange(n_samples)[:, None]
-        return (table[rows, mixed, length - 1] + 0.3 * table[rows, last % 6, 0]).log_softmax(-1)
+        mixed = (prefixes[..., 1:] * np.arange(1, length)).sum(-1) % 6
+        rows = np.arange(n_samples)[:, None]
+        return log_softmax(table[rows, mixed, length - 1] + 0.3 * table[rows, last % 6, 0])
 
     return score
 
@@ -73,15 +75,15 @@ def brute_force(scorer: Scorer, rules: Rules) -> dict[tuple[int, ...], float]:
                 continue
             total = 0.0
             for step, token in enumerate((*chain, rules.n_pedals)):
-                prefix = torch.tensor([[[rules.n_pedals, *chain[:step]]]])
-                row = scorer(prefix)[0, 0].clone()
+                prefix = np.array([[[rules.n_pedals, *chain[:step]]]])
+                row = scorer(prefix)[0, 0].copy()
                 if not rules.repeats:
                     row[list(chain[:step])] = -math.inf
                 if step < rules.min_length:
                     row[rules.n_pedals] = -math.inf
                 if step == rules.max_length:
                     row[: rules.n_pedals] = -math.inf
-                total += float(row.log_softmax(-1)[token])
+                total += float(log_softmax(row)[token])
             found[chain] = total
     return found
 
@@ -104,7 +106,7 @@ def test_a_wide_beam_finds_what_brute_force_finds(repeats: bool, min_length: int
 def test_n_best_is_never_worse_than_greedy(seed: int) -> None:
     rules = Rules(N_PEDALS, 0, 4, repeats=False)
     scorer = random_scorer(20, seed)
-    nothing = SetOrder(torch.zeros(20, N_PEDALS), torch.zeros(20, N_PEDALS, N_PEDALS))
+    nothing = SetOrder(np.zeros((20, N_PEDALS)), np.zeros((20, N_PEDALS, N_PEDALS)))
     greedy = beam_search(scorer, 20, rules, beam_size=1)
     best = n_best(scorer, nothing, rules, DecodeSettings(beam_size=3))
     for g, b in zip(greedy, best, strict=True):
@@ -124,12 +126,12 @@ def test_a_narrow_beam_that_loses_the_greedy_chain_gets_it_back() -> None:
     }
     later = [0.1, 0.1, 0.8]
 
-    def garden_path(prefixes: Tensor) -> Tensor:
+    def garden_path(prefixes: np.ndarray) -> np.ndarray:
         rows = [[table.get(tuple(p[1:]), later) for p in sample] for sample in prefixes.tolist()]
-        return torch.tensor(rows).log()
+        return np.log(np.array(rows, np.float32))
 
     rules = Rules(2, 0, 6, repeats=True)
-    nothing = SetOrder(torch.zeros(1, 2), torch.zeros(1, 2, 2))
+    nothing = SetOrder(np.zeros((1, 2)), np.zeros((1, 2, 2)))
     (greedy,) = beam_search(garden_path, 1, rules, beam_size=1)
     assert greedy[0].ids == (0,)
     (narrow,) = beam_search(garden_path, 1, rules, beam_size=2)
@@ -149,9 +151,9 @@ def test_no_repeats_and_no_chain_out_of_bounds(beam_size: int) -> None:
 
 
 def test_repeats_come_where_allowed() -> None:
-    def same_again(prefixes: Tensor) -> Tensor:
-        row = torch.tensor([5.0, 0.0, 0.0, 0.0, 0.0]).log_softmax(-1)
-        return row.expand(*prefixes.shape[:2], -1)
+    def same_again(prefixes: np.ndarray) -> np.ndarray:
+        row = log_softmax(np.array([5.0, 0.0, 0.0, 0.0, 0.0]))
+        return np.broadcast_to(row, (*prefixes.shape[:2], 5))
 
     rules = Rules(N_PEDALS, 0, 3, repeats=True)
     assert beam_search(same_again, 1, rules, beam_size=1)[0][0].ids == (0, 0, 0)
@@ -166,7 +168,7 @@ def test_a_negative_length_bias_makes_chains_longer() -> None:
     assert means[0] > means[1] + 0.3 > means[2] + 0.6
 
 
-def small_model() -> torch.nn.Module:
+def small_model() -> Translator:
     torch.manual_seed(0)
     config = resolve_model(
         ModelConfig(kind="gru", d_model=32, n_heads=2, subsample=1), n_codebooks=2, has_mel=False
@@ -185,15 +187,17 @@ def test_windows_are_scored_together() -> None:
     model = small_model()
     codes = torch.randint(16, (3, 2, 8), generator=torch.Generator().manual_seed(0))
     memory = model.encode(codes, None)
-    prefix = torch.tensor([[[N_PEDALS, 1]]])
-    each = batch_scorer(model, memory)(prefix.expand(3, -1, -1))
-    together = joint_scorer(model, memory, 0.0)(prefix)
-    assert torch.allclose(together, each.sum(0, keepdim=True).log_softmax(-1), atol=1e-5)
+    prefix = np.array([[[N_PEDALS, 1]]])
+    scorer = batch_scorer(model, memory)
+    each = scorer(prefix.repeat(3, axis=0))
+    together = joint_scorer(scorer, 3, 0.0)(prefix)
+    assert np.allclose(together, log_softmax(each.sum(0, keepdims=True)), atol=1e-5)
     twice = Memory(memory.states[:1].repeat(2, 1, 1))
-    same = joint_scorer(model, twice, 1.0)(prefix)
-    assert torch.allclose(same, each[:1], atol=1e-5)
-    heard = model.set_order(memory)
-    assert torch.allclose(joint_head(heard, 0.0).presence, heard.presence.sum(0, keepdim=True))
+    same = joint_scorer(batch_scorer(model, twice), 2, 1.0)(prefix)
+    assert np.allclose(same, each[:1], atol=1e-5)
+    with torch.inference_mode():
+        heard = as_arrays(model.set_order(memory))
+    assert np.allclose(joint_head(heard, 0.0).presence, heard.presence.sum(0, keepdims=True))
 
 
 def test_inference_never_sees_the_target() -> None:
@@ -228,10 +232,10 @@ def test_head_score_by_hand() -> None:
 
 
 def test_the_head_can_turn_the_answer() -> None:
-    def undecided(prefixes: Tensor) -> Tensor:
-        return torch.zeros(*prefixes.shape[:2], 3).log_softmax(-1)
+    def undecided(prefixes: np.ndarray) -> np.ndarray:
+        return log_softmax(np.zeros((*prefixes.shape[:2], 3)))
 
-    heard = SetOrder(torch.tensor([[3.0, 3.0]]), torch.tensor([[[0.0, -4.0], [4.0, 0.0]]]))
+    heard = SetOrder(np.array([[3.0, 3.0]]), np.array([[[0.0, -4.0], [4.0, 0.0]]]))
     rules = Rules(2, 0, 2, repeats=False)
     (best, *_) = n_best(undecided, heard, rules, DecodeSettings(head_weight=1.0))[0]
     assert best.ids == (1, 0)
@@ -378,7 +382,7 @@ class Fixed(torch.nn.Module):
     def decode(self, tokens: Tensor, memory: Memory) -> Tensor:
         return self.row.expand(*tokens.shape, -1)
 
-    def set_order(self, memory: Memory) -> SetOrder:
+    def set_order(self, memory: Memory) -> SetOrder[Tensor]:
         n = len(memory.states)
         return SetOrder(self.there.expand(n, -1), torch.zeros(n, N_PEDALS, N_PEDALS))
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fxtrain.config import MODEL_KINDS, ModelConfig, Rules
 from fxtrain.contract import PAD, PedalEntry, UsageError, Vocabulary, normal_form
-from fxtrain.decode import batch_scorer, beam_search
+from fxtrain.decode import beam_search
 from fxtrain.errors import CheckpointError
+from fxtrain.listening import batch_scorer
 from fxtrain.models import Translator, resolve_model
 from fxtrain.models.decoder import BODIES
 from fxtrain.models.encoder import CONTEXTS

@@ -19,18 +19,19 @@ from fxtrain.data import open_shards
 from fxtrain.data.stream import make_loader
 from fxtrain.decode import Candidate
 from fxtrain.errors import UnreadableFileError
+from fxtrain.listening import WINDOWS_AT_ONCE, encode_windows
 from fxtrain.models import resolve_model
 from fxtrain.predict import (
-    WINDOWS_AT_ONCE,
+    AnyRun,
     PairOrder,
     Prediction,
-    listen,
     missing_above_hz,
     predict_features,
     predict_file,
     prediction_dict,
     translate,
 )
+from fxtrain.quick import QuickRun, load_quick
 
 
 class Ears:
@@ -64,7 +65,7 @@ def make_features(n_windows: int, *, n_mels: int = 8) -> Features:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("predict")
     index = make_shards(path / "shards", n_train=8, n_valid=4, n_test=0, with_mel=True)
     config = ModelConfig(kind="gru", d_model=32, n_heads=2)
@@ -72,10 +73,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     card = dataclasses.replace(card, rules=dataclasses.replace(card.rules, min_length=2))
     torch.manual_seed(1)
     save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
-    return load_run(path / "run")
+    return path / "run"
 
 
-def test_probabilities_and_pairs_are_consistent(run: Run) -> None:
+@pytest.fixture(scope="module", params=[load_run, load_quick])
+def run(folder: Path, request: pytest.FixtureRequest) -> Run | QuickRun:
+    loaded: Run | QuickRun = request.param(folder)
+    return loaded
+
+
+def test_probabilities_and_pairs_are_consistent(run: AnyRun) -> None:
     found = predict_features(run, make_features(1))
     assert sum(c.probability for c in found.candidates) == pytest.approx(1.0)
     assert len(set(found.names)) == len(found.names) >= 2
@@ -86,7 +93,7 @@ def test_probabilities_and_pairs_are_consistent(run: Run) -> None:
     assert places == sorted(places)
 
 
-def test_long_recordings_are_heard_in_parts_with_one_answer(run: Run) -> None:
+def test_long_recordings_are_heard_in_parts_with_one_answer(run: AnyRun) -> None:
     many = make_features(70)
     found = predict_features(run, many)
     assert len(found.starts_s) == 70
@@ -100,7 +107,8 @@ def test_long_recordings_are_heard_in_parts_with_one_answer(run: Run) -> None:
     )
 
 
-def test_windows_are_heard_as_clips_of_a_shard_are(run: Run, tmp_path: Path) -> None:
+def test_windows_are_heard_as_clips_of_a_shard_are(folder: Path, tmp_path: Path) -> None:
+    run = load_run(folder)
     make_shards(tmp_path / "shards", n_train=4, n_valid=2 * WINDOWS_AT_ONCE + 1, with_mel=True)
     dataset = open_shards(tmp_path / "shards")
     n_clips = dataset.n_samples("valid")
@@ -112,11 +120,12 @@ def test_windows_are_heard_as_clips_of_a_shard_are(run: Run, tmp_path: Path) -> 
     )
     with torch.inference_mode():
         expected = run.model.encode(batch.codes, batch.mel).states
-        memory, _ = listen(run, features)
-    torch.testing.assert_close(memory.states, expected)
+    torch.testing.assert_close(encode_windows(run.model, run.device, features).states, expected)
+    quick = load_quick(folder).model.encode(batch.codes.numpy(), features.mel / np.float32(255))
+    torch.testing.assert_close(torch.from_numpy(quick), expected)
 
 
-def test_files_that_cannot_be_heard_are_named(run: Run, tmp_path: Path) -> None:
+def test_files_that_cannot_be_heard_are_named(run: AnyRun, tmp_path: Path) -> None:
     good = Ears(make_features(1))
     with pytest.raises(UnreadableFileError, match=r"gone\.wav: no such file"):
         predict_file(run, good, tmp_path / "gone.wav")
@@ -151,7 +160,7 @@ PREDICTION = Prediction(
 STRANGE = dataclasses.replace(PREDICTION, guitar=False, strangeness=3.0)
 
 
-def test_prediction_as_json(run: Run) -> None:
+def test_prediction_as_json(run: AnyRun) -> None:
     data = json.loads(json.dumps(prediction_dict(PREDICTION, "clip.wav", run, 2)))
     assert data["chain"] == ["delay", "reverb", "wah"]
     assert data["guess"] is None
@@ -178,7 +187,7 @@ def test_prediction_as_json(run: Run) -> None:
     assert any("DI" in text for text in data["assumptions"])
 
 
-def test_what_is_no_guitar_has_a_guess_but_no_chain(run: Run) -> None:
+def test_what_is_no_guitar_has_a_guess_but_no_chain(run: AnyRun) -> None:
     data = prediction_dict(STRANGE, "talk.wav", run, 2)
     assert (data["guitar"], data["chain"]) == (False, None)
     assert data["guess"] == ["delay", "reverb", "wah"]
@@ -200,7 +209,7 @@ def test_what_is_said_of_a_pair(
     assert PairOrder("a", "b", probability, audible, direct).verdict == verdict
 
 
-def test_strange_windows_are_left_out_unless_most_are(run: Run) -> None:
+def test_strange_windows_are_left_out_unless_most_are(run: AnyRun) -> None:
     features = make_features(5)
     some = dataclasses.replace(features, strangeness=(-3.0, 2.0, -1.0, -2.0, 4.0))
     found = predict_features(run, some)
@@ -225,7 +234,7 @@ def test_strange_windows_are_left_out_unless_most_are(run: Run) -> None:
     [(8_000, 4_000.0), (31_999, 15_999.5), (32_000, None), (44_100, None), (0, None)],
 )
 def test_a_file_of_few_samples_a_second_lacks_what_is_heard(
-    run: Run, rate_hz: int, missing: float | None
+    run: AnyRun, rate_hz: int, missing: float | None
 ) -> None:
     features = dataclasses.replace(make_features(1), sample_rate_hz=rate_hz)
     found = predict_features(run, features)
@@ -238,7 +247,7 @@ def test_nothing_is_missing_that_the_model_does_not_hear() -> None:
     assert missing_above_hz(8_000, 16_000) == 4_000.0
 
 
-def test_every_pedal_and_every_pair_has_a_probability(run: Run) -> None:
+def test_every_pedal_and_every_pair_has_a_probability(run: AnyRun) -> None:
     found = predict_features(run, make_features(2))
     assert list(found.heard) == list(run.card.vocabulary.names)
     assert {name: found.heard[name] for name in found.presence} == pytest.approx(found.presence)
@@ -246,7 +255,7 @@ def test_every_pedal_and_every_pair_has_a_probability(run: Run) -> None:
     assert any(pair.direct != 0.5 for pair in found.pairs if pair.audible)
 
 
-def test_how_sure_an_answer_is_was_tuned(run: Run) -> None:
+def test_how_sure_an_answer_is_was_tuned(run: AnyRun) -> None:
     features = make_features(2)
     decode = dataclasses.replace(run.card.decode, temperature=4.0, tail_weight=1.0)
     tuned = dataclasses.replace(run, card=dataclasses.replace(run.card, decode=decode))
@@ -258,7 +267,7 @@ def test_how_sure_an_answer_is_was_tuned(run: Run) -> None:
     assert found.candidates[0].probability < plain.candidates[0].probability
 
 
-def test_a_pair_is_asked_the_way_it_is_told(run: Run) -> None:
+def test_a_pair_is_asked_the_way_it_is_told(run: AnyRun) -> None:
     features = make_features(2)
     found, (_, _, own) = predict_features(run, features), translate(run, features)
     place = run.card.vocabulary.names.index
@@ -269,7 +278,7 @@ def test_a_pair_is_asked_the_way_it_is_told(run: Run) -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.25, 1.0])
-def test_the_same_window_again_makes_nothing_surer(run: Run, correlation: float) -> None:
+def test_the_same_window_again_makes_nothing_surer(run: AnyRun, correlation: float) -> None:
     one = make_features(1)
     assert one.mel is not None
     again = Features(one.codes.repeat(6, axis=0), one.mel.repeat(6, axis=0), (0.0,) * 6)
@@ -282,7 +291,7 @@ def test_the_same_window_again_makes_nothing_surer(run: Run, correlation: float)
     assert np.array(owns.before) == pytest.approx(np.array(own.before), abs=1e-5)
 
 
-def test_the_textbook_is_the_order_of_the_pool(run: Run) -> None:
+def test_the_textbook_is_the_order_of_the_pool(run: AnyRun) -> None:
     rules = dataclasses.replace(run.card.rules, min_length=4, max_length=4)
     all_of_them = dataclasses.replace(run, card=dataclasses.replace(run.card, rules=rules))
     found = predict_features(all_of_them, make_features(1))

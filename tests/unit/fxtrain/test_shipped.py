@@ -73,7 +73,7 @@ def test_a_part_of_it_that_is_missing_is_installed_again(
     for path in (tmp_path / "package", tmp_path / "own"):
         path.mkdir()
         (path / "model.json").write_bytes(card)
-    monkeypatch.setattr("fxtrain.checkpoint.SHIPPED", tmp_path / "package")
+    monkeypatch.setattr("fxtrain.weights.SHIPPED", tmp_path / "package")
     again = "pip install --force-reinstall --no-deps ."
     with pytest.raises(CheckpointError, match=f"is missing; {re.escape(again)}"):
         load_run(tmp_path / "package")

@@ -12,8 +12,8 @@ import torch
 from fxtrain.config import ModelConfig
 from fxtrain.contract import Param, PedalEntry, Vocabulary, from_unit
 from fxtrain.intervals import SHARE, mean_interval
-from fxtrain.knobs import Knob, Knobs
-from fxtrain.models import N_PLACES, Memory, Translator
+from fxtrain.knobs import N_PLACES, Knob, Knobs
+from fxtrain.models import Memory, Translator
 from fxtrain.models.heads import KnobHead
 from fxtrain.predict import Prediction, knobs_dict
 from fxtrain.travel import KnobEars

@@ -1,6 +1,5 @@
 """What a page does with sound: hear a clip, render a board, write its files. Not between threads.
 
-Imports torch inside functions only: the page must be up before it.
 Shapes: N audio sample.
 """
 
@@ -40,7 +39,7 @@ from fxtrain.telling import perhaps, some_pedal
 from fxtrain.web.requests import RefusedError
 
 if TYPE_CHECKING:
-    from fxtrain.checkpoint import Run
+    from fxtrain.predict import AnyRun
 
 MIN_S = 0.1
 DRY_S = 6.0
@@ -83,7 +82,7 @@ class Clip:
 
 
 class Ears:
-    def __init__(self, run: Run, frontend: Frontend) -> None:
+    def __init__(self, run: AnyRun, frontend: Frontend) -> None:
         self.run, self.frontend = run, frontend
         self.entries: dict[str, PedalEntry] = entries_of(frontend)
         self._phrases: dict[str, Dry] = {}
@@ -267,13 +266,9 @@ def unfit(seconds: float, most_s: float) -> RefusedError:
 
 
 def open_ears(folder: Path, device: str) -> Ears:
-    """The model and its frontend; takes seconds."""
-    from fxtrain.calm import no_garbage
+    """The model and its frontend; takes a second."""
+    from fxtrain.contract import open_frontend
+    from fxtrain.predict import open_run
 
-    with no_garbage():
-        from fxtrain.checkpoint import load_run
-        from fxtrain.contract import open_frontend
-        from fxtrain.device import resolve_device
-
-        run = load_run(folder, resolve_device(device))
-        return Ears(run, open_frontend(run.card.ears))
+    run = open_run(folder, device)
+    return Ears(run, open_frontend(run.card.ears))

@@ -37,7 +37,7 @@ NONCE = "{{nonce}}"
 
 LOAD_AFTER_S = 1.0
 """Where nobody has looked at the page by then, the model is loaded all the same. A page asks for it
-when it has all its scripts, which importing torch would hold up."""
+when it has all its scripts, which reading the model would hold up."""
 
 Answer = Callable[[Request], Awaitable[Response]]
 

@@ -1,7 +1,6 @@
 """Everything slow, one thing after another on one thread: the model, renders, exports.
 
-The model is loaded there too, as the first thing, once the page is up: importing torch lets no
-other thread run for half a second at a time.
+The model is loaded there too, as the first thing, once the page is up.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@ from fxtrain.export.board import CHAIN_NAME, Board, board_bytes, board_of, check
 from fxtrain.export.drawing import draw
 
 if TYPE_CHECKING:
-    from fxtrain.checkpoint import Run
-    from fxtrain.predict import Prediction
+    from fxtrain.predict import AnyRun, Prediction
 
 DRAWING_NAME = "board.svg"
 README_NAME = "README.txt"
@@ -89,7 +88,7 @@ class Exports:
         """Pedals, no codec."""
         return contract.open_frontend(None)
 
-    def write(self, prediction: Prediction, clip: str, run: Run) -> Path | None:
+    def write(self, prediction: Prediction, clip: str, run: AnyRun) -> Path | None:
         """The folder that was written, None where none was asked for. A clip that is given twice
         is written once; an FxError where something is there already, or nothing can be written."""
         folder = self._folders.get(clip)

@@ -7,10 +7,9 @@ import dataclasses
 from fxtrain.config import ModelConfig
 from fxtrain.errors import CheckpointError
 from fxtrain.models.encoder import Memory
-from fxtrain.models.heads import N_PLACES, SetOrder
 from fxtrain.models.translator import Translator
 
-__all__ = ["N_PLACES", "Memory", "SetOrder", "Translator", "resolve_model"]
+__all__ = ["Memory", "Translator", "resolve_model"]
 
 
 def resolve_model(

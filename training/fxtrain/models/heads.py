@@ -7,25 +7,13 @@ Shapes: B batch, S encoder step, V pedal, D channel, P knob of a pedal, W place 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
-from fxtrain.contract import COARSE
+from fxtrain.knobs import N_PLACES
 from fxtrain.models.encoder import Memory
-
-N_PLACES = COARSE.n_steps + 1
-"""Of a knob's travel, both ends among them."""
-
-
-class SetOrder(NamedTuple):
-    """``presence`` [B, V]: logit that a pedal is there. ``precedence`` [B, V, V]: logit that the
-    first stands before the second, given both; antisymmetric."""
-
-    presence: Tensor
-    precedence: Tensor
+from fxtrain.set_order import SetOrder
 
 
 class SetOrderHead(nn.Module):
@@ -41,7 +29,7 @@ class SetOrderHead(nn.Module):
         self.former = nn.Linear(width, width // 2)
         self.latter = nn.Linear(width, width // 2)
 
-    def forward(self, memory: Memory) -> SetOrder:
+    def forward(self, memory: Memory) -> SetOrder[Tensor]:
         queries = self.queries.expand(memory.states.shape[0], -1, -1)
         heard, _ = self.attend(queries, memory.states, memory.states, need_weights=False)
         pedals = self.norm(queries + heard)  # [B, V, D]

@@ -16,8 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-WIDENING = (1, 2, 4, 4)
-"""Channels after each convolution that halves the bands, times ``mel_channels``."""
+from fxtrain.config import WIDENING
 
 
 class Picture(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from fxtrain.config import ModelConfig
 from fxtrain.models.decoder import Decoder
 from fxtrain.models.encoder import Encoder, Memory
-from fxtrain.models.heads import KnobHead, SetOrder, SetOrderHead
+from fxtrain.models.heads import KnobHead, SetOrderHead
+from fxtrain.set_order import SetOrder
 
 
 class Translator(nn.Module):
@@ -48,8 +49,8 @@ class Translator(nn.Module):
         logits: Tensor = self.decoder(tokens, memory)
         return logits
 
-    def set_order(self, memory: Memory) -> SetOrder:
-        heard: SetOrder = self.head(memory)
+    def set_order(self, memory: Memory) -> SetOrder[Tensor]:
+        heard: SetOrder[Tensor] = self.head(memory)
         return heard
 
     def knobs(self, memory: Memory) -> Tensor:

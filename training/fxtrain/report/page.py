@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from fxtrain.answers import Answers
-from fxtrain.checkpoint import PAGE_NAME, ModelCard, Run
+from fxtrain.checkpoint import PAGE_NAME, ModelCard
 from fxtrain.confusions import confusion_by_position, pair_orders
 from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
 from fxtrain.data import ShardDataset
@@ -26,6 +26,7 @@ from fxtrain.evaluate import Evaluation
 from fxtrain.faint import span
 from fxtrain.intervals import Score
 from fxtrain.metrics import HEADLINES
+from fxtrain.predict import AnyRun
 from fxtrain.report import drawing
 from fxtrain.report.clips import cards, pick
 from fxtrain.report.curves import read_training
@@ -93,7 +94,7 @@ class Grid:
 
 
 def write_page(
-    run: Run,
+    run: AnyRun,
     dataset: ShardDataset,
     answers: Answers,
     evaluation: Evaluation,
@@ -110,7 +111,7 @@ def write_page(
 
 
 def page(
-    run: Run,
+    run: AnyRun,
     index: DatasetIndex | ModelCard,
     answers: Answers,
     evaluation: Evaluation,

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from fxtrain.checkpoint import Run
 from fxtrain.contract import (
     Chain,
     Frontend,
@@ -17,6 +16,7 @@ from fxtrain.contract import (
     Record,
     RemadeClip,
 )
+from fxtrain.predict import AnyRun
 from fxtrain.report import page
 from fxtrain.sounds import Sounds
 from fxtrain.zeroshot.manifest import Manifest
@@ -62,7 +62,7 @@ class ReturnedSounds(Sounds):
         return RemadeClip(dry, wet, take.sample_rate_hz, n_run_in, self.chain(position))
 
 
-def write_pages(run: Run, found: ZeroShot, frontend: Frontend, *, n_clips: int) -> list[Path]:
+def write_pages(run: AnyRun, found: ZeroShot, frontend: Frontend, *, n_clips: int) -> list[Path]:
     """``renders.evaluation.html`` beside the manifest, with the implementation's name where there
     are several; their paths."""
     own = {"own": Licence("that of whoever recorded them", "", shareable=True)}

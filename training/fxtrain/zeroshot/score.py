@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from fxtrain.answers import Answers
-from fxtrain.checkpoint import Run
 from fxtrain.columns import number
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow, json_bytes
 from fxtrain.decode import Candidate, Direct
 from fxtrain.evaluate import Evaluation, evaluation_dict, judge, table
 from fxtrain.metrics import HEADLINES, classes_of, numbered
-from fxtrain.predict import translate
+from fxtrain.predict import AnyRun, translate
 from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest
 from fxtrain.zeroshot.returns import Clip, Return, check_return
 
@@ -56,7 +55,7 @@ class ZeroShot:
 
 
 def evaluate_manifest(
-    run: Run,
+    run: AnyRun,
     frontend: Frontend,
     path: Path,
     *,
@@ -129,7 +128,7 @@ class _Notices:
                 self._say(f"and {n - SAID} more: {kind}")
 
 
-def _hear(run: Run, frontend: Frontend, back: Return, *, each_clip: bool) -> Iterator[Judged]:
+def _hear(run: AnyRun, frontend: Frontend, back: Return, *, each_clip: bool) -> Iterator[Judged]:
     heard: list[tuple[Clip, Features]] = []
     for clip in back.clips:
         try:
@@ -162,7 +161,7 @@ def _together(parts: Sequence[Features]) -> Features:
     )
 
 
-def _answers(run: Run, judged: Sequence[Judged], implementation: str) -> Answers:
+def _answers(run: AnyRun, judged: Sequence[Judged], implementation: str) -> Answers:
     ours = [one for one in judged if one.back.row.implementation == implementation]
     truth: list[Names] = [one.back.row.names for one in ours]
     return Answers(

@@ -135,11 +135,9 @@ def judge_manifest(
     from fxtrain.calm import share_the_cores
 
     share_the_cores()
-    from fxtrain.checkpoint import load_run
     from fxtrain.contract import UsageError, open_frontend
-    from fxtrain.device import resolve_device
     from fxtrain.finding import model_folder
-    from fxtrain.predict import one_thread
+    from fxtrain.predict import open_run
     from fxtrain.zeroshot import score
     from fxtrain.zeroshot.pages import write_pages
 
@@ -148,8 +146,7 @@ def judge_manifest(
 
     if not manifest.is_file():  # before a model is loaded
         raise UsageError(f"{manifest}: no such file; 'fxtrain zeroshot kit' writes one to fill")
-    one_thread()
-    loaded = load_run(model_folder(run), resolve_device(device))
+    loaded = open_run(model_folder(run), device)
     frontend = open_frontend(loaded.card.ears)
     found = score.evaluate_manifest(
         loaded, frontend, manifest, each_clip=each_clip, seed=seed, say=say

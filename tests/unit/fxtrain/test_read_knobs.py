@@ -1,0 +1,83 @@
+"""What is told of a knob by what is believed of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fxtrain.contract import Chain, Param, Pedal, PedalEntry, Vocabulary, from_unit
+from fxtrain.knobs import N_PLACES, as_heard, can_be_heard, read_knobs
+
+MIX = Param("mix", "ratio", 0.2, 0.6, "linear", "how much")
+RATE = Param("rate_hz", "Hz", 0.3, 3.0, "log", "how fast")
+PHASE = Param("phase_cycles", "cycles", 0.0, 1.0, "linear", "where it begins")
+FIXED = Param("level_db", "dB", 3.0, 3.0, "linear", "how loud")
+VOCABULARY = Vocabulary(
+    (
+        PedalEntry("chorus", "modulation", (RATE, PHASE, MIX)),
+        PedalEntry("boost", "drive", (FIXED,)),
+        PedalEntry("delay", "time", (MIX,)),
+    )
+)
+CHORUS, BOOST, DELAY = range(3)
+
+
+def test_what_is_believed_of_a_knob_is_told_with_its_range() -> None:
+    logits = np.zeros((2, 3, 3, N_PLACES))  # two windows
+    logits[:, CHORUS, 0, 6] = 30.0  # sure: six eighths
+    logits[0, DELAY, 0, 2] = logits[1, DELAY, 0, 4] = 30.0  # the windows disagree
+    knobs = read_knobs(logits, VOCABULARY)
+    assert {name: list(each) for name, each in knobs.items()} == {
+        "chorus": ["rate_hz", "mix"], "boost": [], "delay": ["mix"],
+    }  # fmt: skip
+    rate, mix, echo = knobs["chorus"]["rate_hz"], knobs["chorus"]["mix"], knobs["delay"]["mix"]
+    assert rate.travel == pytest.approx((0.75, 0.75 - 0.05, 0.75 + 0.05), abs=1e-4)
+    assert rate.value == pytest.approx(from_unit(RATE, 0.75), rel=1e-4)
+    assert rate.low < rate.value < rate.high
+    assert not rate.is_rough
+    # Nothing known: the places stand for equal stretches but for those at the ends.
+    assert mix.travel[0] == pytest.approx(0.5)
+    assert mix.is_rough
+    assert mix.travel[2] - mix.travel[1] > 0.8
+    assert echo.travel[0] == pytest.approx(3 / 8)
+    assert not echo.is_rough
+    assert echo.travel[1] == pytest.approx(0.25 - 0.6 / 16, abs=1e-4)
+
+
+@pytest.mark.parametrize("stop", [0, N_PLACES - 1])
+def test_a_dial_at_its_stop_is_within_its_range(stop: int) -> None:
+    logits = np.zeros((1, 3, 3, N_PLACES))
+    logits[..., stop] = 3.0
+    rate = read_knobs(logits, VOCABULARY)["chorus"]["rate_hz"]
+    mean, low, high = rate.travel
+    assert low <= mean <= high
+    assert (high if stop else low) == (1.0 if stop else 0.0)
+    assert high - low < 0.6
+
+
+def test_windows_that_agree_tell_more_than_one_and_less_than_as_many() -> None:
+    one = np.random.default_rng(1).normal(size=(1, 3, 3, N_PLACES))
+    widths = []
+    for logits in (one, one.repeat(5, axis=0), 5 * one):
+        knobs = read_knobs(logits, VOCABULARY)
+        every = [knob.travel for pedal in knobs.values() for knob in pedal.values()]
+        widths.append(sum(high - low for _, low, high in every))
+    assert widths[0] > 1.05 * widths[1] > 1.1 * widths[2]
+
+
+def test_a_switch_has_no_mean() -> None:
+    switch = Param("sign", "number", 0.0, 2.0, "choice", "which way")
+    assert not can_be_heard(switch)
+
+
+def test_what_was_heard_is_put_on_a_chain() -> None:
+    knobs = read_knobs(np.zeros((1, 3, 3, N_PLACES)), VOCABULARY)
+    first = {"rate_hz": 1.0, "phase_cycles": 0.2, "mix": 0.3}
+    chain = Chain((Pedal("chorus", first), Pedal("fuzz", {"bias": 0.1})))
+    found = as_heard(chain, knobs)
+    assert found.names == chain.names
+    assert found.pedals[0].settings == pytest.approx(
+        {"rate_hz": from_unit(RATE, 0.5), "phase_cycles": 0.2, "mix": 0.4}
+    )
+    assert found.pedals[1] == chain.pedals[1]
+    assert as_heard(chain, {}) == chain

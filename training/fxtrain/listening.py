@@ -1,0 +1,55 @@
+"""What a torch model hears, as arrays: for ``decode.py``, which knows no tensors.
+
+Shapes: B sample, N chain of a sample, U step so far, W window.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fxtrain.contract import Features
+from fxtrain.decode import Listened, Scorer
+from fxtrain.models import Memory, Translator
+from fxtrain.set_order import SetOrder
+
+WINDOWS_AT_ONCE = 32
+
+
+def batch_scorer(model: Translator, memory: Memory) -> Scorer:
+    """Every sample of ``memory`` [B, S, D] is a recording of its own."""
+
+    @torch.inference_mode()
+    def score(prefixes: np.ndarray) -> np.ndarray:
+        tokens = torch.tensor(prefixes, device=memory.states.device)
+        scores: np.ndarray = model.decode(tokens, memory)[:, :, -1].log_softmax(-1).cpu().numpy()
+        return scores
+
+    return score
+
+
+def as_arrays(heard: SetOrder[Tensor]) -> SetOrder[np.ndarray]:
+    return SetOrder(*(logits.cpu().numpy() for logits in heard))
+
+
+@torch.inference_mode()
+def encode_windows(model: Translator, device: torch.device, features: Features) -> Memory:
+    """Encoder states of every window of a recording, a few windows at a time."""
+    memories: list[Memory] = []
+    for start in range(0, len(features.codes), WINDOWS_AT_ONCE):
+        rows = slice(start, start + WINDOWS_AT_ONCE)
+        codes = torch.from_numpy(features.codes[rows].astype(np.int64)).to(device)
+        mel = None
+        if features.mel is not None:
+            mel = torch.from_numpy(features.mel[rows].astype(np.float32) / 255.0).to(device)
+        memories.append(model.encode(codes, mel))
+    return Memory(torch.cat([m.states for m in memories]))
+
+
+@torch.inference_mode()
+def listen(model: Translator, device: torch.device, features: Features) -> Listened:
+    """What the model says of the windows of one recording."""
+    memory = encode_windows(model, device, features)
+    knobs = None if model.knob_head is None else model.knobs(memory).cpu().numpy()
+    return Listened(batch_scorer(model, memory), as_arrays(model.set_order(memory)), knobs)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.cli import run
+from fxtrain.data import open_shards
+from fxtrain.rerender import rerender
+from fxtrain.sounds import Sounds
 
 N_CHAINS = 48
 
@@ -68,8 +71,6 @@ def test_zarr_holds_the_same_samples(workspace):
     done = run("fxpipe", *line.split(), cwd=workspace)
     assert done.code == 0, done.err
     assert run("fxpipe", "check", "zarr", cwd=workspace).code == 0
-    from fxtrain.data import open_shards
-
     one, other = (open_shards(workspace / d).load("train") for d in ("shards", "zarr"))
     assert one.records == other.records
     for name, array in one.arrays().items():
@@ -88,6 +89,19 @@ def test_evaluate_prints_scores_beside_null_and_ceiling(workspace):
     assert page.count("<audio") >= 3  # one clip wet, dry and with the answer put on it
     assert "data:audio/flac;base64,ZkxhQ" in page
     assert "Not to be heard" not in page
+
+
+def test_answers_are_measured_the_same_in_one_process_or_two(workspace):
+    dataset = open_shards(workspace / "shards")
+    truth = [tuple(p["name"] for p in r["chain"]) for r in dataset.load("train").records]
+    said = [names[::-1] for names in truth]
+    sounds = Sounds(dataset, "train", str(workspace / "renders"))
+    one, two = (rerender(truth, said, sounds, 3, n_workers=n) for n in (1, 2))
+    assert one.n == two.n == 3
+    for ours, theirs in zip(one.rows, two.rows, strict=True):
+        assert (ours.condition, ours.dry) == (theirs.condition, theirs.dry)
+        for name, score in ours.scores.items():
+            assert theirs.scores[name].value == pytest.approx(score.value, rel=1e-4)
 
 
 def test_predict_names_pedals_of_a_wav(workspace):

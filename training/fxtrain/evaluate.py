@@ -15,7 +15,7 @@ import torch
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.columns import between, number, without_nan
-from fxtrain.contract import LocalFolder, Names, OrderClass, json_bytes
+from fxtrain.contract import LocalFolder, Names, OrderClass, json_bytes, n_cores
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
@@ -59,6 +59,8 @@ from fxtrain.tune import Heard, decode_heard, listen_batches
 from fxtrain.turned import Turned, turned, turned_lines
 
 BATCH_SIZE = 64
+CLIPS_A_WORKER = 16
+"""To be measured by ear: fewer take less time than a process needs to begin."""
 
 
 @dataclass(frozen=True)
@@ -247,8 +249,9 @@ def by_ear(
     seed: int,
     say: Callable[[str], None],
 ) -> Evaluation:
-    """The evaluation with ``n_clips`` answers put on dry guitar and measured, on one thread: steps
-    this small take several times as long where threads wait for each other."""
+    """The evaluation with ``n_clips`` answers put on dry guitar and measured, clips side by side,
+    each on one thread: steps this small take several times as long where threads wait for each
+    other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -258,6 +261,7 @@ def by_ear(
             groups=answers.groups,
             seed=seed,
             say=say,
+            n_workers=max(1, min(n_cores(), n_clips // CLIPS_A_WORKER)),
         )
     finally:
         torch.set_num_threads(before)

@@ -60,7 +60,7 @@ class AnyRun(Protocol):
     def listen(self, features: Features) -> Listened: ...
 
 
-def open_run(folder: Path, device: str) -> AnyRun:
+def open_run(folder: Path, device: str = "auto") -> AnyRun:
     """A model for a few clips: with NumPy on this process's own core, which has answered before
     torch is loaded; with torch where a GPU is asked for by name."""
     if device in ("auto", "cpu"):

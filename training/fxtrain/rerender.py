@@ -31,6 +31,7 @@ from fxtrain.contract import (
 from fxtrain.faint import Faint, faint, faint_lines
 from fxtrain.intervals import Score, mean_interval
 from fxtrain.knobs import Knobs, as_heard
+from fxtrain.side_by_side import side_by_side
 from fxtrain.sounds import Sounds
 
 CONDITIONS = {
@@ -94,6 +95,21 @@ class Rerendered:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """One clip to be measured: its position, what was ``said`` of its pedals and their knobs.
+
+    ``others``: positions of other clips, for a random chain. ``strangers``: of those of other
+    groups, for other dry guitar.
+    """
+
+    position: int
+    said: Names
+    knobs: Knobs | None
+    others: Sequence[int]
+    strangers: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Played:
     """One clip: nearness by (dry, condition), and log-mel dB without each pedal of its chain."""
 
@@ -111,11 +127,13 @@ def rerender(
     groups: np.ndarray | None = None,
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
+    n_workers: int = 1,
 ) -> Rerendered:
     """Measure ``n_clips`` clips of the split, drawn by ``seed``; all where there are fewer.
 
     ``knobs``: as they were heard on every clip, nothing of a model that hears none. ``groups`` int
-    [n]: clips of the same recordings; None where all are independent.
+    [n]: clips of the same recordings; None where all are independent. ``n_workers``: processes that
+    measure; 1 for this one.
     """
     if groups is not None and len(np.unique(groups)) < 2:
         raise FxError(
@@ -128,14 +146,17 @@ def rerender(
     of = np.arange(len(truth)) if groups is None else groups
     strangers = [_of_others(at, near, of, rng) for at, near in zip(drawn, others, strict=True)]
     sounds.read([*drawn, *itertools.chain(*others, *strangers)])
+    asked = [
+        Asked(position, predicted[position], knobs[position] if knobs else None, *near)
+        for position, *near in zip(drawn, others, strangers, strict=True)
+    ]
     found: list[Played] = []
     measured_at: list[int] = []
-    for number, (position, *near) in enumerate(zip(drawn, others, strangers, strict=True), start=1):
-        heard_knobs = knobs[position] if knobs else None
-        measured = _one_clip(position, predicted[position], heard_knobs, sounds, *near)
+    all_of_them = side_by_side(_one_clip, sounds, asked, n_workers)
+    for number, (clip, measured) in enumerate(zip(asked, all_of_them, strict=True), start=1):
         if measured is not None:
             found.append(measured)
-            measured_at.append(position)
+            measured_at.append(clip.position)
         if number % max(1, len(drawn) // 5) == 0:
             say(f"put {number} of {len(drawn)} predicted chains on dry guitar")
     if not found:
@@ -202,25 +223,15 @@ def _mean(values: np.ndarray, groups: np.ndarray, seed: int) -> Score:
     return Score(float(np.mean(values)), *mean_interval(values, groups, seed), len(values))
 
 
-def _one_clip(
-    position: int,
-    said: Names,
-    knobs: Knobs | None,
-    sounds: Sounds,
-    others: Sequence[int],
-    strangers: Sequence[int],
-) -> Played | None:
-    """Every condition on both dry clips; None where the truth is too quiet on either.
-
-    ``others``: positions of other clips, for a random chain. ``strangers``: of those of other
-    groups, for other dry guitar.
-    """
-    clip = _remade(position, sounds)
-    random_chain = sounds.chain(next((p for p in others if p != position), position))
+def _one_clip(sounds: Sounds, asked: Asked) -> Played | None:
+    """Every condition on both dry clips; None where the truth is too quiet on either."""
+    clip = _remade(asked.position, sounds)
+    position = next((p for p in asked.others if p != asked.position), asked.position)
+    random_chain = sounds.chain(position)
     other = next(
         (
             heard
-            for heard in (_remade(p, sounds) for p in strangers)
+            for heard in (_remade(p, sounds) for p in asked.strangers)
             if _is_loud(sounds.frontend, heard, clip.chain)
         ),
         None,
@@ -229,15 +240,15 @@ def _one_clip(
         return None
     right = clip.chain
     chains = {
-        "predicted": sounds.frontend.example(said),
-        "predicted_true_knobs": with_knobs_of(sounds.frontend.example(said), right),
+        "predicted": sounds.frontend.example(asked.said),
+        "predicted_true_knobs": with_knobs_of(sounds.frontend.example(asked.said), right),
         "right_typical": sounds.frontend.example(right.names),
         "random": random_chain,
         "nothing": Chain(()),
     }
-    if knobs is not None:
-        chains["predicted_heard"] = as_heard(chains["predicted"], knobs)
-        chains["right_heard"] = as_heard(chains["right_typical"], knobs)
+    if asked.knobs is not None:
+        chains["predicted_heard"] = as_heard(chains["predicted"], asked.knobs)
+        chains["right_heard"] = as_heard(chains["right_typical"], asked.knobs)
     orders = other_orders(right)
     near, trues = {}, {}
     for dry, heard in (("true", clip), ("other", other)):

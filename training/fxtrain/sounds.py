@@ -30,6 +30,10 @@ class Sounds:
         self._dataset, self._split, self._renders = dataset, split, renders
         self._known: dict[int, tuple[Record, Shard]] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """Another process opens a frontend of its own."""
+        return {name: value for name, value in vars(self).items() if name != "frontend"}
+
     @cached_property
     def frontend(self) -> Frontend:
         """Pedals and measures, no codec. MissingExtraError without the pipeline."""

@@ -2,14 +2,15 @@
 
     python tests/bench/bench_named.py okita3 OUT [--audio NOTES] [--epochs 12] [--precision bf16]
     python tests/bench/bench_named.py okita3-short OUT [--chains 24000] [--rounds 2]
-    python tests/bench/bench_named.py okita3-more OUT --chains 80000
+    python tests/bench/bench_named.py okita3-more OUT --chains 80000      # take4-more, seed5-more …
     python tests/bench/bench_named.py presence-more OUT [--chains 24000] [--rounds 2] [--others DIR]
 
 ``okita3``, ``take4``, ``seed5``, ``rossi5`` or ``presence``: pool, lengths, level policy and chains
 are those of `at_scale.py` (`scale_plan.py`), which runs them all on a GPU. ``okita3-short``: the
 same test clips of ten seconds, heard in windows of two by a translator that was taught on clips of
 two; every further round teaches it as many chains more. ``okita3-more``: once, on many more such
-clips, as log-mel alone, and scored on new clips of ten seconds. ``presence-more``: the same tests,
+clips, as log-mel alone, and scored on new clips of ten seconds; ``take4-more``, ``seed5-more`` and
+``rossi5-more`` the same, scored on new clips of two. ``presence-more``: the tests of ``presence``,
 and more chains of the same kind to learn from, as log-mel alone; with ``--others`` they are played
 by the recordings in a folder, of other instruments. The translator starts from the model in the
 package.
@@ -29,9 +30,10 @@ from at_scale import fixed_knobs
 from bench_longer import WINDOWS, hear, true_pedals
 from bench_unseen import sh
 from scale_plan import (
+    MORE_SEEDS,
     Part,
     Run,
-    more_okita3,
+    more_of,
     more_presence,
     named_parts,
     named_runs,
@@ -140,7 +142,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {run.name: run for run in named_runs({})}
     in_rounds = {"okita3-short": short_okita3, "presence-more": more_presence}
-    parser.add_argument("pool", choices=[*known, *in_rounds, "okita3-more"])
+    more = {f"{pool}-more": pool for pool in MORE_SEEDS}
+    parser.add_argument("pool", choices=[*known, *in_rounds, *more])
     parser.add_argument("out", type=Path)
     parser.add_argument("--audio", type=Path)
     parser.add_argument("--others", type=Path, help="dry recordings of other instruments")
@@ -161,8 +164,8 @@ def main() -> None:
         in_rounds["presence-more"] = partial(more_presence, others=True)
     if options.pool in in_rounds:
         chosen, its_parts = in_rounds[options.pool](options.chains, options.rounds)
-    elif options.pool == "okita3-more":
-        chosen, its_parts = more_okita3(options.chains)
+    elif options.pool in more:
+        chosen, its_parts = more_of(more[options.pool], options.chains)
     else:
         chosen, its_parts = [known[options.pool]], []
     parts = {part.name: part for part in [*named_parts(), *its_parts]}

@@ -182,32 +182,45 @@ def short_okita3(n_chains: int, n_rounds: int = 1) -> tuple[list[Run], list[Part
     return found, made
 
 
-def more_okita3(n_chains: int) -> tuple[list[Run], list[Part]]:
-    """``okita3`` on clips of two seconds as log-mel alone, three in four of the built-in guitar,
-    and tests of ten seconds that no run before it was scored on."""
-    flags = f"--pool okita3 --lengths {UNIFORM['okita3']} --config {{okita3}}"
-    n_notes = n_chains // 4
-    made = [
+MORE_SEEDS = {"okita3": (306, 933), "take4": (341, 941), "seed5": (343, 943), "rossi5": (345, 945)}
+"""Of a pool's lessons on the built-in guitar, and of its tests there; those of notes are next."""
+
+
+def more_of(pool: str, n_chains: int) -> tuple[list[Run], list[Part]]:
+    """A pool of ``UNIFORM`` on clips of two seconds as log-mel alone, three in four of the built-in
+    guitar, and tests that no run before it was scored on: of two seconds, or of ten."""
+    flags = f"--pool {pool} --lengths {UNIFORM[pool]}"
+    asked_flags = flags
+    if pool == "okita3":
+        flags += " --config {okita3}"
+        asked_flags = f"{flags} --clip-s 10"
+    n_notes, (lessons, tests) = n_chains // 4, MORE_SEEDS[pool]
+    taught = [
         Part(
-            "okita3-more-synth",
+            f"{pool}-more-synth",
             n_chains - n_notes,
-            f"--dataset synth --fractions 0.985,0.015,0 {flags} --seed 306",
+            f"--dataset synth --fractions 0.985,0.015,0 {flags} --seed {lessons}",
             mel_only=True,
         ),
         Part(
-            "okita3-more-notes", n_notes, f"{NOTES} {flags} --phrases 1 --seed 307", mel_only=True
+            f"{pool}-more-notes",
+            n_notes,
+            f"{NOTES} {flags} --phrases 1 --seed {lessons + 1}",
+            mel_only=True,
         ),
-        Part(
-            "okita3-new-synth",
-            300,
-            f"--dataset synth --fractions 0,0,1 {flags} --clip-s 10 --seed 933",
-        ),
-        Part("okita3-new-notes", 3_750, f"{NOTES} {flags} --clip-s 10 --phrases 1 --seed 934"),
     ]
-    lessons, tests = made[:2], made[2:]
-    asked = tuple((part.name.rpartition("-")[2], part.name, "test") for part in tests)
+    new = [
+        Part(
+            f"{pool}-new-synth",
+            300,
+            f"--dataset synth --fractions 0,0,1 {asked_flags} --seed {tests}",
+        ),
+        Part(f"{pool}-new-notes", 3_750, f"{NOTES} {asked_flags} --phrases 1 --seed {tests + 1}"),
+    ]
+    asked = tuple((part.name.rpartition("-")[2], part.name, "test") for part in new)
     train = go_on(1, batch_size=128, average_decay=0.99, plain_epochs=1)
-    return [Run("okita3-more", tuple(part.name for part in lessons), asked, train=train)], made
+    run = Run(f"{pool}-more", tuple(part.name for part in taught), asked, train=train)
+    return [run], [*taught, *new]
 
 
 def more_presence(

@@ -76,18 +76,28 @@ def test_a_model_card_does_not_decide_how_much_memory_is_taken(run, table, chang
     one_line(error)
 
 
-def test_weights_that_are_not_numbers_are_refused(run):
+@pytest.mark.parametrize(
+    ("dtype", "number", "what"),
+    [
+        ("float32", float("nan"), "not all are finite"),
+        ("float64", 1e300, "not all are finite"),
+        ("bfloat16", 1.0, "numbers of type 'BF16', expected F32 or F16"),
+    ],
+)
+def test_weights_that_are_not_numbers_are_refused(run, dtype, number, what):
     import safetensors.torch
+    import torch
 
     from fxtrain.checkpoint import load_run
     from fxtrain.errors import CheckpointError
 
     state = safetensors.torch.load((run / "model.safetensors").read_bytes())
-    state["head.queries"][0] = float("nan")
+    state["head.queries"] = state["head.queries"].to(getattr(torch, dtype))
+    state["head.queries"][0] = number
     entry = LocalFolder(run).write("model.safetensors", safetensors.torch.save(state))
     data = json.loads((run / "model.json").read_text()) | {"weights": to_dict(entry)}
     (run / "model.json").write_text(json.dumps(data))
-    with pytest.raises(CheckpointError, match="not all are finite"):
+    with pytest.raises(CheckpointError, match=what):
         load_run(run)
 
 

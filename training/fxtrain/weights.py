@@ -45,15 +45,18 @@ def read_weights(path: Path) -> tuple[ModelCard, Tensors]:
 def read_tensors(data: bytes, wanted: Shapes, where: str) -> Tensors:
     """The tensors in safetensors bytes, float32: those that are wanted, all of them, and finite."""
     try:
-        found = safetensors.numpy.load(data)
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        with np.errstate(over="ignore"):
+            found = {n: t.astype(np.float32) for n, t in safetensors.numpy.load(data).items()}
+    except KeyError as error:  # NumPy has no such type
+        problem = f"numbers of type {shorten(error.args[0])}, expected F32 or F16"
+    except (ValueError, TypeError, safetensors.SafetensorError) as error:
         problem = shorten(str(error))
     else:
         shapes = {name: tensor.shape for name, tensor in found.items()}
         names = sorted({*wanted, *shapes}, key=lambda name: (name not in wanted, name))
         wrong = next((name for name in names if wanted.get(name) != shapes.get(name)), None)
         if wrong is None and all(np.isfinite(tensor).all() for tensor in found.values()):
-            return {name: tensor.astype(np.float32) for name, tensor in found.items()}
+            return found
         problem = "not all are finite numbers"
         if wrong is not None:
             problem = f"{shorten(wrong)} is {shapes.get(wrong)}, expected {wanted.get(wrong)}"

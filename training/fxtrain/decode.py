@@ -16,6 +16,7 @@ import numpy as np
 
 from fxtrain.config import DecodeSettings, Rules
 from fxtrain.contract import Commutes, Vocabulary, normal_form
+from fxtrain.errors import CheckpointError
 from fxtrain.logits import log_sigmoid, log_softmax, sigmoid
 from fxtrain.set_order import SetOrder
 
@@ -125,9 +126,14 @@ def n_best(
 ) -> list[list[Hypothesis]]:
     """Beam search, never worse than greedy, then weighed with the set and precedence head.
 
-    ``heard``: the head's logits for the same B samples.
+    ``heard``: the head's logits for the same B samples. CheckpointError where no chain is found.
     """
-    return ranked(search(scorer, heard, rules, settings), heard, settings.head_weight)
+    found = search(scorer, heard, rules, settings)
+    if not all(found):
+        raise CheckpointError(
+            "this model names no chain: its numbers overflow, or its rules allow none; train again"
+        )
+    return ranked(found, heard, settings.head_weight)
 
 
 def search(

@@ -175,6 +175,7 @@ def kin_of(
     return tuple(found)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of a spoilt model: it names no chain
 def predict_features(run: AnyRun, features: Features) -> Prediction:
     """All windows of one recording, scored together."""
     if not len(features.codes):
@@ -229,6 +230,7 @@ def missing_above_hz(file_hz: int, model_hz: int) -> float | None:
     return file_hz / 2 if 0 < file_hz < min(FULL_RATE_HZ, model_hz) else None
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def translate(
     run: AnyRun, features: Features
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:

@@ -18,7 +18,7 @@ from fxtrain.contract import Chain, Features, FxError, PedalEntry
 from fxtrain.data import open_shards
 from fxtrain.data.stream import make_loader
 from fxtrain.decode import Candidate
-from fxtrain.errors import UnreadableFileError
+from fxtrain.errors import CheckpointError, UnreadableFileError
 from fxtrain.listening import WINDOWS_AT_ONCE, encode_windows
 from fxtrain.models import resolve_model
 from fxtrain.predict import (
@@ -91,6 +91,25 @@ def test_probabilities_and_pairs_are_consistent(run: AnyRun) -> None:
     assert len(found.pairs) == len(found.names) * (len(found.names) - 1) // 2
     places = [run.card.vocabulary.names.index(name) for name in found.textbook]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_a_model_that_names_no_chain_is_told_in_a_line(
+    folder: Path, tmp_path: Path, overflows: bool
+) -> None:
+    run = load_run(folder)
+    card, model = run.card, run.model
+    if overflows:
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.fill_(1e38)
+    else:
+        rules = dataclasses.replace(card.rules, min_length=9, max_length=9)  # of 4 pedals
+        card = dataclasses.replace(card, rules=rules)
+    save_model(tmp_path, card, model)
+    for load in (load_run, load_quick):
+        with pytest.raises(CheckpointError, match="no chain"):
+            predict_features(load(tmp_path), make_features(1))
 
 
 def test_long_recordings_are_heard_in_parts_with_one_answer(run: AnyRun) -> None:

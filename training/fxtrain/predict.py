@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class AnyRun(Protocol):
 def open_run(folder: Path, device: str = "auto") -> AnyRun:
     """A model for a few clips: with NumPy on this process's own core, which has answered before
     torch is loaded; with torch where a GPU is asked for by name."""
-    if device in ("auto", "cpu"):
+    if re.fullmatch(r"auto|cpu(:\d+)?", device):
         from fxtrain.quick import load_quick
 
         return load_quick(folder)

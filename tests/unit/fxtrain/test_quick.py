@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from fixtures.audio import RATE_HZ, riff
 from fixtures.shards import make_shards
 from fxtrain.card import ModelCard, read_card
-from fxtrain.checkpoint import card_of, load_run, new_model, save_model
+from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
 from fxtrain.config import ModelConfig
-from fxtrain.contract import MISSING_CODE, Features
+from fxtrain.contract import MISSING_CODE, Features, UsageError
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import SHIPPED
 from fxtrain.models import resolve_model
@@ -148,10 +148,16 @@ def saved(card: ModelCard, path: Path) -> Path:
     return path
 
 
-def test_which_engine_answers(plain: ModelCard, tmp_path: Path) -> None:
+def test_which_engine_answers(
+    plain: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = saved(described(plain, ModelConfig(d_model=16, n_heads=2)), tmp_path)
-    assert isinstance(open_run(folder, "auto"), QuickRun)
-    assert isinstance(open_run(folder, "cpu"), QuickRun)
+    for name in ("auto", "cpu", "cpu:0"):
+        assert isinstance(open_run(folder, name), QuickRun)
+    with pytest.raises(UsageError, match="known: auto, cpu, cuda"):
+        open_run(folder, "gpu")
+    monkeypatch.setattr("fxtrain.device.resolve_device", lambda name: torch.device("cpu"))
+    assert isinstance(open_run(folder, "cuda"), Run)  # as where there is a GPU
 
 
 def test_weights_that_do_not_fit_are_refused_as_with_torch(

@@ -237,7 +237,8 @@ def more_presence(
         flags = f"{source} {PRESENCE_FLAGS} --seed {seed + i}"
         made.append(Part(f"{name}-{kind}", n_chains, flags, mel_only=True))
         taught = ("presence-synth", *(part.name for part in made))
-        found.append(Run(name, taught, PRESENCE_TESTS, train=train))
+        run = name.replace("more", "more-others") if others else name
+        found.append(Run(run, taught, PRESENCE_TESTS, train=train))
     return found, made
 
 

@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "bench"))
 from at_scale import fixed_knobs
 from scale_plan import (
     VARIANTS,
+    more_okita3,
     more_presence,
     named_parts,
     named_runs,
@@ -31,12 +32,14 @@ from scale_plan import (
 BEST = VARIANTS["picture-masked"]
 
 
-SHORT, MORE, OTHERS = (
+GOING_ON = (
     short_okita3(24_000, 2),
+    more_okita3(80_000),
     more_presence(24_000, 2),
-    more_presence(24_000, 1, others=True),
+    more_presence(24_000, 2, others=True),
 )
-ROUNDS, ROUND_PARTS = ([*a, *b, *c] for a, b, c in zip(SHORT, MORE, OTHERS, strict=True))
+ROUNDS = [run for found, _ in GOING_ON for run in found]
+ROUND_PARTS = [part for _, made in GOING_ON for part in made]
 RUNS = [*variants(), *runs(BEST), *ROUNDS]
 PARTS = [*parts()[:11], *named_parts(), *ROUND_PARTS, *parts()[-2:]]
 
@@ -71,6 +74,12 @@ def test_render_takes_the_flags_of_every_part(tmp_path: Path, notes: Path, part)
     done = CliRunner().invoke(cli, line.split())
     assert done.exit_code == 0, done.output
     assert f"would render {part.n_chains} chains of " in done.output
+
+
+def test_no_two_runs_share_a_folder() -> None:
+    """What is there already is used again, so it has to be the run of that name."""
+    folders = [run.name for run in [*named_runs(BEST), *ROUNDS]]
+    assert len(folders) == len({*folders})
 
 
 def test_every_named_run_has_its_chains() -> None:

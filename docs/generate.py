@@ -10,9 +10,9 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import click
 import data_sets
@@ -49,12 +49,37 @@ def records_table() -> str:
     return rows(["key", "meaning"], [[f"`{key}`", text] for key, text in RECORD_FIELDS.items()])
 
 
+def keys_of(cls: Any) -> list[list[str]]:
+    """Name and type of every field, as code."""
+    kinds = {field.name: re.sub(r"\s+", " ", str(field.type)) for field in dataclasses.fields(cls)}
+    return [[f"`{name}`", f"`{kind}`".replace("|", "\\|")] for name, kind in kinds.items()]
+
+
 def index_table() -> str:
-    cells = []
-    for field in dataclasses.fields(DatasetIndex):
-        kind = re.sub(r"\s+", " ", str(field.type)).replace("|", "\\|")
-        cells.append([f"`{field.name}`", f"`{kind}`"])
-    return rows(["key", "type"], cells)
+    return rows(["key", "type"], keys_of(DatasetIndex))
+
+
+def made_of(kind: Any) -> Iterator[Any]:
+    """The dataclasses that a type holds, itself first."""
+    if dataclasses.is_dataclass(kind):
+        yield kind
+        for held in get_type_hints(kind).values():
+            yield from made_of(held)
+    for part in get_args(kind):
+        yield from made_of(part)
+
+
+def index_types_table() -> str:
+    _, *kinds = dict.fromkeys(made_of(DatasetIndex))
+    cells = [
+        [
+            f"`{kind.__name__}`",
+            ", ".join(f"{name} {of}".replace("` `", ": ") for name, of in keys_of(kind)),
+            " ".join(kind.__doc__.replace("``", "`").split()),
+        ]
+        for kind in kinds
+    ]
+    return rows(["type", "its keys", "meaning"], cells)
 
 
 def pedals_table() -> str:
@@ -108,6 +133,7 @@ TABLES = {
     "fields": fields_table,
     "records": records_table,
     "index": index_table,
+    "index-types": index_types_table,
     "pedals": pedals_table,
     "pools": pools_table,
     "makes": makes_table,

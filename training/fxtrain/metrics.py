@@ -119,11 +119,16 @@ def scores(
 
     ``families``: every pedal that may be named -> its family. ``groups`` int [n]: samples of the
     same recordings, which are no independent witnesses; None where all are.
-    Raises UsageError where there is no sample, or a pedal that is not in ``families``.
+    Raises UsageError where there is no sample, not one answer, class and group for each, or a pedal
+    that is not in ``families``.
     """
     truth, predicted = [tuple(y) for y in truth], [tuple(p) for p in predicted]
     if not truth:
         raise UsageError("no sample to score: expected one true chain at least")
+    given = {"answers": len(predicted), "classes": len(classes)}
+    for what, n in (given if groups is None else given | {"groups": len(groups)}).items():
+        if n != len(truth):
+            raise UsageError(f"{n} {what} to {len(truth)} true chains: give one for each")
     for name in dict.fromkeys(name for chain in (*truth, *predicted) for name in chain):
         if name not in families:  # it would count as nothing, not as wrong
             raise UsageError(f"{unknown_name('pedal', name, families)}; add it to families")

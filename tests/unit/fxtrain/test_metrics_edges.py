@@ -80,3 +80,15 @@ def test_what_cannot_be_scored_is_refused() -> None:
         with pytest.raises(UsageError, match="add it to families"):
             scored([tuple(truth)], [tuple(said)])
     assert not math.isnan(scored([("drive",)], [("delay",)])["exact"].value)
+
+
+def test_every_chain_wants_one_answer_one_class_and_one_group() -> None:
+    chains, rng = [("drive",), ("delay",)], np.random.default_rng(0)
+    classes = classes_of(chains, frozenset())
+    for said, alike, groups, match in (
+        (chains[:1], classes, None, "1 answers to 2 true chains"),
+        (chains, classes[:1], None, "1 classes to 2"),
+        (chains, classes, np.arange(3), "3 groups to 2"),
+    ):
+        with pytest.raises(UsageError, match=match):
+            scores(chains, said, families=FAMILIES, classes=alike, groups=groups, rng=rng)

@@ -17,8 +17,9 @@ sys.path.append(str(Path(__file__).parents[1] / "bench"))
 
 from at_scale import fixed_knobs
 from scale_plan import (
+    MORE_SEEDS,
     VARIANTS,
-    more_okita3,
+    more_of,
     more_presence,
     named_parts,
     named_runs,
@@ -34,7 +35,7 @@ BEST = VARIANTS["picture-masked"]
 
 GOING_ON = (
     short_okita3(24_000, 2),
-    more_okita3(80_000),
+    *(more_of(pool, 80_000) for pool in MORE_SEEDS),
     more_presence(24_000, 2),
     more_presence(24_000, 2, others=True),
 )

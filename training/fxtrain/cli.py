@@ -318,6 +318,7 @@ def predict(
     if as_json and as_csv:
         raise UsageError("--json and --csv are two formats: give one of them")
     from fxtrain.card import read_card
+    from fxtrain.device import check_device
     from fxtrain.errors import UnreadableFileError
     from fxtrain.export.files import Exports
     from fxtrain.finding import model_folder
@@ -332,6 +333,7 @@ def predict(
         prediction_lines,
     )
 
+    check_device(device)
     clips = named(clips)
     exports, n_failed = Exports(target, clips), 0
     folder = model_folder(run)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ from fxtrain.decode import (
     pedal_probabilities,
     window_weight,
 )
+from fxtrain.device import check_device, resolve_device
 from fxtrain.errors import UnreadableFileError
 from fxtrain.heard import hear_file, unreadable
 from fxtrain.knobs import Knobs, read_knobs
@@ -64,12 +64,12 @@ class AnyRun(Protocol):
 def open_run(folder: Path, device: str = "auto") -> AnyRun:
     """A model for a few clips: with NumPy on this process's own core, which has answered before
     torch is loaded; with torch where a GPU is asked for by name."""
-    if re.fullmatch(r"auto|cpu(:\d+)?", device):
+    check_device(device)
+    if not device.startswith("cuda"):
         from fxtrain.quick import load_quick
 
         return load_quick(folder)
     from fxtrain.checkpoint import load_run
-    from fxtrain.device import resolve_device
 
     return load_run(folder, resolve_device(device))
 

@@ -33,9 +33,11 @@ def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_
     from fxtrain.app.server import page_app
     from fxtrain.app.work import Work
     from fxtrain.contract import find_frontend
+    from fxtrain.device import check_device
     from fxtrain.finding import model_folder
     from fxtrain.web.server import bind, hosts_of, is_loopback, run_app, url_of
 
+    check_device(device)
     folder = model_folder(run)
     find_frontend()  # missing, it is said before there is a page
     listener = bind(host, port)

@@ -94,6 +94,18 @@ def test_usage_errors_exit_2_with_one_line(
     assert only_line(streams.err).startswith("fxtrain: error: ")
 
 
+@pytest.mark.parametrize("line", ["predict gone.wav --device gpu", "serve --device mps"])
+def test_a_device_that_does_not_exist_is_told_before_anything_begins(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fxtrain.heard.hear", None)
+    monkeypatch.setattr("fxtrain.web.server.bind", None)
+    assert call(*line.split()) == 2
+    name = line.rpartition(" ")[2]
+    known = "auto, cpu, cuda, cuda:1 …"
+    assert capsys.readouterr().err == f"fxtrain: error: unknown device {name!r}: known: {known}\n"
+
+
 def test_data_errors_exit_1_with_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("fit", place / "nowhere") == 1
     assert "no index.json" in only_line(capsys.readouterr().err)

@@ -156,7 +156,7 @@ def test_which_engine_answers(
         assert isinstance(open_run(folder, name), QuickRun)
     with pytest.raises(UsageError, match="known: auto, cpu, cuda"):
         open_run(folder, "gpu")
-    monkeypatch.setattr("fxtrain.device.resolve_device", lambda name: torch.device("cpu"))
+    monkeypatch.setattr("fxtrain.predict.resolve_device", lambda name: torch.device("cpu"))
     assert isinstance(open_run(folder, "cuda"), Run)  # as where there is a GPU
 
 

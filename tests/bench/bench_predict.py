@@ -42,7 +42,7 @@ mark("both: Python, click, numpy, the model's card")
 
 HEARING = """
 from fxtrain.contract import open_frontend
-ears = open_frontend(card.ears, 1)
+ears = open_frontend(card.ears)
 mark("hearing: codec opened")
 wave, rate = ears.read(sys.argv[2])
 mark("hearing: clip read")

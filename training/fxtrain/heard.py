@@ -97,13 +97,13 @@ class _Here:
 
 
 class _Aside:
-    """A process that hears every clip and hands each over; this one's core is left to this one."""
+    """A process that hears every clip and hands each over."""
 
     def __init__(self, hearing: Hearing, clips: Sequence[str]) -> None:
         # Nothing runs beside this thread yet, so Linux may fork; elsewhere libraries forbid it.
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         self._heard, told = context.Pipe(duplex=False)
-        job = (told, self._heard, hearing, list(clips), n_cores() - 1)
+        job = (told, self._heard, hearing, list(clips))
         self._process = context.Process(target=_hear_all, args=job, daemon=True)
         self._process.start()
         told.close()
@@ -130,13 +130,11 @@ class _Aside:
         self._process.join()
 
 
-def _hear_all(
-    told: Connection, heard: Connection, hearing: Hearing, clips: Sequence[str], n_threads: int
-) -> None:
+def _hear_all(told: Connection, heard: Connection, hearing: Hearing, clips: Sequence[str]) -> None:
     heard.close()  # else this process would wait for itself where the other one is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this also ends it
     try:
-        frontend = contract.open_frontend(hearing, n_threads)
+        frontend = contract.open_frontend(hearing)
     except FxError as error:
         told.send(error)
         return

@@ -1,7 +1,8 @@
-"""What happens around training: the best weights are kept, Ctrl-C is heard. Imports lightning."""
+"""What happens around training: what is kept of it, Ctrl-C is heard. Imports lightning."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import safetensors.torch
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from fxtrain.checkpoint import load_state
 from fxtrain.contract import LocalFolder, read_json
@@ -99,6 +102,22 @@ def load_best(run: Path, model: Translator) -> dict[str, float]:
         return {name: float(value) for name, value in found.items()}
     except (AttributeError, TypeError, ValueError):
         raise CheckpointError(f"{scores}: expected numbers by name, as fit writes them") from None
+
+
+class WholeCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
+    """Writes a checkpoint beside the one it replaces, then puts it in its place.
+
+    lightning writes into the system's temporary folder. From there to another file system a file is
+    copied, over the one that was there: stopped on the way, neither of them is left.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        data = io.BytesIO()
+        torch.save(checkpoint, data)
+        target = Path(path)
+        LocalFolder(target.parent).write(target.name, data.getvalue())
 
 
 class Flag(Protocol):

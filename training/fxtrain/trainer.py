@@ -30,7 +30,14 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fxtrain import ranks
-from fxtrain.callbacks import Flag, KeepBest, StayEnded, StopOnSignal, StopRequestedError
+from fxtrain.callbacks import (
+    Flag,
+    KeepBest,
+    StayEnded,
+    StopOnSignal,
+    StopRequestedError,
+    WholeCheckpoints,
+)
 from fxtrain.calm import keep_freed_memory
 from fxtrain.checkpoint import ModelCard, card_of, new_model
 from fxtrain.config import Config, TrainConfig
@@ -214,7 +221,7 @@ def make_trainer(
     if progress:
         callbacks.append(TQDMProgressBar())
     # Else lightning would take a Slurm job for its own way of starting processes.
-    several = [] if config.n_devices == 1 else [LightningEnvironment()]
+    several: list[Any] = [] if config.n_devices == 1 else [LightningEnvironment()]
     one_device: Any = [device.index] if device.index is not None else 1
     return Trainer(
         accelerator=accelerator,
@@ -224,7 +231,7 @@ def make_trainer(
         precision=lightning_precision(config.precision, device),
         max_epochs=config.max_epochs,
         callbacks=callbacks,
-        plugins=several,
+        plugins=[WholeCheckpoints(), *several],
         logger=TensorBoardLogger(run, name="", version="tensorboard", default_hp_metric=False),
         gradient_clip_val=config.grad_clip,
         use_distributed_sampler=False,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ from fxtrain.checkpoint import METRICS_NAME, PAGE_NAME, WEIGHTS_NAME, load_run
 from fxtrain.cli import cli, run_cli
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
+from fxtrain.contract import FxError
+from fxtrain.contract import folder as folder_module
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate
 from fxtrain.fit import fit, plan, put_model
 from fxtrain.module import TranslatorModule
-from fxtrain.runs import BEST_NAME, load_run_config
+from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME, LAST_NAME, load_run_config
 
 MODEL = ModelConfig(kind="gru", d_model=16, n_layers=1, n_heads=2, frame_mask=0.0)
 SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=2, lr=3e-3, warmup_steps=5))
@@ -167,3 +171,30 @@ def test_a_run_ends_with_its_best_epoch_and_the_scores_of_that(
     }
     assert told["valid_exact_null"] == found.null["exact"]
     assert told["valid_exact_ceiling"] == found.ceiling["exact"]
+
+
+def test_a_disk_that_fills_up_leaves_the_epoch_before_to_go_on_with(
+    dataset: ShardDataset, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = run / LAST_NAME
+    before = last.read_bytes()
+    whole = folder_module._write_whole
+
+    def write(part: Path, data: bytes) -> None:
+        if not part.name.startswith(last.name):
+            return whole(part, data)
+        part.write_bytes(data[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "_write_whole", write)
+    more = load_run_config(run, max_epochs=3)
+    with pytest.raises(FxError, match=r"cannot write .*last\.ckpt: No space left on device"):
+        fit(dataset, more, run, resume=True, device="cpu", say=lambda text: None)
+    assert last.read_bytes() == before
+    monkeypatch.setattr(folder_module, "_write_whole", whole)
+    # Files that travel through the system's temporary folder cannot be put in place at once.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    assert fit(dataset, more, run, resume=True, device="cpu", say=lambda text: None).path == run
+    assert {path.name for path in last.parent.iterdir()} == {
+        Path(name).name for name in (LAST_NAME, BEST_NAME, BEST_SCORES_NAME)
+    }

@@ -200,8 +200,13 @@ def fit(
             if not (run / LAST_NAME).is_file():
                 clear(run)  # nothing that could be gone on with
             raise
-        best = load_best(run, model)
-        return finish(run, card, model, dataset, config, place, best, started, times)
+        try:
+            best = load_best(run, model)
+            return finish(run, card, model, dataset, config, place, best, started, times)
+        except (KeyboardInterrupt, SystemExit):
+            raise InterruptedFitError(
+                f"stopped before decoding was tuned; no epoch is lost. Finish with: {go_on(task)}"
+            ) from None
 
 
 def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes:
@@ -339,6 +344,10 @@ def interrupted(task: Task, card: ModelCard, model: Translator) -> str:
     with suppress(FxError):  # as an earlier end of this run was tuned
         card = dataclasses.replace(card, decode=read_card(run).decode)
     put_model(run, card, model)
+    return f"stopped; the best epoch so far is saved. Go on with: {go_on(task)}"
+
+
+def go_on(task: Task) -> str:
+    """The line to type."""
     shards = dict.fromkeys(shard.folder.uri for shard in task.dataset.shards)
-    again = shlex.join(["fxtrain", "fit", *shards, "--resume", str(run)])
-    return f"stopped; the best epoch so far is saved. Go on with: {again}"
+    return shlex.join(["fxtrain", "fit", *shards, "--resume", str(task.run)])

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -198,3 +199,19 @@ def test_a_disk_that_fills_up_leaves_the_epoch_before_to_go_on_with(
     assert {path.name for path in last.parent.iterdir()} == {
         Path(name).name for name in (LAST_NAME, BEST_NAME, BEST_SCORES_NAME)
     }
+
+
+def test_stopped_after_its_last_epoch_a_run_says_how_to_finish_it(
+    dataset: ShardDataset, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "tune", stop)
+    again = re.escape(f"fxtrain fit {dataset.folder.uri} --resume {run}")
+    with pytest.raises(InterruptedFitError, match=f"no epoch is lost.*{again}$"):
+        fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=lambda text: None)
+    monkeypatch.undo()
+    found = fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=lambda _: None)
+    assert (run / METRICS_NAME).is_file()
+    assert found.best_epoch in (1, 2)

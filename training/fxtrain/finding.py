@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from fxtrain.contract import INDEX_NAME
 from fxtrain.errors import CheckpointError
 
 RUNS = Path("runs")
 SHIPPED = Path(str(files("fxtrain"))) / "shipped"
 CARD_NAME = "model.json"
+LAST_NAME = "checkpoints/last.ckpt"
 NAMED = 5
 """Runs that an error names at most."""
 
@@ -43,13 +45,24 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def no_model(run: Path) -> CheckpointError:
-    """What to tell of a folder that is no run: perhaps the folder of all runs was meant."""
+    """What to tell of a folder that holds no model: perhaps the folder of all runs was meant, or
+    it is a data set, or its training was killed."""
     inside = runs_in(run)
     if inside:
         few = ", ".join(map(str, inside[:NAMED])) + (", …" if len(inside) > NAMED else "")
         return CheckpointError(
             f"{run}: no {CARD_NAME}, so it is no run itself, but it holds some: name one of them, "
             f"{few}"
+        )
+    if (run / INDEX_NAME).is_file():
+        return CheckpointError(
+            f"{run}: a data set lies there ({INDEX_NAME}), and no trained model; name a run in its "
+            "place"
+        )
+    if (run / LAST_NAME).is_file():
+        return CheckpointError(
+            f"{run}: no {CARD_NAME}: this training has not ended; go on with 'fxtrain fit SHARDS "
+            f"--resume {run}', or give another run"
         )
     return CheckpointError(
         f"{run}: no {CARD_NAME}, so there is no trained model here; train one with "

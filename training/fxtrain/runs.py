@@ -42,8 +42,8 @@ from fxtrain.contract import (
 )
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
+from fxtrain.finding import LAST_NAME as LAST_NAME
 
-LAST_NAME = "checkpoints/last.ckpt"
 BEST_NAME = "checkpoints/best.safetensors"
 BEST_SCORES_NAME = "checkpoints/best.json"
 LOCK_NAME = ".busy"

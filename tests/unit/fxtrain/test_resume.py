@@ -20,7 +20,7 @@ import torch
 from fixtures.shards import make_shards
 from fxtrain import fit as training
 from fxtrain.answers import CLIPS_NAME
-from fxtrain.checkpoint import METRICS_NAME, PAGE_NAME, WEIGHTS_NAME, load_run
+from fxtrain.checkpoint import CARD_NAME, METRICS_NAME, PAGE_NAME, WEIGHTS_NAME, load_run
 from fxtrain.cli import cli, run_cli
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
@@ -29,6 +29,7 @@ from fxtrain.contract import folder as folder_module
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
 from fxtrain.evaluate import evaluate
+from fxtrain.finding import model_folder
 from fxtrain.fit import fit, plan, put_model
 from fxtrain.module import TranslatorModule
 from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME, LAST_NAME, load_run_config
@@ -215,3 +216,14 @@ def test_stopped_after_its_last_epoch_a_run_says_how_to_finish_it(
     found = fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=lambda _: None)
     assert (run / METRICS_NAME).is_file()
     assert found.best_epoch in (1, 2)
+
+
+def test_a_run_that_has_not_ended_is_no_model_yet_but_can_be_gone_on_with(run: Path) -> None:
+    (run / CARD_NAME).unlink()  # as after a kill
+    with pytest.raises(CheckpointError, match=f"has not ended.*--resume {re.escape(str(run))}"):
+        load_run(run)
+
+
+def test_shards_where_a_run_is_asked_for_are_called_shards(dataset: ShardDataset) -> None:
+    with pytest.raises(CheckpointError, match=r"a data set lies there \(index\.json\)"):
+        model_folder(Path(dataset.folder.uri))

@@ -78,8 +78,14 @@ def prepare(
         has_codes=before is not None or not index.mel_only,
         all_codes=dataset.all_codes,
     )
-    dataset.shards_of("train")
-    dataset.shards_of("valid")
+    try:
+        dataset.shards_of("train")
+        dataset.shards_of("valid")
+    except ContractError as error:
+        raise ContractError(
+            f"{error}; fit needs train and valid: give shards beside these that hold the other, or "
+            "render again with other --fractions"
+        ) from None
     if not index.max_chain_length:
         raise ContractError(
             f"{dataset.folder.uri}: there is no pedal on any clip, so there is nothing to learn; "

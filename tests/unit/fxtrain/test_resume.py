@@ -24,7 +24,7 @@ from fxtrain.checkpoint import CARD_NAME, METRICS_NAME, PAGE_NAME, WEIGHTS_NAME,
 from fxtrain.cli import cli, run_cli
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
-from fxtrain.contract import FxError
+from fxtrain.contract import ContractError, FxError
 from fxtrain.contract import folder as folder_module
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
@@ -227,3 +227,9 @@ def test_a_run_that_has_not_ended_is_no_model_yet_but_can_be_gone_on_with(run: P
 def test_shards_where_a_run_is_asked_for_are_called_shards(dataset: ShardDataset) -> None:
     with pytest.raises(CheckpointError, match=r"a data set lies there \(index\.json\)"):
         model_folder(Path(dataset.folder.uri))
+
+
+def test_without_clips_to_validate_on_it_says_where_to_get_some(tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", n_train=8, n_valid=0, n_test=0)
+    with pytest.raises(ContractError, match="no samples in split 'valid'.* --fractions"):
+        plan(open_shards(tmp_path / "shards"), SETTINGS, "cpu")

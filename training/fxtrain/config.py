@@ -237,6 +237,7 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
     if path is not None:
         where = str(path)
         tables = read_toml(path)
+        _refuse_loose_keys(tables, where)
     for table, values in flags.items():
         given = {key: value for key, value in values.items() if value is not None}
         inner = tables.setdefault(table, {})
@@ -250,6 +251,16 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
             f"{', '.join(tables['model'])} under [model] away"
         )
     return config
+
+
+def _refuse_loose_keys(tables: Mapping[str, Any], where: str) -> None:
+    """A known key that stands above every table; others are refused with all the rest."""
+    for table, settings in (("model", ModelConfig), ("train", TrainConfig)):
+        for key in tables:
+            if key in {field.name for field in dataclasses.fields(settings)}:
+                raise UsageError(
+                    f"{where}: {key} stands outside of any table; put it below a line [{table}]"
+                )
 
 
 def config_from_dict(data: Any, where: str) -> Config:

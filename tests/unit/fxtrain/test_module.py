@@ -35,6 +35,9 @@ def test_settings_files(tmp_path: Path) -> None:
     path.write_text("[train]\nlabel_smoothin = 0.1\n")
     with pytest.raises(UsageError, match="did you mean 'label_smoothing'"):
         load_config(path, {})
+    path.write_text("d_model = 64\n")
+    with pytest.raises(UsageError, match=r"d_model stands outside of any table.* \[model\]"):
+        load_config(path, {})
     path.write_text("[train]\nlr = -1\n")
     with pytest.raises(UsageError, match=r"^with .*fit\.toml: lr \(-1\.0\)"):
         load_config(path, {})

@@ -231,5 +231,5 @@ def test_shards_where_a_run_is_asked_for_are_called_shards(dataset: ShardDataset
 
 def test_without_clips_to_validate_on_it_says_where_to_get_some(tmp_path: Path) -> None:
     make_shards(tmp_path / "shards", n_train=8, n_valid=0, n_test=0)
-    with pytest.raises(ContractError, match="no samples in split 'valid'.* --fractions"):
+    with pytest.raises(ContractError, match=r"no samples in split 'valid'.* --fractions"):
         plan(open_shards(tmp_path / "shards"), SETTINGS, "cpu")

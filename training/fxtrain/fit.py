@@ -35,7 +35,7 @@ from fxtrain.checkpoint import (
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, TrainConfig, config_json
 from fxtrain.contract import FxError, LocalFolder, UsageError
-from fxtrain.contract.folder import CUT_URI
+from fxtrain.contract.folder import CUT_URI, KEPT
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
@@ -196,17 +196,30 @@ def fit(
             claim(run, overwrite=overwrite)
         try:
             times = teach(task, card, model, say)
-        except BaseException:
-            if not (run / LAST_NAME).is_file():
-                clear(run)  # nothing that could be gone on with
-            raise
-        try:
             best = load_best(run, model)
             return finish(run, card, model, dataset, config, place, best, started, times)
-        except (KeyboardInterrupt, SystemExit):
-            raise InterruptedFitError(
-                f"stopped before decoding was tuned; no epoch is lost. Finish with: {go_on(task)}"
-            ) from None
+        except BaseException as error:
+            if not (run / LAST_NAME).is_file():
+                clear(run)  # nothing that could be gone on with
+                raise
+            if (told := with_the_way_on(error, task)) is error:
+                raise
+            raise told from None
+
+
+def with_the_way_on(error: BaseException, task: Task) -> BaseException:
+    """``error`` of a run that can be gone on with; where it says to begin again, or nothing, it
+    says how."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return InterruptedFitError(
+            f"stopped before decoding was tuned; no epoch is lost. Finish with: {go_on(task)}"
+        )
+    cause, unwritten, _ = str(error).partition(KEPT)
+    if isinstance(error, FxError) and unwritten:
+        return FxError(
+            f"{cause}; what was trained before is kept: mend that, then go on with: {go_on(task)}"
+        )
+    return error
 
 
 def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes:

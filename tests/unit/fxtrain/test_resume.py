@@ -190,7 +190,8 @@ def test_a_disk_that_fills_up_leaves_the_epoch_before_to_go_on_with(
 
     monkeypatch.setattr(folder_module, "_write_whole", write)
     more = load_run_config(run, max_epochs=3)
-    with pytest.raises(FxError, match=r"cannot write .*last\.ckpt: No space left on device"):
+    how = r"cannot write .*last\.ckpt: No space left on device; .* go on with: .* --resume "
+    with pytest.raises(FxError, match=how + re.escape(str(run))):
         fit(dataset, more, run, resume=True, device="cpu", say=lambda text: None)
     assert last.read_bytes() == before
     monkeypatch.setattr(folder_module, "_write_whole", whole)

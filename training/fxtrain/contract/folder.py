@@ -32,6 +32,7 @@ STALE_S = 3600.0
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+KEPT = "; nothing finished was lost"
 
 
 class Folder(Protocol):
@@ -93,8 +94,8 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> FxError:
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
         mend = "a file or a broken link is in the way: choose another directory"
     return FxError(
-        f"cannot write {os.fspath(path)}: {error.strerror or error}; nothing finished was lost: "
-        f"{mend}, then run the same command again"
+        f"cannot write {os.fspath(path)}: {error.strerror or error}{KEPT}: {mend}, "
+        "then run the same command again"
     )
 
 

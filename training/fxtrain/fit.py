@@ -35,7 +35,8 @@ from fxtrain.checkpoint import (
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, TrainConfig, config_json
 from fxtrain.contract import FxError, LocalFolder, UsageError
-from fxtrain.contract.folder import CUT_URI, KEPT
+from fxtrain.contract.errors import UnwrittenError
+from fxtrain.contract.folder import CUT_URI
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
@@ -214,10 +215,10 @@ def with_the_way_on(error: BaseException, task: Task) -> BaseException:
         return InterruptedFitError(
             f"stopped before decoding was tuned; no epoch is lost. Finish with: {go_on(task)}"
         )
-    cause, unwritten, _ = str(error).partition(KEPT)
-    if isinstance(error, FxError) and unwritten:
+    if isinstance(error, UnwrittenError):
         return FxError(
-            f"{cause}; what was trained before is kept: mend that, then go on with: {go_on(task)}"
+            f"{error.problem}; what was trained before is kept: mend that, then go on with: "
+            f"{go_on(task)}"
         )
     return error
 

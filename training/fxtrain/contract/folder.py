@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from fxtrain.contract.errors import FxError, UsageError
+from fxtrain.contract.errors import FxError, UnwrittenError, UsageError
 from fxtrain.contract.schema import FileEntry
 
 PART = re.compile(r"\.(?P<pid>\d+)(?:@(?P<host>[^@/]*))?\.part$")
@@ -32,7 +32,6 @@ STALE_S = 3600.0
 
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-KEPT = "; nothing finished was lost"
 
 
 class Folder(Protocol):
@@ -86,17 +85,19 @@ def file_entry(name: str, data: bytes | bytearray) -> FileEntry:
     return FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
 
 
-def cannot_write(path: str | os.PathLike[str], error: OSError) -> FxError:
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> UnwrittenError:
     """What to tell where the system let nothing be written, and what to do about it."""
     mend = "make the directory writable or choose another"
     if error.errno in NO_SPACE:
         mend = "free some space or choose another directory"
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
         mend = "a file or a broken link is in the way: choose another directory"
-    return FxError(
-        f"cannot write {os.fspath(path)}: {error.strerror or error}{KEPT}: {mend}, "
-        "then run the same command again"
+    problem = f"cannot write {os.fspath(path)}: {error.strerror or error}"
+    found = UnwrittenError(
+        f"{problem}; nothing finished was lost: {mend}, then run the same command again"
     )
+    found.problem = problem
+    return found
 
 
 class LocalFolder:

@@ -49,7 +49,7 @@ from fxtrain.metrics import ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Memory, Translator
 from fxtrain.objective import Losses, knobs_alone, losses
 from fxtrain.ranks import Say
-from fxtrain.runs import LAST_NAME, claim, clear, new_run_folder, sole_fit
+from fxtrain.runs import LAST_NAME, check_settings, claim, clear, new_run_folder, sole_fit
 from fxtrain.trainer import (
     StepTimes,
     Task,
@@ -172,7 +172,8 @@ def fit(
     """Train, keep the best epoch by validation, tune decoding on it and save it in ``run``.
 
     Without ``run`` a new one is made in ``runs/``. A run that is there is replaced only with
-    ``overwrite``, and not before everything that training needs is found to be there.
+    ``overwrite``, and not before everything that training needs is found to be there. ``resume``
+    goes on with it, by the ``config`` it was begun with; ``max_epochs`` may be raised.
     Raises ``InterruptedFitError`` (with the line that goes on) when stopped by hand; what was best
     until then is saved and can be used.
     """
@@ -191,6 +192,8 @@ def fit(
     if run is None:
         run = new_run_folder(RUNS)
     config = dataclasses.replace(config, model=card.model)
+    if resume:
+        check_settings(run, config)
     task = Task(dataset, config, run, resume, place, progress)
     with sole_fit(run):
         if not resume:

@@ -131,6 +131,18 @@ def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
     return config if max_epochs is None else replace_train(config, max_epochs=max_epochs)
 
 
+def check_settings(run: Path, config: Config) -> None:
+    """Raise UsageError unless ``run`` was begun with this ``config``, but for ``max_epochs``."""
+    begun = load_run_config(run, max_epochs=config.train.max_epochs)
+    for ours, theirs in ((begun.model, config.model), (begun.train, config.train)):
+        for name, value in vars(ours).items():
+            if value != getattr(theirs, name):
+                raise UsageError(
+                    f"{run}: it was begun with {name} {value}, {getattr(theirs, name)} is asked; "
+                    "go on with the settings of fxtrain.runs.load_run_config, or " + NEW
+                )
+
+
 def check_resume(run: Path, dataset: ShardDataset, *, max_epochs: int | None = None) -> ModelCard:
     """The card that the run began with. Raises unless all is there that going on needs, and the
     shards are those of the run; a difference in pedals or codec is named.

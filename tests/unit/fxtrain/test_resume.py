@@ -20,11 +20,18 @@ import torch
 from fixtures.shards import make_shards
 from fxtrain import fit as training
 from fxtrain.answers import CLIPS_NAME
-from fxtrain.checkpoint import CARD_NAME, METRICS_NAME, PAGE_NAME, WEIGHTS_NAME, load_run
+from fxtrain.checkpoint import (
+    CARD_NAME,
+    CONFIG_NAME,
+    METRICS_NAME,
+    PAGE_NAME,
+    WEIGHTS_NAME,
+    load_run,
+)
 from fxtrain.cli import cli, run_cli
 from fxtrain.columns import without_nan
-from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig
-from fxtrain.contract import ContractError, FxError
+from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig, replace_train
+from fxtrain.contract import ContractError, FxError, UsageError
 from fxtrain.contract import folder as folder_module
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
@@ -234,3 +241,18 @@ def test_without_clips_to_validate_on_it_says_where_to_get_some(tmp_path: Path) 
     make_shards(tmp_path / "shards", n_train=8, n_valid=0, n_test=0)
     with pytest.raises(ContractError, match=r"no samples in split 'valid'.* --fractions"):
         plan(open_shards(tmp_path / "shards"), SETTINGS, "cpu")
+
+
+def test_other_settings_than_it_began_with_are_refused_and_not_written_into_a_run(
+    dataset: ShardDataset, run: Path
+) -> None:
+    before = (run / CONFIG_NAME).read_bytes()
+    for other, problem in (
+        (dataclasses.replace(SETTINGS, model=dataclasses.replace(MODEL, d_model=32)), "d_model 16"),
+        (replace_train(SETTINGS, lr=0.5), "lr 0.003"),
+    ):
+        with pytest.raises(UsageError, match=f"begun with {problem}.*load_run_config"):
+            fit(dataset, other, run, resume=True, device="cpu", say=lambda text: None)
+    assert (run / CONFIG_NAME).read_bytes() == before
+    more = replace_train(SETTINGS, max_epochs=3)
+    assert fit(dataset, more, run, resume=True, device="cpu", say=lambda text: None).path == run

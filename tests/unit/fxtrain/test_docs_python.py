@@ -1,4 +1,4 @@
-"""What docs/python.md shows is run as it stands there; the quickstart's settings of fit are true."""
+"""What docs/python.md shows is run as it stands there; the settings in quickstart.md are true."""
 
 from __future__ import annotations
 

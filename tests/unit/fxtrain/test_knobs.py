@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.frontends import ToyFrontend
+from fixtures.knobs import BOOST, CHORUS, DELAY, MIX, RATE, VOCABULARY
 from fixtures.shards import make_shards
 from fxtrain import fit as training
 from fxtrain.checkpoint import Run, check_data, load_run
@@ -26,7 +27,6 @@ from fxtrain.contract import (
     Features,
     Param,
     Pedal,
-    PedalEntry,
     UsageError,
     Vocabulary,
     VocabularyError,
@@ -53,18 +53,6 @@ from fxtrain.trainer import prepare
 from fxtrain.travel import Travel, knob_loss
 from fxtrain.turned import turned, turned_lines
 
-MIX = Param("mix", "ratio", 0.2, 0.6, "linear", "how much")
-RATE = Param("rate_hz", "Hz", 0.3, 3.0, "log", "how fast")
-PHASE = Param("phase_cycles", "cycles", 0.0, 1.0, "linear", "where it begins")
-FIXED = Param("level_db", "dB", 3.0, 3.0, "linear", "how loud")
-VOCABULARY = Vocabulary(
-    (
-        PedalEntry("chorus", "modulation", (RATE, PHASE, MIX)),
-        PedalEntry("boost", "drive", (FIXED,)),
-        PedalEntry("delay", "time", (MIX,)),
-    )
-)
-CHORUS, BOOST, DELAY = range(3)
 SMALL = ModelConfig(d_model=16, n_heads=2, n_layers=1, mel_channels=2)
 
 

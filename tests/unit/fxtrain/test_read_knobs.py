@@ -5,21 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fxtrain.contract import Chain, Param, Pedal, PedalEntry, Vocabulary, from_unit
+from fixtures.knobs import CHORUS, DELAY, RATE, VOCABULARY
+from fxtrain.contract import Chain, Param, Pedal, from_unit
 from fxtrain.knobs import N_PLACES, as_heard, can_be_heard, read_knobs
-
-MIX = Param("mix", "ratio", 0.2, 0.6, "linear", "how much")
-RATE = Param("rate_hz", "Hz", 0.3, 3.0, "log", "how fast")
-PHASE = Param("phase_cycles", "cycles", 0.0, 1.0, "linear", "where it begins")
-FIXED = Param("level_db", "dB", 3.0, 3.0, "linear", "how loud")
-VOCABULARY = Vocabulary(
-    (
-        PedalEntry("chorus", "modulation", (RATE, PHASE, MIX)),
-        PedalEntry("boost", "drive", (FIXED,)),
-        PedalEntry("delay", "time", (MIX,)),
-    )
-)
-CHORUS, BOOST, DELAY = range(3)
 
 
 def test_what_is_believed_of_a_knob_is_told_with_its_range() -> None:

@@ -48,7 +48,7 @@ PEDALS_VARIABLE = "FXPIPE_PEDALS"
 """A TOML file of VST3 pedals (docs/vst3.md); ``fxpipe render --pedals`` reads the same variable."""
 
 
-def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) -> Frontend:
+def open_frontend(hearing: Hearing | None = None) -> Frontend:
     """Ears set up as in training; refuses when this installation would hear something else.
 
     Without ``hearing`` no codec is loaded: files, pedals and measures only.
@@ -61,17 +61,17 @@ def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) 
         return PipelineFrontend(None, None)
     if hearing.level != LEVEL_RULE:
         raise CodecError("the model was trained with another level rule; train it again")
-    return PipelineFrontend(hearing, _codec_of(hearing.codec, n_threads))
+    return PipelineFrontend(hearing, _codec_of(hearing.codec))
 
 
-def _codec_of(info: CodecInfo, n_threads: int | None) -> Codec | Unheard:
+def _codec_of(info: CodecInfo) -> Codec | Unheard:
     """The codec with the weights of ``info``; without weights where it is not to be run."""
     if info.precision == NOT_RUN:
         return Unheard(info)
     codec = load_codec(
         info.name,
         precision="fp32",
-        n_threads=n_threads or n_cores(),
+        n_threads=n_cores(),
         sha256=info.weights_sha256,
     )
     if codec.info.weights_sha256 != info.weights_sha256:

@@ -34,7 +34,7 @@ from fxtrain.finding import CARD_NAME as CARD_NAME
 from fxtrain.listening import listen
 from fxtrain.models import Translator
 from fxtrain.weights import WEIGHTS_NAME as WEIGHTS_NAME
-from fxtrain.weights import read_tensors, read_weights
+from fxtrain.weights import Tensors, read_tensors, read_weights
 
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.json"
@@ -128,14 +128,17 @@ def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
     """The model of a run directory, its weights checked against the card."""
     card, tensors = read_weights(path)
     model = new_model(card)
-    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    _put(tensors, model)
     return Run(path, card, model.to(device).eval(), torch.device(device))
 
 
 def load_state(model: Translator, data: bytes, where: str) -> None:
     """Put safetensors bytes into ``model``; every tensor must be there and fit."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors = read_tensors(data, wanted, where)
+    _put(read_tensors(data, wanted, where), model)
+
+
+def _put(tensors: Tensors, model: Translator) -> None:
     model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
 
 

@@ -152,23 +152,22 @@ class Frontend(Protocol):
         is in LUFS, which may be less where peaks forbid more, and is -inf for silence)."""
 
 
-def open_frontend(hearing: Hearing | None = None, n_threads: int | None = None) -> Frontend:
-    """The installed frontend, set up to hear as ``hearing`` says, with so many threads (None: one
-    a core).
+def open_frontend(hearing: Hearing | None = None) -> Frontend:
+    """The installed frontend, set up to hear as ``hearing`` says, with one thread a core.
 
     Without ``hearing`` it has no codec: files, pedals and measures, but no ``encode``. Where
     ``hearing.codec.precision`` is ``NOT_RUN`` it needs no weights, and every code it gives is
     ``MISSING_CODE``.
     """
-    return find_frontend()(hearing, n_threads)
+    return find_frontend()(hearing)
 
 
-def find_frontend() -> Callable[[Hearing | None, int | None], Frontend]:
+def find_frontend() -> Callable[[Hearing | None], Frontend]:
     """What opens the installed frontend. MissingExtraError where it, or what it is made of, is not
     installed."""
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
-            return cast(Callable[[Hearing | None, int | None], Frontend], entry_point.load())
+            return cast(Callable[[Hearing | None], Frontend], entry_point.load())
         except ImportError as error:
             raise MissingExtraError(
                 f"hearing audio needs the pipeline, and {error.name or error} is not installed: "

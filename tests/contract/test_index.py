@@ -225,7 +225,7 @@ def folder(request, tmp_path):
 
 def test_files_round_trip(folder):
     entry = folder.write("a/b.bin", b"hello")
-    assert entry == FileEntry("a/b.bin", 5, hashlib.sha256(b"hello").hexdigest())
+    assert entry == FileEntry("a/b.bin", 5, hashlib.sha256(b"hello").hexdigest(), "9a71bb4c")
     folder.write("c", b"")
     assert folder.names() == ["a/b.bin", "c"]
     assert (folder.size("a/b.bin"), folder.size("c"), folder.size("d")) == (5, 0, None)
@@ -254,6 +254,21 @@ def test_files_are_checked_against_the_index(folder, data, message):
         folder.write("a/b.bin", data)
     with pytest.raises(DamagedError, match=f"a/b.bin {message}"):
         read_verified(folder, entry)
+    quickly = message.replace("sha256", "CRC-32C")
+    with pytest.raises(DamagedError, match=f"a/b.bin {quickly}"):
+        read_verified(folder, entry, quick=True)
+    with pytest.raises(DamagedError, match=f"a/b.bin {message}"):
+        read_verified(folder, dataclasses.replace(entry, crc32c=""), quick=True)
+
+
+def test_a_file_is_as_its_crc_says(folder):
+    """The check value of CRC-32C, as every list of CRCs has it."""
+    entry = folder.write("nine", bytearray(b"123456789"))
+    assert entry.crc32c == "e3069283"
+    for quick in (False, True):
+        assert read_verified(folder, entry, quick=quick) == b"123456789"
+        with pytest.raises(DamagedError, match="nine has another CRC-32C"):
+            read_verified(folder, dataclasses.replace(entry, crc32c="e3069284"), quick=quick)
 
 
 def test_half_written_files_are_not_there(tmp_path):

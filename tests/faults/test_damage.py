@@ -116,7 +116,7 @@ def test_fit_itself_names_it(tmp_path, whole, capsys):
     line = ["fit", str(copy), "--device", "cpu", "--output", str(tmp_path / "run")]
     assert run_cli(cli, "fxtrain", line) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert f"{copy}/train-000001.tar has another sha256" in said
+    assert f"{copy}/train-000001.tar has another CRC-32C" in said
     assert "--resume" in said
 
 
@@ -127,6 +127,7 @@ def edit(change: Callable[[str], str]) -> Callable[[Path], None]:
 INDEX_DAMAGES = {
     "cut short": edit(lambda text: text[:-20]),
     "another hash": edit(lambda text: text.replace('"sha256": "', '"sha256": "0', 1)),
+    "another crc": edit(lambda text: text.replace('"crc32c": "', '"crc32c": "0', 1)),
     "another identity": edit(lambda text: text.replace('"identity": "', '"identity": "0', 1)),
     "a word": edit(lambda text: text.replace("CC0", "CC1", 1)),
     "a key": edit(lambda text: text.replace('"seed"', '"sead"', 1)),

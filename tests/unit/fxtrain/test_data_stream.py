@@ -305,7 +305,7 @@ def test_bytes_are_hashed_once_and_values_checked_always(tmp_path):
     trusted[records.offset_data + 1] ^= 1
     shard.write_bytes(trusted)
     assert positions(loader) == before
-    with pytest.raises(DamagedError, match="sha256"):
+    with pytest.raises(DamagedError, match="CRC-32C"):
         positions(load(open_shards(tmp_path), resident=False))
     trusted[codes.offset_data + codes.size - 1] = 0x77
     shard.write_bytes(trusted)

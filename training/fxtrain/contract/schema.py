@@ -110,11 +110,13 @@ class Licence:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the data set. ``path`` stays inside its folder (``names.check_name``)."""
+    """A file of the data set. ``path`` stays inside its folder (``names.check_name``); ``crc32c``
+    in hexadecimal digits, empty in an index of before there was one."""
 
     path: str
     n_bytes: int
     sha256: str
+    crc32c: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.path)

@@ -143,7 +143,7 @@ def _read(
         if not verify:
             with suppress(FileNotFoundError, IsADirectoryError):
                 return folder.read(file.path)
-        return read_verified(folder, file)
+        return read_verified(folder, file, quick=True)
 
     read = BACKENDS[index.backend]
     yield from read(fetch, entry, index, place(folder, entry), fields, with_records, room or {})

@@ -61,11 +61,20 @@ def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
             f"{os.fspath(path)}: is a folder without sound files; name the files"
         )
     if not Path(path).is_file():
-        raise UnreadableFileError(f"{os.fspath(path)}: no such file")
+        raise UnreadableFileError(f"{os.fspath(path)}: {_no_file(path)}")
     try:
         return frontend.encode(*frontend.read(path))
     except (FxError, OSError) as error:
         raise unreadable(path, error) from None
+
+
+def _no_file(path: str | os.PathLike[str]) -> str:
+    if os.fspath(path) == "-" or Path(path).exists():
+        return (
+            "a clip is read from a file, not from standard input or a pipe; save it, and name the "
+            "file"
+        )
+    return "no such file"
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> UnreadableFileError:

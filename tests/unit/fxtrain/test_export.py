@@ -430,9 +430,13 @@ def test_export_verbs_say_what_is_wrong(
 ) -> None:
     (tmp_path / "bad.json").write_text("{}")
     (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "run").mkdir()
+    what = "expected a chain.json, which 'fxtrain predict CLIP --export DIR' writes"
     monkeypatch.chdir(tmp_path)
     for words, says in (
         (["export", "board", "bad.json", "-o", "x"], "found kind None, expected 'fxtrain-chain'"),
+        (["export", "board", "run", "-o", "x"], f"run: cannot be read (Is a directory); {what}"),
+        (["export", "board", "model.onnx", "-o", "x"], f"column 1 (char 0)); {what}"),
         (["export", "onnx", "nowhere", "-o", "model.onnx"], "is there already"),
         (["export", "onnx", "nowhere", "-o", "x.onnx"], "no trained model here"),
     ):

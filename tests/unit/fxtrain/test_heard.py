@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,16 @@ def test_clips_heard_here_come_in_order_with_what_is_wrong(
         with pytest.raises(UnreadableFileError, match="gone: no such file"):
             found.take()
         assert len(found.take().codes) == 2
+
+
+def test_what_is_no_file_is_told_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("-", str(tmp_path / "pipe")):
+        with (
+            hear(read_card(SHIPPED).ears, [name]) as found,
+            pytest.raises(UnreadableFileError, match=f"^{name}: a clip is read from a file, not f"),
+        ):
+            found.take()
 
 
 @pytest.fixture(scope="module")

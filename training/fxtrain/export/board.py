@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fxtrain.contract import (
     Chain,
     ContractError,
+    DamagedError,
     FormatVersionError,
     Frontend,
     Pedal,
@@ -41,6 +42,7 @@ VERSION = 1
 KIND = "fxtrain-chain"
 CHAIN_NAME = "chain.json"
 SCHEMA_NAME = "chain.schema.json"
+EXPECTED = f"expected a {CHAIN_NAME}, which 'fxtrain predict CLIP --export DIR' writes"
 N_ALTERNATIVES = 3
 MAX_PEDALS = 255
 
@@ -258,9 +260,13 @@ def read_board(path: str | os.PathLike[str]) -> Board:
         data = Path(path).read_bytes()
     except OSError as error:
         inside = Path(path) / CHAIN_NAME
-        instead = f"; did you mean {inside}?" if inside.is_file() else ""
-        raise UsageError(f"{where}: cannot be read ({error.strerror}){instead}") from None
-    return parse_board(read_json(data, where), where)
+        instead = f"did you mean {inside}?" if inside.is_file() else EXPECTED
+        raise UsageError(f"{where}: cannot be read ({error.strerror}); {instead}") from None
+    try:
+        found = read_json(data, where)
+    except DamagedError as error:
+        raise DamagedError(f"{error}; {EXPECTED}") from None
+    return parse_board(found, where)
 
 
 def parse_board(data: Any, where: str) -> Board:

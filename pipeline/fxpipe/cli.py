@@ -270,7 +270,8 @@ def demo(output: Path, n_chains: int, overwrite: bool) -> None:
 def teach(recordings: Path, output: Path, n_chains: int, overwrite: bool) -> None:
     """Teach the model in the package your guitar: RECORDINGS is a folder of it without effects.
 
-    Three recordings or more, in minutes: half a minute of playing each is plenty.
+    Three recordings or more, each of something else; half a minute of playing each is plenty.
+    It takes a quarter of an hour on two slow cores.
     """
     from fxpipe.teach import teach as teach_guitar
 

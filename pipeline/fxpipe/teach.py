@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from fxpipe.sources.folder import FolderSource
 from fxpipe.sources.scan import walk_audio
 from fxpipe.steps import run_step, with_overwrite
 from fxtrain.contract import SOUND_SUFFIXES, UsageError
@@ -43,9 +44,17 @@ def teach(recordings: Path, output: Path, n_chains: int, *, overwrite: bool = Fa
     if (n_files := len(files) - len(unread)) < MIN_RECORDINGS:
         other = f" and {len(unread)} to save as WAV or FLAC ({unread[0]})" if unread else ""
         raise UsageError(
-            f"{recordings}: {n_files} recordings{other}, expected a folder of {MIN_RECORDINGS} or "
-            "more of your guitar without any effects: one is learnt from, one kept back to tell "
-            "whether it helped; half a minute each is plenty"
+            f"{recordings}: {counted(n_files, 'recording')}{other}, expected a folder of "
+            f"{MIN_RECORDINGS} or more of your guitar without any effects: one is learnt from, one "
+            "kept back to tell whether it helped; half a minute each is plenty"
+        )
+    groups = sorted({item.group for item in FolderSource(recordings).scan().items})
+    if len(groups) < MIN_RECORDINGS:
+        raise UsageError(
+            f"{recordings}: {counted(n_files, 'recording')}, but of {counted(len(groups), 'thing')}"
+            f" only ({', '.join(groups)}), expected {MIN_RECORDINGS} or more: by their names some "
+            "are takes of one (riff take 1, riff take 2), or they are copies or silent; name each "
+            "by what is played on it (chords, riff, notes), or record more"
         )
     output.mkdir(parents=True, exist_ok=True)
     again = shlex.join(
@@ -71,3 +80,7 @@ def teach(recordings: Path, output: Path, n_chains: int, *, overwrite: bool = Fa
     run = shlex.quote(str(output / RUN))
     click.echo(f"\nnext: fxtrain predict CLIP --run {run}")
     click.echo(f"      fxtrain serve --run {run}")
+
+
+def counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n != 1 else ''}"

@@ -70,7 +70,9 @@ def test_it_renders_encodes_goes_on_learning_and_compares(
     assert [line.endswith(" --overwrite") for line in typed[8:]] == [True, True, True, False]
 
 
-@pytest.mark.parametrize(("n", "said"), [(0, "0 recordings"), (2, "2 recordings, expected a fol")])
+@pytest.mark.parametrize(
+    ("n", "said"), [(0, "0 recordings"), (1, "1 recording,"), (2, "2 recordings, expected a fol")]
+)
 def test_too_few_recordings_are_refused(
     typed: list[str], takes: Path, tmp_path: Path, n: int, said: str
 ) -> None:
@@ -80,6 +82,26 @@ def test_too_few_recordings_are_refused(
         teach.teach(takes, tmp_path / "mine", 500)
     assert typed == []
     assert not (tmp_path / "mine").exists()
+
+
+def test_takes_of_one_thing_and_copies_are_told(
+    typed: list[str], takes: Path, tmp_path: Path
+) -> None:
+    for i in range(3):
+        (takes / f"take{i}.wav").rename(takes / f"my riff take {i}.wav")
+    (takes / "copy.wav").write_bytes((takes / "my riff take 0.wav").read_bytes())
+    with pytest.raises(
+        UsageError, match=r"takes: 4 recordings, but of 2 things only \(copy, my ri"
+    ):
+        teach.teach(takes, tmp_path / "mine", 500)
+    assert typed == []
+    assert not (tmp_path / "mine").exists()
+    (takes / "copy.wav").unlink()
+    (takes / "groups.csv").write_text(
+        "file,group\n" + "".join(f"my riff take {i}.wav,{i}\n" for i in range(3))
+    )
+    teach.teach(takes, tmp_path / "mine", 500)
+    assert len(typed) == 4
 
 
 def test_a_folder_that_is_none_and_recordings_of_a_phone_are_told(

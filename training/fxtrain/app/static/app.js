@@ -2,7 +2,7 @@
 
 import { BoardView, percent } from "./board.js";
 import { Player } from "./player.js";
-import { Recorder, asWav } from "./sound.js";
+import { Recorder, decoded, wavOf } from "./sound.js";
 
 const RENDER_AFTER_MS = 250;
 const UNSURE = 0.75; // an order less probable than this is called unsure, as predict does
@@ -16,10 +16,11 @@ const FILES = [
   ["readme", "README"],
 ];
 
-const NO_INPUT = "No microphone or input may be used here. Allow it in this browser's settings of the page, "
-  + "or record with another program and choose the file.";
+const NO_INPUT = "This browser finds no microphone or input that it may use. Plug one in, or allow it in the "
+  + "browser's settings of this page; or record with another program and choose the file.";
 const NOT_FROM_AFAR = "A browser records only on the computer that runs the program. "
   + "Record with another app, then choose the file.";
+const NOTHING = "Nothing was recorded. Record for a second or more.";
 
 const at = (id) => document.getElementById(id);
 const status = at("status");
@@ -83,8 +84,13 @@ async function handed(path, blob, name) {
     return await (await ask(url, blob, "application/octet-stream")).json();
   } catch (error) {
     if (error.status !== 422 || !/cannot be read as audio/.test(error.message)) throw error;
-    const wav = await asWav(blob).catch(() => { throw error; });
-    return (await ask(url, wav, "application/octet-stream")).json();
+    const buffer = await decoded(blob).catch(() => { throw error; });
+    const most = facts.limits.seconds;
+    if (buffer.duration > most) {
+      throw new Error(`This is ${buffer.duration.toFixed(1)} s of sound; ${most} s at most can be used. `
+        + "Cut out the part with the guitar.");
+    }
+    return (await ask(url, wavOf(buffer), "application/octet-stream")).json();
   }
 }
 
@@ -313,19 +319,25 @@ function wire() {
     await shown(await (await ask("/api/example", "{}")).json(), number);
   }));
   let recorder = null;
-  at("record").addEventListener("click", () => busily("", async () => {
+  let asking = false; // the browser whether the input may be used: a second click is no second recording
+  at("record").addEventListener("click", () => !asking && busily("", async () => {
     const button = at("record");
     if (recorder) {
       const now = recorder;
       recorder = null;
       button.textContent = "Record";
       button.classList.remove("primary");
-      await listen(await now.stop(), "recording");
+      await listen(await now.stop().catch(() => { throw new Error(NOTHING); }), "recording");
       return;
     }
     const next = new Recorder();
-    await next.start().catch(() => { throw new Error(isSecureContext ? NO_INPUT : NOT_FROM_AFAR); });
+    asking = true;
+    await next.start()
+      .catch(() => { throw new Error(isSecureContext ? NO_INPUT : NOT_FROM_AFAR); })
+      .finally(() => { asking = false; });
     recorder = next;
+    // More could not be heard: it would be lost.
+    setTimeout(() => { if (recorder === next) button.click(); }, 1000 * (facts.limits.seconds - 1));
     button.textContent = "Stop recording";
     button.classList.add("primary");
     say("Recording …", "Recording …", true);

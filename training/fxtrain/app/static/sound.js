@@ -18,10 +18,10 @@ export function wavOf(buffer) {
   return new Blob([view.buffer], { type: "audio/wav" });
 }
 
-/** Whatever this browser can play, as WAV. */
-export async function asWav(blob) {
+/** Whatever this browser can play, as an AudioBuffer. */
+export async function decoded(blob) {
   const context = new OfflineAudioContext(1, 1, 44100);
-  return wavOf(await context.decodeAudioData(await blob.arrayBuffer()));
+  return context.decodeAudioData(await blob.arrayBuffer());
 }
 
 /** Records until stopped. Nothing is cleaned up on the way: a guitar is no voice. */
@@ -33,16 +33,15 @@ export class Recorder {
     this.parts = [];
     this.recorder = new MediaRecorder(this.stream);
     this.recorder.addEventListener("dataavailable", (event) => this.parts.push(event.data));
+    this.ended = new Promise((done) => this.recorder.addEventListener("stop", done));
     this.recorder.start();
   }
 
-  stop() {
-    return new Promise((done, failed) => {
-      this.recorder.addEventListener("stop", () => {
-        for (const track of this.stream.getTracks()) track.stop();
-        asWav(new Blob(this.parts)).then(done, failed);
-      });
-      this.recorder.stop();
-    });
+  /** What was recorded, as WAV; where the input was unplugged meanwhile, what came before. */
+  async stop() {
+    if (this.recorder.state !== "inactive") this.recorder.stop();
+    await this.ended;
+    for (const track of this.stream.getTracks()) track.stop();
+    return wavOf(await decoded(new Blob(this.parts)));
   }
 }

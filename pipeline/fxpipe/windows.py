@@ -57,7 +57,8 @@ def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
     if not sounding:
         raise SourceError(
             f"nothing sounds: no window is louder than {SILENT_DBFS:g} dBFS, so this does not "
-            "sound like a guitar through known pedals; give a clip with guitar in it"
+            "sound like a guitar through known pedals; give a clip with guitar in it, or record it "
+            "louder"
         )
     heard = sounding
     if len(sounding) > MOST:
@@ -71,5 +72,6 @@ def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
 
 
 def _level_db(window: np.ndarray) -> float:
-    """RMS in dBFS; a window of nothing is far below all."""
-    return float(10 * np.log10(np.mean(np.square(window, dtype=np.float64)) + 1e-20))
+    """RMS in dBFS about the mean, for an interface's offset is no sound; a window of nothing is far
+    below all."""
+    return float(10 * np.log10(np.var(window, dtype=np.float64) + 1e-20))

@@ -33,7 +33,8 @@ FRAME_S = 0.05
 SILENCE_DBFS = -60.0
 RANGE_DB = 45.0
 BRIDGE_S = 0.1
-"""Gaps up to this long do not split a sounding region."""
+"""Shorter gaps do not split a sounding region; one of just this length may, as its times round.
+Counting frames would settle it, and give every data set of recordings another digest."""
 
 
 @dataclass(frozen=True)

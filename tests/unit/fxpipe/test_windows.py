@@ -47,6 +47,15 @@ def test_silence_is_refused_and_left_out_inside() -> None:
     assert found.n_silent == 2
 
 
+def test_an_offset_is_no_sound() -> None:
+    with pytest.raises(SourceError, match="nothing sounds"):
+        sounding_windows(np.full(5000, 0.5, np.float32), RATE_HZ, N)
+    gap = np.concatenate([tone(2000), np.zeros(3000, np.float32), tone(1000)])
+    for offset in (0.005, -0.1):
+        moved = sounding_windows(gap + np.float32(offset), RATE_HZ, N)
+        assert moved.starts == sounding_windows(gap, RATE_HZ, N).starts
+
+
 def test_the_hiss_between_phrases_is_no_phrase() -> None:
     hiss = np.concatenate([tone(2000, 0.5), tone(4000, 0.003), tone(2000, 0.5)])
     assert sounding_windows(hiss, RATE_HZ, N).starts == [0, 6000]

@@ -270,5 +270,5 @@ def _plain(names: Sequence[str]) -> str:
 
 def _csv(cells: Sequence[str]) -> str:
     file = io.StringIO()
-    csv.writer(file, lineterminator="").writerow(cells)
-    return file.getvalue()
+    csv.writer(file).writerow(cells)  # what holds a part of the line's end, \r\n, is quoted
+    return file.getvalue().removesuffix("\r\n")

@@ -48,7 +48,7 @@ from fxtrain.export.board import (
 )
 from fxtrain.export.drawing import COLOURS, describe, draw
 from fxtrain.export.files import download, export_files, formats, write_files
-from fxtrain.export.words import knobs, label, reading, turn
+from fxtrain.export.words import knobs, label, reading, spoken, turn
 from fxtrain.knobs import Knob
 from fxtrain.predict import PairOrder, Prediction
 
@@ -211,6 +211,8 @@ def test_every_knob_has_a_name_and_a_reading() -> None:
         "mid Hz",
         "treble",
     ]
+    names = [param.name for param in eq.params]
+    assert [spoken(name, names) for name in names] == ["bass", "mid db", "mid hz", "treble"]
     assert reading(ENTRIES["delay"].params[0], 219.0891) == "219 ms"
     assert reading(ENTRIES["distortion"].params[1], 4000.0) == "4 kHz"
     assert not [p for p in knobs(ENTRIES["chorus"]) if p.unit == "cycles"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import os
 
 import pytest
@@ -180,6 +181,13 @@ def test_what_is_no_guitar_is_not_guessed_at_unless_asked() -> None:
     assert forced[:2] == [f"talk.wav: {NO_GUITAR}", "  a guess: delay → reverb → wah"]
     unchecked = dataclasses.replace(PREDICTION, guitar=None)
     assert "was not checked" in "\n".join(prediction_lines(unchecked, "a.wav", 1))
+
+
+def test_a_name_of_two_lines_is_one_cell() -> None:
+    for name in ("new\nline.wav", "old\rmac.wav", "dos\r\n.wav"):
+        row = csv_row(PREDICTION, name)
+        ((cell, *_),) = csv.reader(io.StringIO(row, newline=""))
+        assert cell == name
 
 
 def test_a_row_for_spreadsheets() -> None:

@@ -17,8 +17,16 @@ import click
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--max-mb", type=click.IntRange(1), default=50, show_default=True, help="A file.")
-@click.option("--max-s", type=click.IntRange(3), default=120, show_default=True, help="A clip.")
+@click.option(
+    "--max-mb", type=click.IntRange(1), default=50, show_default=True, help="Of a file, at most."
+)
+@click.option(
+    "--max-s",
+    type=click.IntRange(3),
+    default=120,
+    show_default=True,
+    help="Seconds of a clip, at most.",
+)
 def serve(run: Path | None, host: str, port: int, device: str, max_mb: int, max_s: int) -> None:
     """Open the guitarist's page on this machine: drop a clip, see its board, hear it.
 

@@ -30,6 +30,7 @@ from fxtrain.contract import (
     to_unit,
     unknown_name,
 )
+from fxtrain.export.words import spoken
 from fxtrain.knobs import Knobs, as_heard
 from fxtrain.telling import ASSUMPTIONS, percent, what_is_missing
 
@@ -126,7 +127,7 @@ class Board:
             lines.append(f"missing from the recording: {self.missing}")
         lines.append(BASES[self.settings])
         guessed = [
-            f"{', '.join(_spaced(name) for name in pedal.unheard)} of {pedal.name}"
+            f"{', '.join(spoken(name, pedal.settings) for name in pedal.unheard)} of {pedal.name}"
             for pedal in self.pedals
             if pedal.unheard
         ]
@@ -216,10 +217,6 @@ def as_it_is_now(board: Board, entries: Mapping[str, PedalEntry]) -> Board:
 
 def _round(probability: float) -> float:
     return round(min(1.0, max(0.0, probability)), 4)
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def check_board(board: Board, entries: Mapping[str, PedalEntry]) -> None:

@@ -17,16 +17,23 @@ def knobs(entry: PedalEntry) -> tuple[Param, ...]:
 
 def label(param: Param, among: Iterable[Param]) -> str:
     """The knob's name without its unit, where no other knob of the pedal has that name."""
-    plain = _plain(param)
-    twins = [other for other in among if _plain(other) == plain]
+    plain = _plain(param.name)
+    twins = [other for other in among if _plain(other.name) == plain]
     return f"{plain} {param.unit}" if len(twins) > 1 else plain
 
 
-def _plain(param: Param) -> str:
+def spoken(name: str, among: Iterable[str]) -> str:
+    """:func:`label` where only names of settings are known."""
+    plain = _plain(name)
+    twins = [other for other in among if _plain(other) == plain]
+    return name.replace("_", " ") if len(twins) > 1 else plain
+
+
+def _plain(name: str) -> str:
     for suffix in SUFFIXES:
-        if param.name.endswith(suffix):
-            return param.name.removesuffix(suffix).replace("_", " ")
-    return param.name.replace("_", " ")
+        if name.endswith(suffix):
+            return name.removesuffix(suffix).replace("_", " ")
+    return name.replace("_", " ")
 
 
 def reading(param: Param, value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fxtrain.contract import n_cores
@@ -22,22 +23,27 @@ def memory_bytes() -> tuple[int, int]:
 
 
 def memory_limit() -> int | None:
-    """The least that this process' control group (version 2 or 1) or one above it allows, bytes;
-    None: no limit. That of a Slurm job lies below the root, that of a container is its root."""
-    groups = ["0::/", "0:memory:/"]
+    """The least that this process' control groups allow, bytes; None: no limit."""
+    found = []
+    for group, version in control_groups("memory"):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            found.append(int((group / (LIMIT_1 if version == 1 else LIMIT_2)).read_text()))
+    return min(found, default=None)
+
+
+def control_groups(controller: str) -> Iterator[tuple[Path, int]]:
+    """Those of this process and all above them, each with its version, 2 or 1. The limit of a Slurm
+    job lies below the root, that of a container is its root's."""
+    groups = ["0::/", f"0:{controller}:/"]
     with contextlib.suppress(OSError):
         groups += OWN_GROUPS.read_text().splitlines()
-    found = []
     for line in groups:
         _, kinds, group = line.split(":", 2)
-        if kinds and "memory" not in kinds.split(","):
+        if kinds and controller not in kinds.split(","):
             continue
-        root, name = (CGROUP / "memory", LIMIT_1) if kinds else (CGROUP, LIMIT_2)
         inside = PurePosixPath(group.lstrip("/"))
         for place in (inside, *inside.parents):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number
-                found.append(int((root / place / name).read_text()))
-    return min(found, default=None)
+            yield (CGROUP / controller / place, 1) if kinds else (CGROUP / place, 2)
 
 
 def bytes_a_core() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import locale
 import math
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fxpipe.doctor import OK, PROBLEM, WARNING, Check, Finding
-from fxpipe.memory import CGROUP, memory_bytes, memory_limit
+from fxpipe.memory import control_groups, memory_bytes, memory_limit
 from fxtrain.contract import n_cores
 
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
@@ -45,16 +46,17 @@ def cpu() -> Iterator[Finding]:
 
 
 def cpu_quota() -> float | None:
-    """Cores' worth of time that a control group allows (version 2, then 1); None: no limit."""
-    words = _read(CGROUP / "cpu.max").split()
-    if len(words) != 2:
-        cfs = CGROUP / "cpu"
-        words = [_read(cfs / f"cpu.cfs_{what}_us").strip() for what in ("quota", "period")]
-    try:
-        quota, period = (float(word) for word in words)
-    except ValueError:
-        return None
-    return quota / period if quota > 0 and period > 0 else None
+    """Cores' worth of time, the least that this process' control groups allow; None: no limit."""
+    found = []
+    for group, version in control_groups("cpu"):
+        words = _read(group / "cpu.max").split()
+        if version == 1:
+            words = [_read(group / f"cpu.cfs_{what}_us").strip() for what in ("quota", "period")]
+        with contextlib.suppress(ValueError):  # "max" is no number, and there may be no file
+            quota, period = (float(word) for word in words)
+            if quota > 0 and period > 0:
+                found.append(quota / period)
+    return min(found, default=None)
 
 
 def memory() -> Iterator[Finding]:

@@ -99,7 +99,7 @@ def test_no_compiler_is_no_fault(monkeypatch):
 
 def test_a_container_with_little_cpu_time_says_how_many_workers(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
     monkeypatch.setattr(machine, "n_cores", lambda: 8)
     found = of(machine.cpu(), "cores")
     assert found.state == WARNING
@@ -107,6 +107,38 @@ def test_a_container_with_little_cpu_time_says_how_many_workers(monkeypatch, tmp
     assert "-j 1" in found.do
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert of(machine.cpu(), "cores").state == OK
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "expected"),
+    [
+        ("0::/slurm/job_7\n", {"slurm/job_7/cpu.max": "250000 100000\n"}, 2.5),
+        (
+            "0::/slurm/job_7\n",
+            {"slurm/cpu.max": "300000 100000\n", "slurm/job_7/cpu.max": "max 100000\n"},
+            3,
+        ),
+        (
+            "4:cpu,cpuacct:/slurm/job_7\n0::/\n",
+            {
+                "cpu/cpu.cfs_quota_us": "-1\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+                "cpu/slurm/job_7/cpu.cfs_quota_us": "400000\n",
+                "cpu/slurm/job_7/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+        ("0::/slurm/job_7\n", {"slurm/job_8/cpu.max": "250000 100000\n"}, None),
+    ],
+)
+def test_the_time_of_a_job_is_limited_below_the_root(monkeypatch, tmp_path, own, limits, expected):
+    for name, text in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+    assert machine.cpu_quota() == expected
 
 
 @pytest.mark.parametrize(

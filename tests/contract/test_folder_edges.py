@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,26 @@ def test_home_and_file_uris_are_local(tmp_path: Path, monkeypatch: pytest.Monkey
     assert isinstance(named, LocalFolder)
     assert named.read("a") == b"1"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_a_slash_behind_a_directory_is_not_said_twice(tmp_path: Path) -> None:
+    assert open_folder(f"{tmp_path}/").uri == str(tmp_path)
+    assert open_folder("/").uri == "/"
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_is_in_the_way_of_a_directory_is_named(tmp_path: Path, *, is_link: bool) -> None:
+    place = tmp_path / "taken"
+    if is_link:
+        place.symlink_to(tmp_path / "nothing")
+    else:
+        place.write_bytes(b"")
+    told = re.escape(f"{place}, a file or a broken link, is in the way: choose another")
+    for name in ("index.json", ".receipts/owner"):
+        with pytest.raises(FxError, match=told):
+            LocalFolder(place).write(name, b"x")
+    with pytest.raises(FxError, match=told), sole_writer(place / ".receipts/lock", FxError("busy")):
+        pytest.fail("there is a lock")
 
 
 def test_halves_of_another_machine_go_when_nobody_can_write_them_any_more(tmp_path: Path) -> None:

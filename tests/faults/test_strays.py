@@ -106,7 +106,7 @@ def test_what_stands_where_a_directory_must_be_is_told(tmp_path, fx: Fx, kind):
         place.symlink_to(tmp_path / "nowhere")
     done = fx(*RENDER.split(), place)
     assert done.code == 1
-    assert "a file or a broken link is in the way" in done.last_line
+    assert "a file or a broken link, is in the way" in done.last_line
 
 
 def test_a_process_that_lives_on_goes_by_the_plan_of_the_run(tmp_path, fx: Fx):

@@ -100,7 +100,7 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> UnwrittenError
     if error.errno in NO_SPACE:
         mend = "free some space or choose another directory"
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
-        mend = "a file or a broken link is in the way: choose another directory"
+        mend = f"{_in_the_way(Path(path))} is in the way: choose another directory"
     problem = f"cannot write {os.fspath(path)}: {error.strerror or error}"
     found = UnwrittenError(
         f"{problem}; nothing finished was lost: {mend}, then run the same command again"
@@ -109,12 +109,20 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> UnwrittenError
     return found
 
 
+def _in_the_way(path: Path) -> str:
+    """What there is no directory below, of those above ``path``."""
+    for place in (*reversed(path.parents), path):
+        if not place.is_dir() and os.path.lexists(place):
+            return f"{place}, a file or a broken link,"
+    return "a file or a broken link"
+
+
 class LocalFolder:
     at_once = 4
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.uri = str(path)
+        self.uri = str(path).rstrip("/") or "/"
 
     def read(self, name: str) -> bytes:
         with self.open(name) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def no_model(run: Path) -> CheckpointError:
     if (run / LAST_NAME).is_file():
         return CheckpointError(
             f"{run}: no {CARD_NAME}: this training has not ended; go on with 'fxtrain fit SHARDS "
-            f"--resume {run}', or give another run"
+            f"--resume {shlex.quote(str(run))}', or give another run"
         )
     return CheckpointError(
         f"{run}: no {CARD_NAME}, so there is no trained model here; train one with "

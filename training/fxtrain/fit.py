@@ -253,7 +253,7 @@ def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes
             raise
         raise FxError(
             "a process that reads batches (n_workers) died; if memory ran out, take fewer. What "
-            f"the last epoch saved is kept: go on with --resume {run}"
+            f"the last epoch saved is kept: go on with --resume {shlex.quote(str(run))}"
         ) from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import shutil
 import time
 import zipfile
@@ -98,7 +99,8 @@ def claim(run: Path, *, overwrite: bool) -> None:
     if not there:
         return
     if not overwrite:
-        go_on = f"go on with --resume {run}, " if (run / LAST_NAME).is_file() else ""
+        has_epochs = (run / LAST_NAME).is_file()
+        go_on = f"go on with --resume {shlex.quote(str(run))}, " if has_epochs else ""
         raise UsageError(
             f"{run}: a run is there already ({', '.join(there)}); {go_on}"
             "replace it with --overwrite, or give another --output"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +48,8 @@ def disks() -> Iterator[Finding]:
             what += f" ({kind}: it lies in memory and is gone after a restart)"
         state, do = OK, ""
         if not os.access(existing, os.W_OK | os.X_OK):
-            state, do = PROBLEM, f"make it writable: chmod u+w {existing}, or choose another"
+            mend = f"chmod u+w {shlex.quote(str(existing))}"
+            state, do = PROBLEM, f"make it writable: {mend}, or choose another"
             what += ", but it cannot be written"
         elif free < FULL_BYTES:
             state, do = PROBLEM, "free some space, or choose another disk (-o, --data-dir, TMPDIR)"
@@ -90,7 +92,7 @@ def weights() -> Iterator[Finding]:
         what = f"{path}, {path.stat().st_size:,} bytes"
         if expected is not None and found != expected:
             what += f": its sha256 is {found[:12]}…, expected {expected[:12]}…"
-            do = f"rm '{path}' && fxpipe codec fetch {name}"
+            do = f"rm {shlex.quote(str(path))} && fxpipe codec fetch {name}"
             yield Finding("storage", label, PROBLEM, what, do)
         else:
             proven = "sha256 as expected" if expected else "nobody published its sha256"

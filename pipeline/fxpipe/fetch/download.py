@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import zipfile
@@ -125,8 +126,8 @@ def fetch_dataset(
         return folder
     if folder.exists() and not (folder / FETCHED_NAME).exists():
         raise DownloadError(
-            f"{folder} exists and was not made by fxpipe: use it with --data-dir '{base}', "
-            "or move it away and fetch again"
+            f"{folder} exists and was not made by fxpipe: use it with --data-dir "
+            f"{shlex.quote(str(base))}, or move it away and fetch again"
         )
     store = base / ARCHIVES / manifest.name
     try:

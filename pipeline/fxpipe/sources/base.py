@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,7 @@ def find_root(
     for candidate in _candidates(base, name):
         if is_root(candidate):
             return candidate
-    hint = f" --data-dir '{base}'" if data_dir is not None else ""
+    hint = f" --data-dir {shlex.quote(str(base))}" if data_dir is not None else ""
     raise DataMissingError(
         f"{name}: {what} is not in {base / name} nor in {base}; type 'fxpipe fetch {name}{hint}' "
         f"({size}), or point --data-dir at a copy you have"

@@ -18,7 +18,7 @@ import csv
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -59,12 +59,13 @@ class FolderSource:
     is_generated: bool = False
 
     def scan(self, *, progress: bool = False) -> Scan:
-        files = {item_id: path for path, item_id in walk_audio(self.root)}
+        walked = list(walk_audio(self.root))
+        files = {item_id for _, item_id in walked}
         rows = _read_csv(self.root / "manifest.csv", ("file",), files)
         groups = _read_csv(self.root / "groups.csv", ("file", "group"), files)
         default = _folder_licence(self.root)
         candidates = []
-        for item_id, path in files.items():
+        for path, item_id in walked:
             row = rows.get(item_id, {})
             group = groups.get(item_id, {}).get("group") or row.get("group")
             told = {k: _value(k, v) for k, v in row.items() if k not in _RESERVED and v}
@@ -148,14 +149,14 @@ def manifest_opener(name: str, describe: Describe) -> Opener:
     def open_it(path: str, data_dir: Path | None, include: tuple[str, ...]) -> ManifestSource:
         manifest = load_manifest(name)
         named = Path(path).expanduser() if path else None
-        if named is not None and holds_dry(named, manifest):
+        if named is not None and holds_dry(named, manifest, include):
             return ManifestSource(named.absolute(), manifest, include, describe)
         own = {name, *(Path(file.name).stem.lower() for file in manifest.files)}
         root = find_root(
             name,
             named or data_dir,
             # By name too: a folder of several data sets must not pass for one of them.
-            lambda folder: folder.name.lower() in own and holds_dry(folder, manifest),
+            lambda folder: folder.name.lower() in own and holds_dry(folder, manifest, include),
             what=manifest.title,
             size=size_text(manifest.download_bytes),
         )
@@ -204,9 +205,10 @@ def _value(key: str, text: str) -> MetaValue:
     return text
 
 
-def holds_dry(folder: Path, manifest: Manifest) -> bool:
-    """Whether any audio file under ``folder`` is one of the manifest's dry ones."""
-    return any(manifest.dry.is_dry(item_id) for _, item_id in walk_audio(folder))
+def holds_dry(folder: Path, manifest: Manifest, include: tuple[str, ...]) -> bool:
+    """Whether any audio file under ``folder`` is one of the manifest's dry ones, or of the optional
+    parts ``include``."""
+    return any(manifest.dry.is_dry(item_id, include) for _, item_id in walk_audio(folder))
 
 
 def _folder_licence(root: Path) -> str:
@@ -221,7 +223,7 @@ def _folder_licence(root: Path) -> str:
 
 
 def _read_csv(
-    path: Path, columns: tuple[str, ...], files: Mapping[str, Path]
+    path: Path, columns: tuple[str, ...], files: Collection[str]
 ) -> dict[str, dict[str, str]]:
     """Rows by their ``file`` column, NFC like the item ids ``files``; nothing where there is no
     such table. SourceError for a row that is of none of the files, or a second one of a file: what

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from fxpipe.errors import DataMissingError
@@ -41,13 +42,14 @@ def open_own(name: str, data_dir: Path | None, include: tuple[str, ...] = ()) ->
     if path is not None:
         places = [Path(path).expanduser().absolute()]
     for place in places:
-        if holds_dry(place, manifest):
+        if holds_dry(place, manifest, include):
             return ManifestSource(place, manifest, include)
     how = manifest.by_hand
     if manifest.files:
-        hint = f" --data-dir '{base}'" if data_dir is not None else ""
+        hint = f" --data-dir {shlex.quote(str(base))}" if data_dir is not None else ""
         size = size_text(manifest.download_bytes)
-        how = f"type 'fxpipe fetch {file}{hint}' ({size}), or name its folder: {file}:PATH"
+        fetch = f"fxpipe fetch {shlex.quote(file)}{hint}"
+        how = f"type '{fetch}' ({size}), or name its folder: {file}:PATH"
     for place in places:
         if n_files := sum(1 for _ in walk_audio(place)):
             how = f"{n_files} sound files are in {place}, and its 'dry' names none of them; {how}"

@@ -253,10 +253,13 @@ def test_a_folder_that_cannot_be_written_and_one_in_memory(monkeypatch, tmp_path
     (found,) = storage.disks()
     assert found.state == WARNING
     assert "lies in memory" in found.found
+    (tmp_path / "my disk").mkdir()
+    monkeypatch.setattr(storage, "places", lambda: (("output", tmp_path / "my disk"),))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     (found,) = storage.disks()
     assert found.state == PROBLEM
     assert "cannot be written" in found.found
+    assert f"chmod u+w '{tmp_path / 'my disk'}', or" in found.do
 
 
 def test_the_file_system_of_the_deepest_mount_counts(monkeypatch, tmp_path):

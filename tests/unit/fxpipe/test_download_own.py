@@ -80,6 +80,10 @@ def unpin(data: Path) -> None:
 def test_it_works_wherever_a_name_works(own: Path, server: Server, data: Path) -> None:
     with pytest.raises(DataMissingError, match=r"type 'fxpipe fetch .*my-set\.json --data-dir"):
         open_source(str(own), data_dir=data)
+    spaced = own.with_name("my set.json")
+    shutil.copy(own, spaced)
+    with pytest.raises(DataMissingError, match=r"fetch '.*my set\.json' --data-dir '.*my data'"):
+        open_source(str(spaced), data_dir=data / "my data")
     folder = fetch_dataset(str(own), data, **QUICK)
     assert folder == data / "my-set"
     assert sorted(p.name for p in folder.iterdir()) == ["a_1.wav", "b_1.wav", "fetched.json"]

@@ -59,9 +59,10 @@ def test_missing_data_says_what_where_and_what_to_type(name: str, tmp_path: Path
         open_source(name, data_dir=tmp_path)
     message = str(caught.value)
     assert f"fxpipe fetch {name}" in message
-    assert str(tmp_path) in message
-    assert "--data-dir" in message
+    assert f" --data-dir {tmp_path}'" in message
     assert "\n" not in message
+    with pytest.raises(DataMissingError, match=f" --data-dir '{tmp_path}/my sets'"):
+        open_source(name, data_dir=tmp_path / "my sets")
 
 
 def test_a_folder_of_several_data_sets_serves_each(tmp_path: Path) -> None:

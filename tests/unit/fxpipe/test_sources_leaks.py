@@ -169,6 +169,9 @@ def test_a_manifest_of_ones_own_may_have_parts(tmp_path: Path) -> None:
     assert len(open_source(name, include=["late"]).scan().items) == 4
     with pytest.raises(SourceError, match="known: late"):
         open_source(name, include=["early"])
+    for path in (tmp_path / "mine").rglob("*jam [01].wav"):
+        path.unlink()
+    assert len(open_source(name, include=["late"]).scan().items) == 2  # nothing but that part
 
 
 def test_sources_counts_a_part_when_it_is_asked_for(idmt: Path) -> None:

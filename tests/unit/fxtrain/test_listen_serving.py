@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -224,6 +225,8 @@ def test_from_answers_to_the_report(
     where = folder / ANSWERS_NAME
     with pytest.raises(FxError, match="nobody has answered yet"):
         analyse_study(folder, tmp_path)
+    with pytest.raises(FxError, match=f"fxtrain listen serve '{tmp_path}/my study'"):
+        analyse_study(shutil.copytree(folder, tmp_path / "my study"), tmp_path)
     store = Store(where, study)
     with pytest.raises(FxError, match="no answer that counts yet"):
         analyse_study(folder, tmp_path)

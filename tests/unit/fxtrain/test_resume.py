@@ -31,7 +31,7 @@ from fxtrain.checkpoint import (
 from fxtrain.cli import cli, run_cli
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, DecodeSettings, ModelConfig, TrainConfig, replace_train
-from fxtrain.contract import ContractError, FxError, UsageError
+from fxtrain.contract import ContractError, FxError, LocalFolder, UsageError
 from fxtrain.contract import folder as folder_module
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
@@ -39,7 +39,7 @@ from fxtrain.evaluate import evaluate
 from fxtrain.finding import model_folder
 from fxtrain.fit import fit, plan, put_model
 from fxtrain.module import TranslatorModule
-from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME, LAST_NAME, load_run_config
+from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME, LAST_NAME, claim, load_run_config
 
 MODEL = ModelConfig(kind="gru", d_model=16, n_layers=1, n_heads=2, frame_mask=0.0)
 SETTINGS = Config(MODEL, TrainConfig(batch_size=16, max_epochs=2, lr=3e-3, warmup_steps=5))
@@ -230,6 +230,16 @@ def test_a_run_that_has_not_ended_is_no_model_yet_but_can_be_gone_on_with(run: P
     (run / CARD_NAME).unlink()  # as after a kill
     with pytest.raises(CheckpointError, match=f"has not ended.*--resume {re.escape(str(run))}"):
         load_run(run)
+
+
+def test_a_line_to_type_holds_where_there_is_a_space_in_a_path(tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    LocalFolder(run).write(LAST_NAME, b"")
+    told = f"--resume '{re.escape(str(run))}'"
+    with pytest.raises(CheckpointError, match=told):
+        load_run(run)
+    with pytest.raises(UsageError, match=told):
+        claim(run, overwrite=False)
 
 
 def test_shards_where_a_run_is_asked_for_are_called_shards(dataset: ShardDataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def analyse_study(
     where = path / ANSWERS_NAME
     if not where.is_file():
         raise FxError(
-            f"{path}: nobody has answered yet; let people in: fxtrain listen serve {path}"
+            f"{path}: nobody has answered yet; let people in: fxtrain listen serve "
+            f"{shlex.quote(str(path))}"
         )
     sessions = Store(where, study).sessions()
     rows = rows_of(study, sessions)

@@ -65,6 +65,7 @@ class IdmtSource:
         manifest = load_manifest(NAME)
         candidates: list[Candidate] = []
         skipped: list[Skipped] = []
+        groups: dict[str, str] = {}
         for path, item_id in walk_audio(self.root):
             if not manifest.dry.is_dry(item_id, self.include):
                 continue
@@ -76,7 +77,8 @@ class IdmtSource:
                 Candidate(
                     path=path,
                     item_id=item_id,
-                    group=placed.group,
+                    # "lick1" is "Lick1", as the patterns below take them
+                    group=groups.setdefault(placed.group.casefold(), placed.group),
                     licence=manifest.licence_id,
                     meta=(read_annotation(path) if placed.has_xml else {}) | placed.meta,
                     lead_in_s=placed.lead_in_s,

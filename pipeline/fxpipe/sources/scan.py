@@ -128,9 +128,13 @@ def scan_files(
     items: list[Item] = []
     passed = list(skipped)
     seen: dict[str, str] = {}
+    before = ""
     ordered = sorted(candidates, key=lambda candidate: candidate.item_id)
     for candidate in with_progress(ordered, f"scan {source}", progress):
         try:
+            if candidate.item_id == before:
+                raise _UnusableError("another has its name, with accents in other bytes: rename it")
+            before = candidate.item_id
             item = _look_at(candidate)
             twin = seen.setdefault(str(item.meta["sha256"]), item.item_id)
             if twin != item.item_id:

@@ -147,6 +147,16 @@ def test_a_table_may_spell_umlauts_otherwise(of_file: str, of_table: str, tmp_pa
     }
 
 
+def test_of_two_names_that_differ_in_bytes_alone_one_is_left_out_and_told(tmp_path: Path) -> None:
+    for form, pitch in (("NFC", 40), ("NFD", 47)):
+        write_wav(tmp_path / unicodedata.normalize(form, "grün.wav"), pluck(pitch, 0.8))
+    scan = FolderSource(tmp_path).scan()
+    assert [item.item_id for item in scan.items] == ["grün.wav"]
+    (left_out,) = scan.skipped
+    assert left_out.item_id == "grün.wav"
+    assert "accents in other bytes: rename it" in left_out.reason
+
+
 def test_a_folder_must_be_named_and_be_there(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="type folder:PATH"):
         open_source("folder")

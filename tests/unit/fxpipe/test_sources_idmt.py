@@ -67,6 +67,16 @@ def test_one_lick_is_one_group_in_every_technique(scan: Scan) -> None:
     assert groups_of(scan, "FS_G_slide_") == {"dataset2/G_slide"}
 
 
+def test_the_case_of_letters_makes_no_other_group(tmp_path: Path) -> None:
+    make_idmt(tmp_path)
+    licks = tmp_path / "IDMT-SMT-GUITAR_V2/dataset2/audio"
+    (licks / "LP_Lick1_FN.wav").rename(licks / "LP_lick1_FN.wav")
+    (licks / "LP_E_fret_0-20.wav").rename(licks / "LP_e_Fret_0-20.wav")
+    scan = open_source("idmt", data_dir=tmp_path).scan()
+    assert groups_of(scan, "ick1_") == {"dataset2/Lick1"}
+    assert groups_of(scan, "ret_0-20") == {"dataset2/E_fret_0-20"}
+
+
 def test_one_piece_is_one_group_in_every_voicing_tempo_and_guitar(scan: Scan) -> None:
     assert groups_of(scan, "pathetique") == {"dataset3/pathetique"}
     assert groups_of(scan, "country_2_") == {"dataset4/country_2"}

@@ -256,6 +256,10 @@ def _check_knobs(spec: ChainSpec) -> None:
                 raise UsageError(f"pedal {name!r}: {unknown_name('parameter', key, params)}")
             param = params[key]
             low, high = spec.ranges.get(name, {}).get(key, (param.low, param.high))
+            if low > high:
+                raise UsageError(
+                    f"pedal {name!r}: {key} range {low:g} to {high:g}: the first must not be larger"
+                )
             if not param.low <= low <= high <= param.high:
                 raise UsageError(
                     f"pedal {name!r}: {key} range {low:g} to {high:g} does not lie within "

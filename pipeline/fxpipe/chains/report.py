@@ -76,8 +76,13 @@ def plan_command(
         raise UsageError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
     own = {key: value for key, value in options.items() if key != "pedals"}
     own |= {"config": config, "fractions": fractions}
-    if renders is not None and any(value not in (None, ()) for value in own.values()):
-        raise UsageError(f"{renders}: was rendered to its own spec; leave the chain options out")
+    typed = {param.name: param.opts[0] for param in click.get_current_context().command.params}
+    given = [typed[key] for key, value in own.items() if value not in (None, ())]
+    if renders is not None and given:
+        raise UsageError(
+            f"{renders} is taken for a directory of renders, which have their own spec: leave out "
+            f"{' and '.join(given)}, or {renders}"
+        )
     if renders is None:
         spec = render_spec(config, options).chain
         parts = parse_fractions(fractions) if fractions is not None else DEFAULT_FRACTIONS

@@ -132,6 +132,7 @@ def test_realistic_leans_on_the_textbook_and_fixed_is_it():
         ({"pool": STOMPBOX, "weights": {"delay": -1.0}}, "0 or more"),
         ({"pool": STOMPBOX, "ranges": {"delay": {"mxi": (0.2, 0.3)}}}, "did you mean 'mix'"),
         ({"pool": STOMPBOX, "ranges": {"delay": {"mix": (0.2, 3.0)}}}, "does not lie within"),
+        ({"pool": STOMPBOX, "ranges": {"delay": {"mix": (0.3, 0.2)}}}, "first must not be larger"),
         ({"pool": STOMPBOX, "lengths": {}}, "lengths"),
         ({"pool": STOMPBOX, "held_out": (("delay", "revreb"),)}, "did you mean 'reverb'"),
         ({"pool": STOMPBOX, "lengths": {1: math.nan}}, "length weights"),

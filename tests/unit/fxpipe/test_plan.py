@@ -220,8 +220,9 @@ def test_warnings_go_to_stderr():
     ("words", "says"),
     [
         (["--plot", "plan.txt"], "ends in .png, .svg or .pdf"),
-        (["renders/", "--pool", "seed5"], "leave the chain options out"),
-        (["renders/", "--fractions", "0,0,1"], "leave the chain options out"),
+        (["--pool", "seed5", "take4"], "take4 is taken for a directory of renders"),
+        (["--pool", "seed5", "take4"], "leave out --pool, or take4"),
+        (["renders/", "--fractions", "0,0,1", "--hold-out", "fuzz,wah"], "--hold-out and --frac"),
         (["--fractions", "1,1,1"], "sum to 1"),
         (["--balance", "pedal"], "did you mean 'pedals'"),
     ],

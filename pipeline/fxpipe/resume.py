@@ -28,6 +28,7 @@ from fxtrain.contract import (
     INDEX_NAME,
     SPLITS,
     ContractError,
+    FileEntry,
     Folder,
     FormatVersionError,
     FxError,
@@ -181,8 +182,7 @@ def is_finished(
             damage = altered_index(folder)
             index = None if damage else index
     if index is not None and index.identity == identity:
-        files = (*index.files, *(file for shard in index.shards for file in shard.files))
-        return not not_there(folder, files)
+        return not not_there(folder, _files_of(index))
     if owner.identity == identity:
         if damage:
             click.echo(f"{damage}: it is written anew", err=True)
@@ -202,6 +202,10 @@ def is_finished(
     if index is None:
         raise _unfinished(folder, asked)
     raise _another(folder, "another finished", facts_of and facts_of(index), asked)
+
+
+def _files_of(index: Any) -> list[FileEntry]:
+    return [*index.files, *(file for shard in index.shards for file in shard.files)]
 
 
 def _is_anothers(folder: Folder, owner: Owner, identity: str) -> bool:
@@ -286,8 +290,14 @@ def alone_in(
 
 def write_finished(folder: Folder, index: Any) -> None:
     """The index, last of all, and before it its sum, by which ``check`` knows it unaltered.
-    Not where another's shards may lie under it."""
+    Not where another's shards may lie under it, or some are gone."""
     _refuse_two_writers(folder, index.identity)
+    if gone := not_there(folder, _files_of(index)):
+        raise FxError(
+            f"{folder.uri}: {len(gone)} file(s) of it are gone, the first {min(gone)}: another "
+            "fxpipe began there with --overwrite meanwhile, or somebody deleted them; wait until "
+            "nobody else writes there, then type the same line again"
+        )
     data = json_bytes(index)
     folder.write(INDEX_SUM, hashlib.sha256(data).hexdigest().encode())
     folder.sweep()

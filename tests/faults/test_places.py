@@ -210,6 +210,26 @@ def test_behind_a_uri_the_mark_alone_tells(whole, fx: Fx):
         assert resume.is_same_place(f"{uri}/", uri)
 
 
+def test_a_run_whose_shards_were_deleted_meanwhile_is_not_finished(whole, fx: Fx, monkeypatch):
+    """As by another run of the same data set with --overwrite, behind a URI."""
+    ends = resume.write_finished
+
+    def overwritten_first(folder, index):
+        folder.delete("train-000001.npy")
+        ends(folder, index)
+
+    with flaky_memory(Mood(0, 0.0, 0.0)) as store:
+        uri = f"{store}/renders"
+        with monkeypatch.context() as patched:
+            patched.setattr(renders, "write_finished", overwritten_first)
+            done = fx(*RENDER.split(), uri)
+        assert done.code == 1
+        assert "1 file(s) of it are gone, the first train-000001.npy" in done.last_line
+        assert open_folder(uri).size("index.json") is None
+        assert fx(*RENDER.split(), uri).code == 0
+        assert compare(uri, str(whole / "renders")).problems == []
+
+
 @pytest.mark.parametrize("name", ["renders", "shards"])
 def test_a_task_that_was_given_up_writes_nothing_into_what_replaced_its_data_set(
     tmp_path, whole, fx: Fx, monkeypatch, name

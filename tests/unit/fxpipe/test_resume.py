@@ -75,7 +75,7 @@ def test_the_index_comes_after_its_sum(
 ) -> None:
     written = watched(monkeypatch, "write")
     monkeypatch.setattr("fxpipe.resume.json_bytes", lambda index: b"whole")
-    write_finished(folder, SimpleNamespace(identity="mine"))
+    write_finished(folder, SimpleNamespace(identity="mine", files=(), shards=()))
     assert written == [INDEX_SUM, INDEX_NAME]
     assert folder.read(INDEX_NAME) == b"whole"
 

@@ -264,7 +264,7 @@ def export_command(shards: str, output: str, *, private: bool) -> None:
         with Progress(n, "export") as bar:
             export(shards, folder, private=private, on_sample=bar.add)
     n_tars = len(tar_names(index))
-    click.echo(f"{n} samples in {n_tars} tars in {output}; licence: {output}/LICENCE.txt")
+    click.echo(f"{n} samples in {n_tars} tars in {folder.uri}; licence: {folder.uri}/LICENCE.txt")
 
 
 def refuse_both(*, resume: bool, overwrite: bool) -> None:

@@ -59,7 +59,7 @@ def symmetry_command(
         table = measure(folder, plan, where, bar.add)
     write_table(folder, table, rule)
     click.echo(json.dumps(to_dict(table)) if as_json else symmetry_text(table, rule))
-    click.echo(f"written: {output}/symmetry.json, .csv, .png, .svg", err=True)
+    click.echo(f"written: {folder.uri}/symmetry.json, .csv, .png, .svg", err=True)
 
 
 def _refuse_data_set(folder: Folder) -> None:

@@ -180,9 +180,9 @@ def test_a_finished_export_has_nothing_to_do(shards: Path, tmp_path: Path, capsy
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     told = capsys.readouterr()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    export_command(str(shards), out, private=False)
+    export_command(str(shards), f"{out}/", private=False)
     again = capsys.readouterr()
-    assert again.err == f"{out}: already exported, nothing to do\n"
+    assert again.err == f"{out}/: already exported, nothing to do\n"
     assert again.out == told.out
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
 

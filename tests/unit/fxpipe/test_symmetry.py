@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from fxpipe import verbs_orders
 from fxpipe.chains.chain import ChainSpec, draw_settings, generator
+from fxpipe.cli import cli
 from fxpipe.distance import change_db
 from fxpipe.orders import commute, symmetry
 from fxpipe.orders.commute import (
@@ -112,6 +115,16 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, SymmetryTa
         }
         rows += symmetry.measure_clip(job)
     return plan, symmetry._table(plan, sorted(rows), 3)
+
+
+def test_where_the_table_is_written_is_told(
+    measured: tuple[Plan, SymmetryTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs_orders, "measure", lambda *_: measured[1])
+    line = ["symmetry", "--pool", ",".join(POOL), "--n-clips", "3", "-o", f"{tmp_path}/"]
+    done = CliRunner().invoke(cli, line)
+    assert done.stderr.endswith(f"written: {tmp_path}/symmetry.json, .csv, .png, .svg\n")
+    assert load_table(tmp_path / "symmetry.json") == measured[1]
 
 
 def test_what_theory_says_is_measured(measured: tuple[Plan, SymmetryTable]) -> None:

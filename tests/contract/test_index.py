@@ -290,6 +290,7 @@ def test_a_write_that_cannot_succeed_says_so_and_leaves_nothing(tmp_path):
     ("number", "mend"),
     [
         (errno.ENOSPC, "No space left on device; .*free some space or"),
+        (errno.EFBIG, "File too large; .*allow larger files .ulimit -f. or"),
         (errno.EACCES, "Permission denied; .*make the directory writable or"),
     ],
 )

@@ -99,6 +99,8 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> UnwrittenError
     mend = "make the directory writable or choose another"
     if error.errno in NO_SPACE:
         mend = "free some space or choose another directory"
+    elif error.errno == errno.EFBIG:
+        mend = "allow larger files (ulimit -f) or choose another directory"
     elif error.errno in (errno.EEXIST, errno.ENOTDIR):
         mend = f"{_in_the_way(Path(path))} is in the way: choose another directory"
     problem = f"cannot write {os.fspath(path)}: {error.strerror or error}"

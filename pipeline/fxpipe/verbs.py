@@ -134,7 +134,7 @@ def render_command(
     else:
         with (
             alone_in(folder, RENDERS, identity, overwrite=overwrite, asked=asked),
-            resumable(),
+            resumable(overwrite=overwrite),
             Progress(n_chains, "render") as bar,
         ):
             index = render_all(folder, plan, where, bar.shard, repair=resume, on_found=bar.found)
@@ -231,7 +231,7 @@ def encode_command(
     else:
         with (
             alone_in(folder, SHARDS, identity, overwrite=overwrite, asked=asked),
-            resumable(),
+            resumable(overwrite=overwrite),
             Progress(n, "encode") as bar,
         ):
             shards = encode_all(
@@ -339,17 +339,22 @@ def _size(n_bytes: int) -> str:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Ctrl-C: what is finished stays, and the line that goes on is printed."""
+def resumable(*, overwrite: bool) -> Iterator[None]:
+    """Stopped or failed, what is finished stays: Ctrl-C prints the line that goes on. The same line
+    with ``overwrite`` would not."""
     try:
         yield
     except KeyboardInterrupt:
         program = Path(sys.argv[0]).name
         begun = ["python", "-m", "fxpipe"] if program == "__main__.py" else [program]
-        command = shlex.join([*begun, *sys.argv[1:]])
-        click.echo(
-            f"\nwhat is finished is kept; to go on, type the same again: {command}", err=True
-        )
+        typed = [word for word in sys.argv[1:] if word != "--overwrite"]
+        what = "type this, without --overwrite" if overwrite else "type the same again"
+        command = shlex.join([*begun, *typed])
+        click.echo(f"\nwhat is finished is kept; to go on, {what}: {command}", err=True)
+        raise
+    except (FxError, OSError):
+        if overwrite:
+            click.echo("typed again with --overwrite it begins anew: leave that away", err=True)
         raise
 
 

@@ -12,7 +12,7 @@ import pytest
 from fxpipe.resume import OWNER_NAME, RENDERS, alone_in, what_is_left, write_finished
 from fxpipe.tasks import INDEX_SUM, Receipt
 from fxpipe.verbs import resumable
-from fxtrain.contract import INDEX_NAME, FileEntry, LocalFolder, ShardEntry
+from fxtrain.contract import INDEX_NAME, FileEntry, FxError, LocalFolder, ShardEntry
 
 NAME = "train-000000"
 JOB = {"name": NAME, "split": "train", "first": 0, "n": 3}
@@ -89,6 +89,21 @@ def test_the_index_comes_after_its_sum(
 )
 def test_what_is_to_be_typed_again_is_a_command(monkeypatch, capsys, program, line) -> None:
     monkeypatch.setattr("sys.argv", [program, "render", "-o", "my renders"])
-    with pytest.raises(KeyboardInterrupt), resumable():
+    with pytest.raises(KeyboardInterrupt), resumable(overwrite=False):
         raise KeyboardInterrupt
     assert capsys.readouterr().err.rstrip().endswith(f"type the same again: {line}")
+
+
+def test_what_is_to_be_typed_again_deletes_nothing(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["fxpipe", "encode", "--overwrite", "renders", "-o", "s"])
+    with pytest.raises(KeyboardInterrupt), resumable(overwrite=True):
+        raise KeyboardInterrupt
+    told = capsys.readouterr().err.rstrip()
+    assert told.endswith("type this, without --overwrite: fxpipe encode renders -o s")
+    for error in (FxError("killed; type the same line again"), OSError(5, "Input/output error")):
+        with pytest.raises(type(error)), resumable(overwrite=True):
+            raise error
+        assert "with --overwrite it begins anew: leave that away" in capsys.readouterr().err
+        with pytest.raises(type(error)), resumable(overwrite=False):
+            raise error
+        assert capsys.readouterr().err == ""

@@ -210,7 +210,10 @@ def echo_plan(plan: Any, as_json: bool) -> None:
         return
     click.echo(f"samples     {plan.n_train} to train on, {plan.n_valid} to validate on")
     click.echo(f"parameters  {plan.n_parameters:,}")
-    click.echo(f"steps       {plan.steps_per_epoch} an epoch, {plan.max_epochs} epochs at most")
+    done = f", {plan.n_done} of them done" if plan.n_done else ""
+    click.echo(
+        f"steps       {plan.steps_per_epoch} an epoch, {plan.max_epochs} epochs at most{done}"
+    )
     click.echo(f"time        about {plan.seconds / 60:.1f} min at most on {plan.device} (a guess)")
 
 

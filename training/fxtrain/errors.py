@@ -3,6 +3,7 @@
 FxError
 ├── CheckpointError           a run directory that cannot be read, or was made by something else
 ├── UnreadableFileError       an audio file of a list that could not be heard
+├── DiedError                 a process of a training on several was killed, or ended by itself
 └── InterruptedFitError       exit 130: training was stopped by hand; it says how to go on
 """
 
@@ -16,6 +17,10 @@ class CheckpointError(FxError):
 
 
 class UnreadableFileError(FxError):
+    pass
+
+
+class DiedError(FxError):
     pass
 
 

@@ -62,8 +62,8 @@ def no_model(run: Path) -> CheckpointError:
         )
     if (run / LAST_NAME).is_file():
         return CheckpointError(
-            f"{run}: no {CARD_NAME}: this training has not ended; go on with 'fxtrain fit SHARDS "
-            f"--resume {shlex.quote(str(run))}', or give another run"
+            f"{run}: no {CARD_NAME}: this training has not ended; give another run, or go on with: "
+            f"fxtrain fit SHARDS --resume {shlex.quote(str(run))}"
         )
     return CheckpointError(
         f"{run}: no {CARD_NAME}, so there is no trained model here; train one with "

@@ -41,7 +41,7 @@ from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import best_ids
 from fxtrain.device import resolve_device
-from fxtrain.errors import InterruptedFitError
+from fxtrain.errors import DiedError, InterruptedFitError
 from fxtrain.evaluate import provenance
 from fxtrain.finding import RUNS
 from fxtrain.intervals import Score
@@ -49,7 +49,16 @@ from fxtrain.metrics import ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Memory, Translator
 from fxtrain.objective import Losses, knobs_alone, losses
 from fxtrain.ranks import Say
-from fxtrain.runs import LAST_NAME, check_settings, claim, clear, new_run_folder, sole_fit
+from fxtrain.runs import (
+    LAST_NAME,
+    check_settings,
+    claim,
+    clear,
+    new_run_folder,
+    read_last,
+    sole_fit,
+)
+from fxtrain.start import what_is_known
 from fxtrain.trainer import (
     StepTimes,
     Task,
@@ -68,13 +77,15 @@ def say_on_stderr(text: str) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fit would do, without doing it; ``seconds`` is a guess from two timed steps."""
+    """What a fit would do, without doing it; ``n_done`` of the epochs are done already.
+    ``seconds``, of the others, is a guess from two timed steps."""
 
     n_train: int
     n_valid: int
     n_parameters: int
     steps_per_epoch: int
     max_epochs: int
+    n_done: int
     seconds: float
     device: str
 
@@ -109,14 +120,23 @@ def plan(
     train = config.train
     n_train, n_valid = dataset.n_samples("train"), dataset.n_samples("valid")
     steps = -(-n_train // (train.batch_size * train.n_devices))
-    seconds = steps * seconds_of_steps(dataset, model, train, place)
-    return Plan(n_train, n_valid, model.n_parameters, steps, train.max_epochs, seconds, str(place))
+    n_done = read_last(resume)[1] if resume else 0
+    n_left = train.max_epochs - n_done
+    seconds = steps * seconds_of_steps(dataset, model, train, place, n_left) if n_left else 0.0
+    return Plan(
+        *(n_train, n_valid, model.n_parameters, steps, train.max_epochs, n_done, seconds),
+        device=str(place),
+    )
 
 
 def seconds_of_steps(
-    dataset: ShardDataset, model: Translator, config: TrainConfig, device: torch.device
+    dataset: ShardDataset,
+    model: Translator,
+    config: TrainConfig,
+    device: torch.device,
+    n_epochs: int,
 ) -> float:
-    """What one batch costs over all epochs, on random codes. Where knobs alone are taught, it is
+    """What one batch costs over ``n_epochs``, on random codes. Where knobs alone are taught, it is
     encoded once, and heard in every epoch."""
     index = dataset.index
     n, codec = config.batch_size, index.codec
@@ -141,8 +161,8 @@ def seconds_of_steps(
     if config.knobs_alone:
         memory = encode()
         once, each = _seconds(encode), _seconds(lambda: teach_knobs(memory))
-        return once + config.max_epochs * each
-    return config.max_epochs * _seconds(teach_all)
+        return once + n_epochs * each
+    return n_epochs * _seconds(teach_all)
 
 
 def _follow(found: Losses) -> None:
@@ -183,12 +203,16 @@ def fit(
             f"{run}: a run is written to a directory of this machine, not to a store; give a "
             "path, and copy it there when it is finished"
         )
+    if run is None and resume:
+        raise UsageError("resume goes on with a run: name it, or leave resume away")
     place = resolve_device(device)
     lightning_precision(config.train.precision, place)
     card, model = prepare(dataset, config, resume=run if resume else None)
     for split in ("valid", "test"):
         if leak := warning_of_leak(card, dataset.index, split):
             say(leak)
+    if not resume and (known := what_is_known(config.train.start_from, card)):
+        say(known)
     if run is None:
         run = new_run_folder(RUNS)
     config = dataclasses.replace(config, model=card.model)
@@ -200,6 +224,8 @@ def fit(
             claim(run, overwrite=overwrite)
         try:
             times = teach(task, card, model, say)
+            if not times:
+                say("no epoch is left to train; what follows training is done now")
             best = load_best(run, model)
             return finish(run, card, model, dataset, config, place, best, started, times)
         except BaseException as error:
@@ -223,6 +249,8 @@ def with_the_way_on(error: BaseException, task: Task) -> BaseException:
             f"{error.problem}; what was trained before is kept: mend that, then go on with: "
             f"{go_on(task)}"
         )
+    if isinstance(error, DiedError):
+        return FxError(f"{error}. What the last epoch saved is kept; go on with: {go_on(task)}")
     return error
 
 
@@ -251,9 +279,8 @@ def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise FxError(
-            "a process that reads batches (n_workers) died; if memory ran out, take fewer. What "
-            f"the last epoch saved is kept: go on with --resume {shlex.quote(str(run))}"
+        raise DiedError(
+            "a process that reads batches (n_workers) died; if memory ran out, take fewer"
         ) from None
 
 

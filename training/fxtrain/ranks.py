@@ -2,8 +2,8 @@
 
 They are started afresh ("spawn"), and told apart by environment variables as torchrun would set
 them. What they say, their result and their errors come back through a queue, so that an error in
-any of them is one line and Ctrl-C is the parent's affair: they never hear of it. They end with the
-parent, however it ends.
+any of them is one line. Ctrl-C, or a terminal that is closed, is the parent's affair: they never
+hear of it. They end with the parent, however it ends.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from typing import Any
 import torch
 
 from fxtrain.contract import FxError, n_cores
+from fxtrain.errors import DiedError
 
 Say = Callable[[str], None]
 """Takes a line for the user."""
 
 POLL_S = 0.2
+TERMINAL_CLOSED = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+"""What a process hears then; nothing on Windows."""
 
 
 def spawning() -> Any:
@@ -50,7 +53,7 @@ def run_ranks(work: Callable[..., Any], args: tuple[Any, ...], n_ranks: int, say
     ]
     results: dict[int, Any] = {}
     try:
-        with _ignoring_ctrl_c():  # inherited: a key pressed here reaches the children too
+        with _ignoring_ctrl_c():  # inherited: what is meant for this one reaches the children too
             for process in processes:
                 process.start()
         while len(results) < n_ranks:
@@ -68,7 +71,7 @@ def run_ranks(work: Callable[..., Any], args: tuple[Any, ...], n_ranks: int, say
                     results[rank] = value
             for process in ended:
                 if process.exitcode and len(results) < n_ranks:
-                    raise FxError(_died(process.exitcode))
+                    raise DiedError(_died(process.exitcode))
         return results[0]
     finally:
         for process in processes:
@@ -88,23 +91,20 @@ def free_port() -> int:
 
 def _died(code: int) -> str:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    return (
-        f"a training process {how}; if memory ran out, give a smaller --batch-size. "
-        "What the last epoch saved is kept: go on with --resume"
-    )
+    return f"a training process {how}; if memory ran out, it takes a smaller --batch-size"
 
 
 @contextlib.contextmanager
 def _ignoring_ctrl_c() -> Iterator[None]:
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not the main thread, which alone hears of it
+    if threading.current_thread() is not threading.main_thread():  # which alone hears of it
         yield
         return
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, *TERMINAL_CLOSED)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fxtrain.checkpoint import ModelCard, Run, load_run
+from fxtrain.checkpoint import ModelCard, Run, load_run, read_card
 from fxtrain.config import Config, ModelConfig, TrainConfig
 from fxtrain.contract import UsageError
 from fxtrain.errors import CheckpointError
@@ -36,6 +36,22 @@ nothing."""
 def load_start(start_from: str | None) -> Run | None:
     """The run that training begins with; "shipped" is the one in the package."""
     return load_run(model_folder(Path(start_from))) if start_from is not None else None
+
+
+def what_is_known(start_from: str | None, card: ModelCard) -> str | None:
+    """A line where the run that training begins with knows other pedals than ``card``."""
+    if start_from is None:
+        return None
+    before = read_card(model_folder(Path(start_from))).vocabulary.names
+    ours = card.vocabulary.names
+    new = [name for name in ours if name not in before]
+    gone = [name for name in before if name not in ours]
+    parts = [f"knows {', '.join(name for name in ours if name in before)} already"]
+    if new:
+        parts.append(f"has never heard {', '.join(new)}")
+    if gone:
+        parts.append(f"will know {', '.join(gone)} no more")
+    return f"{start_from}: it {', '.join(parts)}" if new or gone else None
 
 
 def with_ears_for_knobs(config: Config) -> ModelConfig:

@@ -278,19 +278,22 @@ def quiet_lightning() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
-    """The first Ctrl-C ends training between two batches, the second one at once."""
+    """The first Ctrl-C ends training between two batches, the second one at once. A terminal that
+    is closed counts as the first, but under nohup: there nobody hears of it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def ask(signum: int, frame: Any) -> None:
         asked.set()
-        say("stopping after this step; press Ctrl-C again to stop at once")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signum == signal.SIGINT:
+            say("stopping after this step; press Ctrl-C again to stop at once")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    signal.signal(signal.SIGINT, ask)
+    closed = [n for n in ranks.TERMINAL_CLOSED if signal.getsignal(n) == signal.SIG_DFL]
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *closed)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -440,7 +440,7 @@ def test_a_run_that_ended_by_its_patience_stays_ended(
     before = (run / "model.safetensors").read_bytes()
     config = load_run_config(run, max_epochs=20)
     fit(dataset, config, run, resume=True, device="cpu", say=said.append)
-    assert said[-1].startswith("this run is over: its last 1 epoch(s) were no better (patience 1)")
+    assert said[-2].startswith("this run is over: its last 1 epoch(s) were no better (patience 1)")
     assert read_last(run)[1] == 2
     assert (run / "model.safetensors").read_bytes() == before
 

@@ -162,7 +162,7 @@ def test_a_dead_reader_is_one_line(tmp_path, dataset, monkeypatch):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     monkeypatch.setattr("fxtrain.fit.train", killed)
-    with pytest.raises(FxError, match=r"reads batches.*died.*--resume"):
+    with pytest.raises(FxError, match=r"reads batches \(n_workers\) died; .* take fewer$"):
         fit(dataset, Config(), tmp_path / "run", device="cpu")
     with pytest.raises(UsageError, match="not to a store"):
         fit(dataset, Config(), Path("s3://bucket/run"), device="cpu")

@@ -228,8 +228,11 @@ def test_stopped_after_its_last_epoch_a_run_says_how_to_finish_it(
 
 def test_a_run_that_has_not_ended_is_no_model_yet_but_can_be_gone_on_with(run: Path) -> None:
     (run / CARD_NAME).unlink()  # as after a kill
-    with pytest.raises(CheckpointError, match=f"has not ended.*--resume {re.escape(str(run))}"):
+    run = run.rename(run.with_name("my run"))
+    with pytest.raises(CheckpointError, match=f"has not ended.*--resume '{re.escape(str(run))}'$"):
         load_run(run)
+    with pytest.raises(UsageError, match=f"go on with --resume '{re.escape(str(run))}', replace"):
+        claim(run, overwrite=False)
 
 
 def test_a_line_to_type_holds_where_there_is_a_space_in_a_path(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ equally many batches on every rank.
 from __future__ import annotations
 
 import math
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -132,6 +133,7 @@ class StreamLoader:
                 num_workers=n_workers,
                 persistent_workers=True,  # starting them takes seconds
                 collate_fn=_as_it_is,
+                worker_init_fn=_leave_ctrl_c_to_training,
                 generator=torch.Generator(),  # else it draws from the global one
             )
 
@@ -188,3 +190,8 @@ def made_ahead(items: Iterator[T]) -> Iterator[T]:
 def _as_it_is(rows: Any) -> Any:
     """Workers send arrays: as tensors, each would take a shared-memory file of its own."""
     return rows
+
+
+def _leave_ctrl_c_to_training(worker: int) -> None:
+    """Else each worker would answer it as well, as the process does that it was forked from."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,6 +6,7 @@ it, so the same seed gives the same bytes and a recording can be understood year
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,8 +140,8 @@ def read_kit(path: Path) -> Kit:
     where = path / KIT_NAME
     if not where.is_file():
         raise UnfinishedError(
-            f"{path}: no {KIT_NAME} here, so there is no kit; 'fxtrain zeroshot kit {path}' "
-            "makes one"
+            f"{path}: no {KIT_NAME} here, so there is no kit; to make one: fxtrain zeroshot kit "
+            f"{shlex.quote(str(path))}"
         )
     data = read_json(where.read_bytes(), str(where))
     found = data.get("kind") if isinstance(data, dict) else type(data).__name__

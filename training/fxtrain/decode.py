@@ -126,10 +126,11 @@ def n_best(
 ) -> list[list[Hypothesis]]:
     """Beam search, never worse than greedy, then weighed with the set and precedence head.
 
-    ``heard``: the head's logits for the same B samples. CheckpointError where no chain is found.
+    ``heard``: the head's logits for the same B samples. CheckpointError where no chain is found, or
+    the head says no numbers.
     """
     found = search(scorer, heard, rules, settings)
-    if not all(found):
+    if not all(found) or not all(np.isfinite(logits).all() for logits in heard):
         raise CheckpointError(
             "this model names no chain: its numbers overflow, or its rules allow none; train again"
         )

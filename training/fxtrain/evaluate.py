@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import EVALUATION_NAME, Run, check_data
 from fxtrain.columns import between, number, without_nan
-from fxtrain.contract import LocalFolder, Names, OrderClass, json_bytes, n_cores
+from fxtrain.contract import FxError, LocalFolder, Names, OrderClass, json_bytes, n_cores
 from fxtrain.data import ShardDataset
 from fxtrain.data.stream import heard_fields, make_loader
 from fxtrain.decode import (
@@ -30,6 +31,7 @@ from fxtrain.decode import (
     precedence,
     presence,
 )
+from fxtrain.finding import called
 from fxtrain.installed import versions_of
 from fxtrain.intervals import N_RESAMPLES, Score
 from fxtrain.metrics import (
@@ -98,7 +100,8 @@ class Evaluation:
 
 class Provenance(NamedTuple):
     """Of a split's samples, in its order: int [n], those that play recordings of one group have
-    the same number; what is played on each; its id."""
+    the same number; what is played on each; its id, behind the identity of its data set where that
+    is one of several."""
 
     groups: np.ndarray
     playing: list[str]
@@ -135,7 +138,12 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
             yield part
 
     parts = noted(listen_batches(run.model, loader))
-    found, ids = decode_heard(run.model, parts, card.rules, card.decode)
+    try:
+        found, ids = decode_heard(run.model, parts, card.rules, card.decode)
+    except torch.OutOfMemoryError:
+        raise FxError(
+            f"{run.device} ran out of memory; wait until it is free, or take the CPU (--device cpu)"
+        ) from None
     truth: list[Names] = [tuple(names[i] for i in chain) for chain in ids]
     heard, untuned = (
         [candidates(h, card.vocabulary, commutes, settings) for h in found]
@@ -158,13 +166,15 @@ def provenance(dataset: ShardDataset, split: str) -> Provenance:
     groups: list[Hashable] = []
     playing: list[str] = []
     ids: list[str] = []
+    joined = len({shard.index.identity for shard in dataset.shards}) > 1
     for shard in dataset.shards_of(split):
+        before = f"{shard.index.identity[:12]}/" if joined else ""
         for record in shard.records():
             played = "performance" in record.get("clip", ())
             owner = shard.index.identity if played else record.get("source")
             groups.append((record["group"], owner) if "group" in record else len(groups))
             playing.append(playing_of(record))
-            ids.append(str(record.get("id", len(ids))))
+            ids.append(f"{before}{record.get('id', len(ids))}")
     return Provenance(numbered(groups), playing, ids)
 
 
@@ -211,7 +221,7 @@ def judge(run: AnyRun, identity: str, answers: Answers, *, seed: int = 0) -> Eva
         **_some(values(of_what_was_heard(textbook, truth, predicted)), GIVEN_PEDALS),
     }
     return Evaluation(
-        run=str(run.path),
+        run=called(run.path),
         split=answers.split,
         data_identity=identity,
         scores=found | errors,
@@ -331,9 +341,13 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
     return cleaned
 
 
-def save_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """``evaluation.json`` in ``folder``, which is made."""
-    LocalFolder(folder).write(EVALUATION_NAME, json_bytes(evaluation_dict(evaluation)))
+def save_evaluation(
+    folder: Path, evaluation: Evaluation, differences: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """``evaluation.json`` in ``folder``, which is made. ``differences``: of another run, as
+    ``paired.differences_dict`` has them."""
+    data = evaluation_dict(evaluation) | {**differences}
+    LocalFolder(folder).write(EVALUATION_NAME, json_bytes(data))
 
 
 def table(evaluation: Evaluation) -> Iterator[str]:

@@ -39,6 +39,11 @@ def model_folder(run: Path | None) -> Path:
     return runs[0]
 
 
+def called(folder: Path) -> str:
+    """A run as people name it: the one in the package by its word, wherever that lies."""
+    return SHIPPED.name if folder == SHIPPED else str(folder)
+
+
 def runs_in(folder: Path) -> list[Path]:
     """Folders in it that hold a trained model, the newest first."""
     cards = folder.glob(f"*/{CARD_NAME}")

@@ -244,6 +244,11 @@ def with_the_way_on(error: BaseException, task: Task) -> BaseException:
         return InterruptedFitError(
             f"stopped before decoding was tuned; no epoch is lost. Finish with: {go_on(task)}"
         )
+    if isinstance(error, torch.OutOfMemoryError):
+        return FxError(
+            f"{task.device} ran out of memory after training; no epoch is lost. Finish without it: "
+            f"{go_on(task)} --device cpu"
+        )
     if isinstance(error, UnwrittenError):
         return FxError(
             f"{error.problem}; what was trained before is kept: mend that, then go on with: "

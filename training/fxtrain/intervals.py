@@ -31,7 +31,7 @@ class Score:
     Shares of samples have Wilson's interval (Wilson 1927), honest at 0 and 1; the rest a bootstrap
     (Efron 1979). Both take samples of one group for as much as they say about other groups: the
     bootstrap draws whole groups, Wilson's is told fewer samples (`design_effect`), and both are
-    wider where groups are few. NaN of a single group.
+    wider where groups are few. NaN of a single group, but for Wilson's of a single sample.
     """
 
     value: float
@@ -73,7 +73,8 @@ def design_effect(successes: np.ndarray, counted: np.ndarray) -> float:
     independent samples: the ratio of their variances (Kish 1965), 1 at least, and of Student's t to
     the normal quantile, for the groups' spread is an estimate itself (Korn & Graubard 1998).
 
-    Where all samples agree there is no spread, and each group counts once. NaN of a single group.
+    Where all samples agree there is no spread, and each group counts once. NaN of a single group of
+    several.
     """
     n = float(counted.sum())
     n_groups = int(np.count_nonzero(counted))

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fxtrain.card import ModelCard
-from fxtrain.contract import Features, Frontend, FxError, fixed_pairs, free_pairs
+from fxtrain.contract import Features, Frontend, FxError, UsageError, fixed_pairs, free_pairs
 from fxtrain.decode import (
     Candidate,
     Direct,
@@ -35,6 +35,7 @@ from fxtrain.decode import (
 )
 from fxtrain.device import check_device, resolve_device
 from fxtrain.errors import UnreadableFileError
+from fxtrain.finding import called
 from fxtrain.heard import hear_file, unreadable
 from fxtrain.knobs import Knobs, read_knobs
 from fxtrain.telling import ASSUMPTIONS, POSSIBLE
@@ -189,7 +190,7 @@ def predict_features(run: AnyRun, features: Features) -> Prediction:
         starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
     )
     card, commutes = run.card, run.card.commuting_pairs
-    listened = run.listen(features)
+    listened = _listen(run, features)
     found, _, own = interpret(card, listened)
     names = found[0].names
     place = card.vocabulary.names.index
@@ -236,7 +237,16 @@ def translate(
     run: AnyRun, features: Features
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
     """(candidates, the same before tuning, the head's word) of windows heard together."""
-    return interpret(run.card, run.listen(features))
+    return interpret(run.card, _listen(run, features))
+
+
+def _listen(run: AnyRun, features: Features) -> Listened:
+    if run.card.model.use_mel and features.mel is None:
+        raise UsageError(
+            f"{called(run.path)}: this model hears log-mel, and these features hold none; make "
+            "them with open_frontend(run.card.ears)"
+        )
+    return run.listen(features)
 
 
 def interpret(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -56,21 +55,27 @@ def evaluate_command(
     share_the_cores()
     keep_freed_memory()
     folder = model_folder(run)
-    rival = None if against is None else model_folder(against)
+    output = output or (RUNS / SHIPPED.name if folder == SHIPPED else folder)
+    other_folder = None if against is None else model_folder(against)
     dataset = open_shards(shards)
 
     from fxtrain import evaluate as scoring
     from fxtrain.answers import save_clips
-    from fxtrain.checkpoint import load_run, warning_of_leak, warning_of_length
+    from fxtrain.checkpoint import check_data, load_run, warning_of_leak, warning_of_length
+    from fxtrain.contract import VocabularyError
     from fxtrain.device import resolve_device
     from fxtrain.paired import difference_lines, differences, differences_dict
     from fxtrain.report import write_page
     from fxtrain.sounds import Sounds
 
-    loaded = load_run(folder, resolve_device(device))
-    if folder == SHIPPED:
-        loaded = replace(loaded, path=RUNS / SHIPPED.name)
-    output = output or loaded.path
+    place = resolve_device(device)
+    loaded, rival = load_run(folder, place), None
+    if other_folder is not None:
+        rival = load_run(other_folder, place)
+        try:  # before the first has answered
+            check_data(rival.card, dataset.index, dataset.folder.uri, all_codes=dataset.all_codes)
+        except VocabularyError as error:
+            raise VocabularyError(f"--against {against}: {error}") from None
     answers = scoring.answer(loaded, dataset, split)
     if leak := warning_of_leak(loaded.card, dataset.index, split):
         say(leak)
@@ -78,23 +83,22 @@ def evaluate_command(
         say(other)
     if loaded.card.model.use_codes and not dataset.all_codes:
         say("warning: some shards hold log-mel alone; of their clips the model hears no tokens")
-    apart = None
+    apart, told_apart = None, {}
     if rival is not None:
-        theirs = scoring.answer(load_run(rival, resolve_device(device)), dataset, split)
+        theirs = scoring.answer(rival, dataset, split)
         apart = differences(answers, theirs, loaded.card.vocabulary.families, seed=seed)
+        told_apart = differences_dict(apart, str(against))
     sounds = Sounds(dataset, split, renders)
     evaluation = scoring.judge(loaded, dataset.index.identity, answers, seed=seed)
     try:
-        scoring.save_evaluation(output, evaluation)
+        scoring.save_evaluation(output, evaluation, told_apart)
         save_clips(output, answers)
         if rerender:
             evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, say)
-            scoring.save_evaluation(output, evaluation)
+            scoring.save_evaluation(output, evaluation, told_apart)
     finally:  # scores took minutes: they are told also where they cannot be written
         if as_json:
-            data = scoring.evaluation_dict(evaluation)
-            if apart is not None:
-                data |= differences_dict(apart, str(against))
+            data = scoring.evaluation_dict(evaluation) | told_apart
             click.echo(json.dumps(data, ensure_ascii=False))
         else:
             for line in scoring.table(evaluation):

@@ -178,9 +178,8 @@ class ChainSpec:
 
     @cached_property
     def length_law(self) -> tuple[list[int], list[float]]:
-        lengths = list(self.length_p)
-        weights = np.array([self.lengths[length] for length in lengths])
-        return lengths, _cumulative((weights / weights.sum()).tolist())
+        """What draws a length: all of them, and the cumulative odds of ``length_p``."""
+        return list(self.length_p), _cumulative(list(self.length_p.values()))
 
     @cached_property
     def _open_picks(self) -> dict[tuple[int, int], tuple[tuple[int, ...], list[float]]]:

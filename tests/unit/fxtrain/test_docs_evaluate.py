@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fxtrain.evaluate import Evaluation
 from fxtrain.metrics import PedalScore
+from fxtrain.paired import Difference, differences_dict
 from fxtrain.played import Playing
 from fxtrain.reliability import Bin, Reliability
 from fxtrain.rerender import Rerendered, Row
@@ -25,8 +26,10 @@ def test_every_key_has_its_row() -> None:
     told = [line.split(" | ", 1) for line in part.splitlines() if line.startswith("| `")]
     keys = {key: set(re.findall(r"`(\w+)`", text)) for keys, text in told
             for key in re.findall(r"`(\w+)`", keys)}  # fmt: skip
-    assert set(keys) == names(Evaluation) - {"null", "constant", "ceiling"}  # of each score
+    beside = differences_dict({}, "")
+    assert set(keys) == names(Evaluation) - {"null", "constant", "ceiling"} | set(beside)
     assert {"value", "low", "high", "n", "null", "constant", "ceiling"} <= keys["scores"]
+    assert names(Difference) <= keys["differences"]
     assert names(PedalScore) <= keys["pedals"]
     assert {"pair", "right", "n"} <= keys["pairs"]
     assert names(Reliability) | names(Bin) <= keys["reliability"]

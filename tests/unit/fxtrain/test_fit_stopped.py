@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from fixtures.shards import PEDALS, make_shards
 from fxtrain import fit as training
@@ -119,6 +120,18 @@ def test_where_a_process_died_only_what_is_there_is_gone_on_with(
         fit(dataset, SETTINGS, tmp_path / "new", device="cpu", say=quiet)
     assert "go on" not in str(told.value)
     assert not (tmp_path / "new").exists()
+
+
+def test_memory_that_runs_out_after_training_costs_no_epoch(
+    dataset: ShardDataset, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    run = shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.setattr(training, "tune", full)
+    with pytest.raises(FxError, match=r"no epoch is lost. .* --resume .*/run --device cpu$"):
+        fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=quiet)
 
 
 def test_a_run_without_an_epoch_left_says_so(

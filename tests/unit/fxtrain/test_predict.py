@@ -14,7 +14,7 @@ import torch
 from fixtures.shards import make_shards
 from fxtrain.checkpoint import Run, card_of, load_run, new_model, save_model
 from fxtrain.config import ModelConfig
-from fxtrain.contract import Chain, Features, FxError, PedalEntry
+from fxtrain.contract import Chain, Features, FxError, PedalEntry, UsageError
 from fxtrain.data import open_shards
 from fxtrain.data.stream import make_loader
 from fxtrain.decode import Candidate
@@ -93,15 +93,15 @@ def test_probabilities_and_pairs_are_consistent(run: AnyRun) -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("overflows", [False, True])
+@pytest.mark.parametrize("spoilt", ["all", "head", "rules"])
 def test_a_model_that_names_no_chain_is_told_in_a_line(
-    folder: Path, tmp_path: Path, overflows: bool
+    folder: Path, tmp_path: Path, spoilt: str
 ) -> None:
     run = load_run(folder)
     card, model = run.card, run.model
-    if overflows:
+    if spoilt != "rules":
         with torch.no_grad():
-            for weight in model.parameters():
+            for weight in (model if spoilt == "all" else model.head).parameters():
                 weight.fill_(1e38)
     else:
         rules = dataclasses.replace(card.rules, min_length=9, max_length=9)  # of 4 pedals
@@ -110,6 +110,12 @@ def test_a_model_that_names_no_chain_is_told_in_a_line(
     for load in (load_run, load_quick):
         with pytest.raises(CheckpointError, match="no chain"):
             predict_features(load(tmp_path), make_features(1))
+
+
+def test_features_without_what_the_model_hears_are_told(run: AnyRun) -> None:
+    deaf = dataclasses.replace(make_features(1), mel=None)
+    with pytest.raises(UsageError, match=r"hears log-mel, and these features hold none"):
+        predict_features(run, deaf)
 
 
 def test_long_recordings_are_heard_in_parts_with_one_answer(run: AnyRun) -> None:

@@ -124,6 +124,12 @@ def interval(resampled: np.ndarray, n_rows: int, within: Within = ANY) -> tuple[
     return (low, high) if high - low > 1e-12 * max(1.0, abs(high)) else (math.nan, math.nan)
 
 
+def of_difference(within: Within) -> Within:
+    """Between what the difference of two scores lies that are ``within`` this."""
+    reach = within[1] - within[0]
+    return -reach, reach
+
+
 def mean_interval(
     values: np.ndarray, groups: np.ndarray, seed: int, within: Within = ANY
 ) -> tuple[float, float]:

@@ -17,8 +17,15 @@ import numpy as np
 from fxtrain.answers import Answers
 from fxtrain.columns import number, without_nan
 from fxtrain.contract import UsageError
-from fxtrain.intervals import N_RESAMPLES, group_sums, interval, resample_sums
-from fxtrain.metrics import HEADLINES, formulas, sample_columns
+from fxtrain.intervals import (
+    N_RESAMPLES,
+    SHARE,
+    group_sums,
+    interval,
+    of_difference,
+    resample_sums,
+)
+from fxtrain.metrics import HEADLINES, WITHIN, formulas, sample_columns
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ def differences(
     found = {}
     for name, (formula, counted) in formulas(families, lengths).items():
         value, held = (float(formula(side)[0]) for side in whole)
-        low, high = interval(formula(drawn[0]) - formula(drawn[1]), len(table))
+        within = of_difference(WITHIN.get(name, SHARE))
+        low, high = interval(formula(drawn[0]) - formula(drawn[1]), len(table), within)
         n = int(whole[0][counted][0])
         found[name] = Difference(value, held, value - held, low, high, n)
     return {name: found[name] for name in (*HEADLINES, *found)}
@@ -87,8 +95,9 @@ def difference_lines(
     for name, row in found.items():
         between = f"{row.low:+.3f} to {row.high:+.3f}" if not math.isnan(row.low) else "–"
         mark = " *" if row.is_clear else ""
+        apart = "-" if math.isnan(row.difference) else f"{row.difference:+.3f}"
         yield (
-            f"{name:<22} {number(row.value):>6} {number(row.other):>6} {row.difference:>+7.3f}  "
+            f"{name:<22} {number(row.value):>6} {number(row.other):>6} {apart:>7}  "
             f"{between:<16} {row.n:>6}{mark}"
         )
     yield ""

@@ -29,7 +29,7 @@ from fxtrain.contract import (
     RemadeClip,
 )
 from fxtrain.faint import Faint, faint, faint_lines
-from fxtrain.intervals import Score, mean_interval
+from fxtrain.intervals import Score, Within, mean_interval, of_difference
 from fxtrain.knobs import Knobs, as_heard
 from fxtrain.side_by_side import side_by_side
 from fxtrain.sounds import Sounds
@@ -54,6 +54,9 @@ MEASURES = {
     "loudness_db": ("loudness off, dB", False),
 }
 """Name -> (what it is called, whether more is nearer)."""
+
+WITHIN: dict[str, Within] = {"si_sdr_db": (-30.0, 60.0), "loudness_db": (0.0, 60.0)}
+"""What a measure can be; the others are no less than 0."""
 
 QUIET_LUFS = -60.0
 """A true sound below this is no measure; another dry clip is taken, or the clip is left out."""
@@ -213,14 +216,15 @@ def _rows(
                 np.array([getattr(clip[dry, which], name) for clip in clips])
                 for which in (condition, answer)
             )
-            means[name] = _mean(value, groups, seed)
-            off[name] = _mean(value - said, groups, seed)
+            within = WITHIN.get(name, (0.0, math.inf))
+            means[name] = _mean(value, groups, seed, within)
+            off[name] = _mean(value - said, groups, seed, of_difference(within))
         yield Row(condition, dry, ordered, len(clips), means, off)
 
 
-def _mean(values: np.ndarray, groups: np.ndarray, seed: int) -> Score:
+def _mean(values: np.ndarray, groups: np.ndarray, seed: int, within: Within) -> Score:
     """The mean with its 95 % interval, from the same draws for every row."""
-    return Score(float(np.mean(values)), *mean_interval(values, groups, seed), len(values))
+    return Score(float(np.mean(values)), *mean_interval(values, groups, seed, within), len(values))
 
 
 def _one_clip(sounds: Sounds, asked: Asked) -> Played | None:

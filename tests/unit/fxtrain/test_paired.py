@@ -100,6 +100,13 @@ def test_clips_of_one_group_are_one_witness() -> None:
     assert widths[1] > 2 * widths[0]
 
 
+def test_no_interval_leaves_what_a_difference_can_be() -> None:
+    few = [0] * 38 + [1, 2]
+    wrong = [("chorus",) if "delay" in names else ("delay",) for names in TRUTH]
+    found = differences(answers_of(TRUTH[:-1] + wrong[-1:], few), answers_of(wrong, few), FAMILIES)
+    assert found["exact"].high == 1.0 > found["exact"].low
+
+
 def test_other_clips_are_refused() -> None:
     one, other = answers_of(RIGHT_OFTEN), answers_of(RIGHT_OFTEN)
     other.ids[3] = "test-000099"
@@ -116,6 +123,9 @@ def test_lines_and_json_mark_what_is_no_chance() -> None:
     assert row.endswith(" *")
     (none,) = (line for line in lines if line.startswith("spearman"))
     assert not none.endswith("*")
+    silent = differences(answers_of(TRUTH), answers_of([()] * 40), FAMILIES)
+    (none,) = (line for line in difference_lines(silent, "a", "b", 40) if "spearman" in line)
+    assert none.split()[1:] == ["1.000", "-", "-", "–", "30"]
     data = differences_dict(found, "runs/b")
     assert data["against"] == "runs/b"
     assert data["differences"]["exact_class"]["difference"] == 0.5

@@ -19,10 +19,12 @@ from pathlib import Path
 from fxpipe.chains.chain import draw_order
 from fxpipe.config import render_spec
 from fxpipe.plan import split_sizes
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import Answers, answer, judge
+from fxtrain.evaluate import answer
 from fxtrain.finding import SHIPPED, model_folder
+from fxtrain.judging import judge
 
 CONDITIONS = {
     "as in its lessons": "",

@@ -17,11 +17,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fxtrain import tune
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch, make_loader
-from fxtrain.evaluate import Answers, answer, judge, provenance
+from fxtrain.evaluate import answer, provenance
 from fxtrain.finding import model_folder
+from fxtrain.judging import judge
 from fxtrain.metrics import classes_of
 
 KINDS = ("chain", "presence", "named", "family", "pair")

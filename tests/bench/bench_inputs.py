@@ -19,7 +19,8 @@ from bench_unseen import held_out_orders, lessons, sh, test_set
 
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import answer, judge
+from fxtrain.evaluate import answer
+from fxtrain.judging import judge
 
 N_CHAINS, N_CLIPS = 8_000, 500
 

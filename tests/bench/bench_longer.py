@@ -24,8 +24,8 @@ from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.contract import Features, Names, Record, open_folder
 from fxtrain.decode import Candidate, Direct, window_weight
-from fxtrain.evaluate import confidences, judge
 from fxtrain.finding import SHIPPED, model_folder
+from fxtrain.judging import confidences, judge
 from fxtrain.metrics import classes_of
 from fxtrain.predict import translate
 from fxtrain.reliability import calibration_error

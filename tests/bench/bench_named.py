@@ -41,10 +41,12 @@ from scale_plan import (
     short_okita3,
 )
 
+from fxtrain.answers import Answers
 from fxtrain.checkpoint import load_run
 from fxtrain.data import open_shards
-from fxtrain.evaluate import Answers, Evaluation, evaluate, judge
+from fxtrain.evaluate import evaluate
 from fxtrain.intervals import Score
+from fxtrain.judging import Evaluation, judge
 from fxtrain.metrics import classes_of, numbered
 from fxtrain.predict import translate
 

@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from zeroshot_boards import BOARDS, MissingError, Play, ours
 
+from fxtrain.answers import Answers
 from fxtrain.contract import (
     Frontend,
     Names,
@@ -44,8 +45,8 @@ from fxtrain.contract import (
     open_frontend,
     to_unit,
 )
-from fxtrain.evaluate import Answers, Evaluation, judge
 from fxtrain.finding import model_folder
+from fxtrain.judging import Evaluation, judge
 from fxtrain.metrics import classes_of
 from fxtrain.predict import AnyRun, open_run, translate
 from fxtrain.zeroshot.draw import draw_pedal

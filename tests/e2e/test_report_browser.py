@@ -19,7 +19,8 @@ from fxpipe.frontend import open_frontend
 from fxtrain.checkpoint import card_of, load_run, new_model, save_model
 from fxtrain.config import ModelConfig
 from fxtrain.data import open_shards
-from fxtrain.evaluate import answer, by_ear, judge
+from fxtrain.evaluate import answer, by_ear
+from fxtrain.judging import judge
 from fxtrain.models import resolve_model
 from fxtrain.report import write_page
 from fxtrain.sounds import Sounds

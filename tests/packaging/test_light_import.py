@@ -12,7 +12,10 @@ HEAVY = ("fxpipe", "pedalboard", "dac", "audiotools", "dask", "distributed", "to
 PROBE = "import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
 
 
-@pytest.mark.parametrize("module", ["fxtrain", "fxtrain.cli", "fxtrain.contract"])
+@pytest.mark.parametrize(
+    "module",
+    ["fxtrain", "fxtrain.cli", "fxtrain.contract", "fxtrain.zeroshot.score, fxtrain.report"],
+)
 def test_imports_none_of_the_heavy_libraries(module):
     code = PROBE.format(module=module, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

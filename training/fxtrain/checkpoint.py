@@ -31,15 +31,15 @@ from fxtrain.contract import (
 )
 from fxtrain.decode import Listened
 from fxtrain.finding import CARD_NAME as CARD_NAME
+from fxtrain.finding import EVALUATION_NAME as EVALUATION_NAME
+from fxtrain.finding import METRICS_NAME as METRICS_NAME
+from fxtrain.finding import PAGE_NAME as PAGE_NAME
 from fxtrain.listening import listen
 from fxtrain.models import Translator
 from fxtrain.weights import WEIGHTS_NAME as WEIGHTS_NAME
 from fxtrain.weights import Tensors, read_tensors, read_weights
 
 CONFIG_NAME = "config.json"
-METRICS_NAME = "metrics.json"
-EVALUATION_NAME = "evaluation.json"
-PAGE_NAME = "evaluation.html"
 
 
 @dataclass(frozen=True)

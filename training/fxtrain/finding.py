@@ -12,6 +12,9 @@ from fxtrain.errors import CheckpointError
 RUNS = Path("runs")
 SHIPPED = Path(str(files("fxtrain"))) / "shipped"
 CARD_NAME = "model.json"
+METRICS_NAME = "metrics.json"
+EVALUATION_NAME = "evaluation.json"
+PAGE_NAME = "evaluation.html"
 LAST_NAME = "checkpoints/last.ckpt"
 NAMED = 5
 """Runs that an error names at most."""

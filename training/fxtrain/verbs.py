@@ -59,7 +59,8 @@ def evaluate_command(
     other_folder = None if against is None else model_folder(against)
     dataset = open_shards(shards)
 
-    from fxtrain import evaluate as scoring
+    from fxtrain import evaluate as answering
+    from fxtrain import judging
     from fxtrain.answers import save_clips
     from fxtrain.checkpoint import check_data, load_run, warning_of_leak, warning_of_length
     from fxtrain.contract import VocabularyError
@@ -76,7 +77,7 @@ def evaluate_command(
             check_data(rival.card, dataset.index, dataset.folder.uri, all_codes=dataset.all_codes)
         except VocabularyError as error:
             raise VocabularyError(f"--against {against}: {error}") from None
-    answers = scoring.answer(loaded, dataset, split)
+    answers = answering.answer(loaded, dataset, split)
     if leak := warning_of_leak(loaded.card, dataset.index, split):
         say(leak)
     if other := warning_of_length(loaded.card, dataset.index):
@@ -85,23 +86,23 @@ def evaluate_command(
         say("warning: some shards hold log-mel alone; of their clips the model hears no tokens")
     apart, told_apart = None, {}
     if rival is not None:
-        theirs = scoring.answer(rival, dataset, split)
+        theirs = answering.answer(rival, dataset, split)
         apart = differences(answers, theirs, loaded.card.vocabulary.families, seed=seed)
         told_apart = differences_dict(apart, str(against))
     sounds = Sounds(dataset, split, renders)
-    evaluation = scoring.judge(loaded, dataset.index.identity, answers, seed=seed)
+    evaluation = judging.judge(loaded, dataset.index.identity, answers, seed=seed)
     try:
-        scoring.save_evaluation(output, evaluation, told_apart)
+        judging.save_evaluation(output, evaluation, told_apart)
         save_clips(output, answers)
         if rerender:
-            evaluation = scoring.by_ear(answers, evaluation, sounds, rerender, seed, say)
-            scoring.save_evaluation(output, evaluation, told_apart)
+            evaluation = answering.by_ear(answers, evaluation, sounds, rerender, seed, say)
+            judging.save_evaluation(output, evaluation, told_apart)
     finally:  # scores took minutes: they are told also where they cannot be written
         if as_json:
-            data = scoring.evaluation_dict(evaluation) | told_apart
+            data = judging.evaluation_dict(evaluation) | told_apart
             click.echo(json.dumps(data, ensure_ascii=False))
         else:
-            for line in scoring.table(evaluation):
+            for line in judging.table(evaluation):
                 click.echo(line)
             if apart is not None:
                 click.echo()

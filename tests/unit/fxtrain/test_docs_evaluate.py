@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from fxtrain.evaluate import Evaluation
+from fxtrain.judging import Evaluation
 from fxtrain.metrics import PedalScore
 from fxtrain.paired import Difference, differences_dict
 from fxtrain.played import Playing

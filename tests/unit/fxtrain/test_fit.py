@@ -18,7 +18,7 @@ import torch
 from fixtures.shards import PEDALS, make_shards
 from fxtrain.checkpoint import CARD_NAME, WEIGHTS_NAME, load_run, save_model
 from fxtrain.cli import cli, run_cli
-from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict
+from fxtrain.config import Config, ModelConfig, TrainConfig, config_from_dict, replace_train
 from fxtrain.contract import (
     ContractError,
     DamagedError,
@@ -29,8 +29,9 @@ from fxtrain.contract import (
 )
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.errors import CheckpointError, InterruptedFitError
-from fxtrain.evaluate import evaluate, evaluation_dict, save_evaluation, table
+from fxtrain.evaluate import evaluate
 from fxtrain.fit import fit, plan
+from fxtrain.judging import evaluation_dict, save_evaluation, table
 from fxtrain.runs import (
     check_resume,
     claim,
@@ -90,9 +91,7 @@ def test_listed_orders_decide_which_epoch_is_best(dataset: ShardDataset, tmp_pat
             chains = map(self.index.vocabulary.decode_order, self.load(split).order)
             return tuple({"alike": list(itertools.permutations(range(len(c))))} for c in chains)
 
-    settings = dataclasses.replace(
-        SETTINGS, train=dataclasses.replace(SETTINGS.train, max_epochs=8, lr=5e-3)
-    )
+    settings = replace_train(SETTINGS, max_epochs=8, lr=5e-3)
     alike = AnyOrder(dataset.folder, dataset.index, dataset.shards)
     result = fit(alike, settings, tmp_path / "run", device="cpu", say=lambda text: None)
     best = json.loads((tmp_path / "run" / "checkpoints" / "best.json").read_text())

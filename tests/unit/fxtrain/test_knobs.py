@@ -37,8 +37,9 @@ from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch, heard_fields, make_loader
 from fxtrain.decode import Candidate
 from fxtrain.errors import CheckpointError, InterruptedFitError
-from fxtrain.evaluate import answer, evaluation_dict, judge, table
+from fxtrain.evaluate import answer
 from fxtrain.fit import fit, plan
+from fxtrain.judging import evaluation_dict, judge, table
 from fxtrain.kept import KeptStates
 from fxtrain.knobs import N_PLACES, Knob, Knobs, mean_travel
 from fxtrain.models import Memory

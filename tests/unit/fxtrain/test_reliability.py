@@ -9,7 +9,7 @@ import pytest
 
 from fxtrain.contract import OrderClass
 from fxtrain.decode import Candidate, Direct
-from fxtrain.evaluate import confidences
+from fxtrain.judging import confidences
 from fxtrain.reliability import bins_of, calibration_error, error_by_chance, reliability
 
 

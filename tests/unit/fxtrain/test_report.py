@@ -22,9 +22,10 @@ from fxtrain.confusions import confusion
 from fxtrain.contract import MissingExtraError, OrderClass
 from fxtrain.data import Shard, ShardDataset, open_shards
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import Evaluation, answer, by_ear, judge, provenance, table
-from fxtrain.evaluate import evaluation_dict as as_dict
+from fxtrain.evaluate import answer, by_ear, provenance
 from fxtrain.faint import span
+from fxtrain.judging import Evaluation, judge, table
+from fxtrain.judging import evaluation_dict as as_dict
 from fxtrain.metrics import HEADLINES
 from fxtrain.models import resolve_model
 from fxtrain.report import page

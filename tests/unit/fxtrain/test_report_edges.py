@@ -17,7 +17,8 @@ from fxtrain.config import ModelConfig
 from fxtrain.contract import Chain, OrderClass, Pedal
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.decode import Candidate
-from fxtrain.evaluate import answer, by_ear, judge, table
+from fxtrain.evaluate import answer, by_ear
+from fxtrain.judging import judge, table
 from fxtrain.knobs import Knob, Knobs
 from fxtrain.metrics import by_pair
 from fxtrain.models import resolve_model

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fxtrain.checkpoint import METRICS_NAME
 from fxtrain.contract import ContractError, from_dict, read_json
+from fxtrain.finding import METRICS_NAME
 from fxtrain.intervals import Score
 
 LOG_FOLDER = "tensorboard"

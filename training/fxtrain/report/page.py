@@ -18,13 +18,14 @@ import numpy as np
 from markupsafe import Markup
 
 from fxtrain.answers import Answers
-from fxtrain.checkpoint import PAGE_NAME, ModelCard
+from fxtrain.card import ModelCard
 from fxtrain.confusions import confusion_by_position, pair_orders
 from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
 from fxtrain.data import ShardDataset
-from fxtrain.evaluate import Evaluation
 from fxtrain.faint import span
+from fxtrain.finding import PAGE_NAME
 from fxtrain.intervals import Score
+from fxtrain.judging import Evaluation
 from fxtrain.metrics import HEADLINES
 from fxtrain.predict import AnyRun
 from fxtrain.report import drawing

@@ -17,7 +17,7 @@ from fxtrain.answers import Answers
 from fxtrain.columns import number
 from fxtrain.contract import Features, Frontend, FxError, LocalFolder, Names, arrow, json_bytes
 from fxtrain.decode import Candidate, Direct
-from fxtrain.evaluate import Evaluation, evaluation_dict, judge, table
+from fxtrain.judging import Evaluation, evaluation_dict, judge, table
 from fxtrain.metrics import HEADLINES, classes_of, numbered
 from fxtrain.predict import AnyRun, translate
 from fxtrain.zeroshot.manifest import LeftOut, Manifest, read_manifest

@@ -142,9 +142,7 @@ def losses(
     if travel is not None:
         knobs = knob_loss(model.knobs(memory), travel)
     if shares is None:
-        total = tokens + head_weight * (presence + precedence)
-        if travel is not None:
-            total = total + knob_weight * knobs
+        total = tokens + head_weight * (presence + precedence) + knob_weight * knobs
     else:
         heads = head_weight * presence, head_weight * precedence, knob_weight * knobs
         total = (shares * torch.stack((tokens, *heads))).sum()

@@ -43,7 +43,7 @@ def bounds(
     """Bounds by chain length, for the lengths that the spec draws."""
     rng = np.random.default_rng(seed)
     found = {}
-    for length in sorted(n for n, weight in spec.lengths.items() if weight > 0):
+    for length in spec.length_p:
         drawn = [draw_names(spec, length, rng, test=True) for _ in range(2 * n_draws)]
         found[length] = _bounds(spec, drawn[:n_draws], drawn[n_draws:], commutes)
     return found

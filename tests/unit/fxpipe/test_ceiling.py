@@ -73,3 +73,19 @@ def test_a_listener_answers_the_order_that_it_has_heard_most() -> None:
     pair = ("wah", "chorus")
     spec = ChainSpec(pair, {2: 1.0}, order="fixed")
     assert bounds(spec, frozenset({frozenset(pair)}), seed=0, n_draws=5)[2].ceiling == 1.0
+
+
+def test_orders_that_are_held_out_for_test_are_asked_for() -> None:
+    pair = ("chorus", "wah")
+    spec = ChainSpec(
+        pair, {1: 0.0, 2: 1.0}, order="realistic", temperature=9.0, held_out=(("chorus", "wah"),)
+    )
+    found = bounds(spec, NOTHING, seed=0, n_draws=200)
+    assert list(found) == [2]
+    assert 0.3 < found[2].null < 0.7  # the other order is all that training has
+
+
+def test_pedals_that_repeat_have_fewer_orders() -> None:
+    """Half of the chains are one pedal twice, which the null has right; of the rest it has half."""
+    spec = ChainSpec(("chorus", "wah"), {2: 1.0}, repeats=True)
+    assert bounds(spec, NOTHING, seed=0)[2].null == pytest.approx(0.75, abs=0.02)

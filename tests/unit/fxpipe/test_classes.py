@@ -124,6 +124,19 @@ def test_swaps_are_alike_up_to_the_limit_that_is_asked_for(dry: np.ndarray) -> N
         assert classify(dry, chain, all_orders=False, alike_db=limit_db)["alike"] == alike
 
 
+@pytest.mark.parametrize(
+    ("n", "all_orders", "n_alike"),
+    [(3, False, 2), (3, True, 5), (4, False, 4), (4, True, 23), (5, False, 7), (5, True, 7)],
+)
+def test_all_orders_are_compared_of_four_pedals_at_most(
+    dry: np.ndarray, n: int, all_orders: bool, n_alike: int
+) -> None:
+    """Where every distance is near enough; swaps alone never compare two that meet on the way."""
+    chain = chain_of(*("overdrive", "eq", "wah", "delay", "reverb")[:n])
+    found = classify(dry, chain, all_orders=all_orders, alike_db=1e9)
+    assert len(found["alike"]) == n_alike
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 def test_reach_is_the_class_of_a_trace(n: int) -> None:
     for size in range(n):

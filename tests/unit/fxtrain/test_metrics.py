@@ -323,6 +323,7 @@ def test_ceiling_is_what_a_perfect_listener_gets_on_average() -> None:
             orders += len(words)
         assert best[f"exact@{n}"] == pytest.approx(classes / orders)
     assert best["exact_class"] == 1.0
+    assert [best[f"exact_class@{n}"] for n in (1, 2, 3)] == [1.0] * 3
     assert best["order_given_set"] < best["exact"] < 1.0
 
 

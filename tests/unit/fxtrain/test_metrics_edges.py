@@ -68,6 +68,14 @@ def test_draws_that_lack_a_length_are_no_draws_of_the_mean_over_lengths() -> Non
     assert not any(edge > 0.5 for edge in (mean.low, mean.high))
 
 
+def test_of_two_clips_no_interval_leaves_what_its_score_can_be() -> None:
+    truth: Chains = [("drive", "delay"), ("drive", "delay")]
+    found = scored(truth, [("drive", "delay"), ("delay", "drive")])
+    assert (found["levenshtein"].low, found["spearman"].low, found["spearman"].high) == (0, -1, 1)
+    assert found["levenshtein"].high > 2
+    assert (found["exact_mean"].low, found["exact_mean"].high) == (0, 1)
+
+
 def test_of_chains_as_common_the_constant_answer_does_not_depend_on_their_order() -> None:
     truth: Chains = [("drive",), ("delay",)]
     assert constant_chain(truth) == constant_chain(truth[::-1])

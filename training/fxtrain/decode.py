@@ -91,8 +91,8 @@ def beam_search(
     for step in range(rules.max_length):
         log_probs = np.array(scorer(prefixes))
         log_probs[..., end] += length_bias
-        if not rules.repeats and step:
-            np.put_along_axis(log_probs, prefixes[..., 1:].clip(max=end - 1), -np.inf, axis=2)
+        if not rules.repeats:
+            np.put_along_axis(log_probs, prefixes[..., 1:], -np.inf, axis=2)
         if step < rules.min_length:
             log_probs[..., end] = -np.inf
         log_probs = log_softmax(log_probs)

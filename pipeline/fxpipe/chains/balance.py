@@ -45,8 +45,7 @@ class SetTable:
 
     def pick(self, u: float) -> tuple[int, ...]:
         """The set at ``u`` in [0, 1)."""
-        place = bisect.bisect_right(self.cumulative, u * self.cumulative[-1])
-        return self.members[min(place, len(self.members) - 1)]
+        return self.members[bisect.bisect_right(self.cumulative, u * self.cumulative[-1])]
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,16 @@ def test_compiling_is_for_large_jobs_on_a_gpu_unless_asked_for():
     assert not choose(exact=True, **large).how.fused
 
 
-def test_without_a_compiler_one_line_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(ar.shutil, "which", lambda name: None)
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+def test_without_a_compiler_one_line_says_so(monkeypatch, capsys, gpus):
+    monkeypatch.setattr(ar.shutil, "which", lambda name: name if name == "g++" else None)
+    monkeypatch.setenv("CXX", "none-such")  # torch takes this one and no other
     assert not choose(precision="bf16", elsewhere=False).how.fused
     assert capsys.readouterr().err.count("no C++ compiler found") == 1
+    assert choose(gpu="0", compile_it=True, elsewhere=False).how.fused  # takes none
+    assert choose(precision="bf16", elsewhere=True).how.fused  # theirs cannot be seen
+    monkeypatch.delenv("CXX")
+    assert choose(precision="bf16", elsewhere=False).how.fused
+    assert not capsys.readouterr().err
 
 
 def test_each_gpu_has_a_process_or_as_many_as_are_asked_for():

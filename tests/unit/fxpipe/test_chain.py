@@ -156,6 +156,7 @@ def test_realistic_leans_on_the_textbook_and_fixed_is_it():
         ({"pool": STOMPBOX, "scales": {"delay": {"mix": "lgo"}}}, "did you mean 'log'"),
         ({"pool": STOMPBOX, "scales": {"phaser": {"feedback": "log"}}}, "leave it 'uniform'"),
         ({"pool": STOMPBOX, "held_out": (("delay",) * 2,)}, "can never be drawn"),
+        ({"pool": STOMPBOX, "lengths": {1: 1.0}, "held_out": BOTH}, "can never be drawn"),
         ({"pool": STOMPBOX, "held_out": (("delay", "wah"),), "order": "fixed"}, "never be drawn"),
         (
             {"pool": STOMPBOX, "held_out": (("fuzz", "overdrive"),), "exclusive": (DRIVES,)},

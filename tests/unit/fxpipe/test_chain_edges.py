@@ -6,7 +6,8 @@ import pytest
 from fxpipe.chains.balance import solve_balance
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.chains.sets import pedal_sets
-from fxpipe.chains.tally import coverage, tally
+from fxpipe.chains.tally import coverage, find_starved, tally
+from fxpipe.pedals import POOLS
 from fxtrain.contract import PAD, Param, UsageError
 
 POOL = ("overdrive", "chorus", "delay")
@@ -31,6 +32,21 @@ def test_the_last_bits_of_a_machines_arithmetic_change_no_table():
     one = solve_balance("pedals", sets, lengths, (1.0, 2.0, 3.0))
     other = solve_balance("pedals", sets, lengths, (1.0, 2.0, 3.0 * (1 + 1e-13)))
     assert one.tables == other.tables
+
+
+def test_one_share_that_is_met_from_the_start_is_not_all_of_them():
+    sets = pedal_sets(POOL, (), repeats=False)
+    solved = solve_balance("pedals", sets, {1: 1.0}, (1.0, 2.0, 3.0))
+    p = np.diff((0.0, *solved.tables[1].cumulative))
+    assert p == pytest.approx([1 / 6, 2 / 6, 3 / 6], rel=1e-4)
+
+
+@pytest.mark.parametrize("balance", ["pedals", "lengths", "pairs"])
+def test_the_shares_of_a_large_pool_are_met(balance):
+    weights = {"fuzz": 1.3, "delay": 0.8}
+    lengths = {3: 1.0, 5: 2.0}
+    spec = ChainSpec(POOLS["stompbox"], lengths, weights=weights, balance=balance)
+    assert abs(spec.solved.worst[1]) < 1e-3
 
 
 def test_no_set_vanishes_for_a_share_that_is_out_of_reach():
@@ -61,3 +77,11 @@ def test_an_order_that_is_held_out_is_possible_in_test():
     spec = ChainSpec(POOL, {2: 1.0}, held_out=(held,))
     found = coverage(spec, tally(spec, [held, ("overdrive", "delay")], []), "test")
     assert (found[2].n_distinct, found[2].n_possible) == (2, 3 * 2)
+
+
+def test_a_place_that_no_chain_has_reached_is_starved():
+    spec = ChainSpec(POOL, {1: 1.0, 2: 1.0})
+    seen = tally(spec, [(name,) for name in POOL] * 20, [])
+    starved = {found.kind: found.cells for found in find_starved(spec, seen)}
+    assert starved["positions"] == {f"{name} in place 2": 0 for name in POOL}
+    assert set(starved) == {"positions", "order pairs"}

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from fxpipe.distance import N_BANDS, change_db, log_bands, mel_distance_db, mr_stft
+from fxpipe.distance import (
+    N_BANDS,
+    band_distance_db,
+    change_db,
+    log_bands,
+    mel_distance_db,
+    mr_stft,
+)
 
 RATE_HZ = 44_100
 
@@ -56,6 +63,42 @@ def test_what_lies_far_below_the_loudest_is_not_heard(pluck: np.ndarray) -> None
     rng = np.random.default_rng(3)
     hiss = (10 ** (-100 / 20) * rng.standard_normal(len(pluck))).astype(np.float32)
     assert mel_distance_db(pluck, pluck + hiss, RATE_HZ) < 0.1
+
+
+def test_a_change_is_what_stands_at_right_angles() -> None:
+    turns = 2 * np.pi * 100 * np.arange(RATE_HZ) / RATE_HZ
+    before = np.sin(turns)
+    for angle in (0.001, 0.3, 1.0):
+        after = 0.2 * np.sin(turns + angle)
+        assert change_db(before, after) == pytest.approx(20 * math.log10(math.sin(angle)), abs=0.01)
+    for peak_db, heard in ((-66, True), (-68, False)):  # 3 dB more than the RMS of a sine
+        assert math.isfinite(change_db(before, 10 ** (peak_db / 20) * np.cos(turns))) == heard
+
+
+def test_bands_count_down_to_65_db_below_the_loudest_of_both() -> None:
+    one, other = np.array([[0.0, -100.0]]), np.array([[-4.0, -60.0]])
+    assert band_distance_db(one, other) == band_distance_db(other, one) == (4 + 5) / 2
+
+
+def test_the_stft_distance_is_the_published_one(pluck: np.ndarray) -> None:
+    """Spectral convergence and mean log magnitude, frame by frame, of waves at one RMS."""
+    other = np.tanh(20 * pluck)
+    a, b = (wave / np.sqrt(np.mean(np.square(wave))) for wave in (pluck, other))
+    found = []
+    for size in (512, 1024, 2048):
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+        window /= window.sum()
+        x, y = (
+            np.array(
+                [
+                    np.abs(np.fft.rfft(window * wave[start : start + size])).clip(1e-4)
+                    for start in range(0, len(wave) - size + 1, size // 4)
+                ]
+            )
+            for wave in (a, b)
+        )
+        found.append(np.sqrt(((x - y) ** 2).sum() / (y**2).sum()) + abs(np.log(x / y)).mean())
+    assert mr_stft(pluck, other) == pytest.approx(np.mean(found), rel=1e-3)
 
 
 def test_silence_has_no_sound_to_compare() -> None:

@@ -99,6 +99,7 @@ def test_the_known_share_is_of_the_chains_in_test():
         {"repeats": True, "order": "fixed"},
         {"weights": {"chorus": 0.0}},
         {"order": "realistic", "lengths": {1: 1.0, 3: 0.0}},
+        {"exclusive": (FOUR[:2], (FOUR[0], FOUR[2])), "lengths": {3: 1.0}},
     ],
 )
 def test_possible_cells_are_those_of_all_possible_chains(fields):

@@ -7,8 +7,8 @@ import torch
 
 from fxtrain.config import ModelConfig
 from fxtrain.contract import PAD
-from fxtrain.models import Translator, resolve_model
-from fxtrain.objective import head_losses, losses, teacher_tokens
+from fxtrain.models import Memory, Translator, resolve_model
+from fxtrain.objective import head_losses, knobs_alone, losses, part_counts, teacher_tokens
 
 N_PEDALS = 3
 SMOOTHING, HEADS = 0.2, 0.3
@@ -39,3 +39,30 @@ def test_the_whole_is_its_parts_and_both_heads_weigh_alike(model: Translator) ->
     assert float(precedence) > 0.1
     whole = tokens + HEADS * (float(presence) + float(precedence))
     assert float(found.total) == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_shares_of_a_batch_in_parts_add_up_to_its_loss() -> None:
+    """As several devices see it: parts of unequal size, chains of unequal length."""
+    torch.manual_seed(0)
+    small = ModelConfig(d_model=16, n_heads=2, n_layers=1, hear_knobs=True)
+    config = resolve_model(small, n_codebooks=2, has_mel=False)
+    books = torch.randn(2, 8, 4)
+    model = Translator(config, books, n_pedals=N_PEDALS, n_mels=0, n_knobs=2).eval()
+    order = torch.tensor([[2, 0, 1], [1, PAD, PAD], [0, 2, PAD]])
+    travel = torch.full((3, N_PEDALS, 2), torch.nan)
+    travel[0, 2], travel[0, 0, 1], travel[2, 0] = 0.3, 0.9, 0.5
+    memory = model.encode(torch.randint(8, (3, 2, 20)), None)
+    weights = {"label_smoothing": 0.0, "head_weight": HEADS, "knob_weight": 0.7}
+    whole = part_counts(order, N_PEDALS, travel)
+    assert whole.tolist() == [3 + 1 + 2 + 3, 3, 3 + 1, 2 + 1 + 2]
+    total = alone = 0.0
+    with torch.no_grad():
+        for part in (slice(0, 1), slice(1, 3)):
+            shares = part_counts(order[part], N_PEDALS, travel[part]) / whole
+            heard = Memory(memory.states[part])
+            given = {"travel": travel[part], "shares": shares}
+            total += float(losses(model, heard, order[part], **weights, **given).total)
+            alone += float(knobs_alone(model, heard, **given).total)
+        found = losses(model, memory, order, **weights, travel=travel)
+    assert total == pytest.approx(float(found.total), rel=1e-5)
+    assert alone == pytest.approx(float(found.knobs), rel=1e-5)

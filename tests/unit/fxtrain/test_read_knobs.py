@@ -29,7 +29,16 @@ def test_what_is_believed_of_a_knob_is_told_with_its_range() -> None:
     assert mix.travel[2] - mix.travel[1] > 0.8
     assert echo.travel[0] == pytest.approx(3 / 8)
     assert not echo.is_rough
-    assert echo.travel[1] == pytest.approx(0.25 - 0.6 / 16, abs=1e-4)
+    assert echo.travel[1:] == pytest.approx((0.25 - 0.6 / 16, 0.5 + 0.6 / 16), abs=1e-4)
+
+
+@pytest.mark.parametrize("place", range(1, N_PLACES - 1))
+def test_of_ranges_as_short_the_one_around_the_mean_is_told(place: int) -> None:
+    logits = np.zeros((1, 3, 3, N_PLACES))
+    logits[..., place] = 60.0
+    at = place / (N_PLACES - 1)
+    found = read_knobs(logits, VOCABULARY)["delay"]["mix"].travel
+    assert found == pytest.approx((at, at - 0.05, at + 0.05), abs=1e-6)
 
 
 @pytest.mark.parametrize("stop", [0, N_PLACES - 1])

@@ -24,7 +24,8 @@ def test_calibration_error_by_hand() -> None:
 def test_bins_by_hand() -> None:
     bins = bins_of(np.array([0.0, 0.31, 0.39, 1.0]), np.array([0.0, 1.0, 0.0, 1.0]))
     assert [b.n for b in bins] == [1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
-    assert (bins[3].low, bins[3].confidence, bins[3].right) == pytest.approx((0.3, 0.35, 0.5))
+    assert [(b.low, b.high) for b in bins] == [(k / 10, (k + 1) / 10) for k in range(10)]
+    assert (bins[3].confidence, bins[3].right) == pytest.approx((0.35, 0.5))
     assert math.isnan(bins[1].right)
 
 

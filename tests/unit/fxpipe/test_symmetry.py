@@ -32,7 +32,7 @@ from fxpipe.pedals import PEDALS, make_of
 from fxpipe.plan import Plan, make_plan, save_plan, take_clip
 from fxpipe.render import RenderSpec, draw_clip
 from fxpipe.sources import open_source
-from fxtrain.contract import LocalFolder, UsageError, from_dict, to_dict
+from fxtrain.contract import ContractError, LocalFolder, UsageError, from_dict, to_dict
 
 POOL = ("overdrive", "chorus", "delay", "reverb")
 
@@ -96,6 +96,20 @@ def test_quantiles_are_those_of_the_values() -> None:
 def test_a_senseless_rule_is_refused(threshold_db: float, quantile: float) -> None:
     with pytest.raises(UsageError):
         Rule(threshold_db, quantile)
+
+
+def test_a_pair_that_was_never_heard_has_an_order_and_says_so() -> None:
+    never = PairMeasure(("overdrive", "chorus"), 0, (), (), (), ())
+    table = replace(table_of(chorus_delay=0.1), pairs=(never, *table_of(chorus_delay=0.1).pairs))
+    assert not commute.commutes(never, Rule())
+    assert ("overdrive", "chorus") not in commuting_pairs(POOL, table)
+    *_, quiet, last = symmetry.text_table(table, Rule()).split("\n\n")[0].splitlines()
+    assert quiet.startswith("chorus, delay")
+    assert quiet.endswith("no order  ")
+    assert last.split() == ["overdrive,", "chorus", "0", "never", "heard", "together"]
+    for n, values in ((0, (1.0,)), (40, (1.0,)), (-1, ())):
+        with pytest.raises(ContractError, match=f"over {n} clips holds {len(values)} quantiles"):
+            PairMeasure(("overdrive", "chorus"), n, values, values, values, values)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 from fxtrain.config import DecodeSettings
 from fxtrain.contract import OrderClass, PedalEntry, Vocabulary
 from fxtrain.decode import Hypothesis
-from fxtrain.tune import TEMPERATURES, Trial, best_confidence, choose
+from fxtrain.tune import TEMPERATURES, Trial, best_confidence, choose, standard_error
 
 VOCABULARY = Vocabulary(tuple(PedalEntry(name, "drive", ()) for name in "abc"))
 
@@ -42,3 +42,9 @@ def test_a_chain_that_a_search_did_not_find_has_no_say() -> None:
     is_right = [True, False] * 5
     few = sureness([(0.0,), (0.0, -4.0)] * 5, is_right)
     assert few == sureness([(0.0, -1e9), (0.0, -4.0)] * 5, is_right)
+
+
+def test_two_groups_are_the_fewest_that_tell_how_others_would_do() -> None:
+    values = np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    assert standard_error(values, np.arange(6) // 3) == 1 / 6  # sums of half a clip either way
+    assert np.isinf(standard_error(values, np.zeros(6, int)))

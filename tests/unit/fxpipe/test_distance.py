@@ -75,6 +75,12 @@ def test_a_change_is_what_stands_at_right_angles() -> None:
         assert math.isfinite(change_db(before, 10 ** (peak_db / 20) * np.cos(turns))) == heard
 
 
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000, 48_000])
+def test_every_band_lies_below_half_the_rate(rate_hz: int) -> None:
+    white = 0.1 * np.random.default_rng(0).standard_normal(rate_hz).astype(np.float32)
+    assert np.ptp(log_bands(white, rate_hz).mean(0)) < 25
+
+
 def test_bands_count_down_to_65_db_below_the_loudest_of_both() -> None:
     one, other = np.array([[0.0, -100.0]]), np.array([[-4.0, -60.0]])
     assert band_distance_db(one, other) == band_distance_db(other, one) == (4 + 5) / 2

@@ -32,7 +32,16 @@ from fxpipe.pedals import PEDALS, make_of
 from fxpipe.plan import Plan, make_plan, save_plan, take_clip
 from fxpipe.render import RenderSpec, draw_clip
 from fxpipe.sources import open_source
-from fxtrain.contract import ContractError, LocalFolder, UsageError, from_dict, to_dict
+from fxtrain.contract import (
+    ContractError,
+    LocalFolder,
+    Pedal,
+    UsageError,
+    from_dict,
+    from_unit,
+    to_dict,
+    to_unit,
+)
 
 POOL = ("overdrive", "chorus", "delay", "reverb")
 
@@ -188,6 +197,44 @@ def test_pedals_are_played_at_the_level_that_the_spec_sets(
     wave = 0.01 * np.random.default_rng(0).standard_normal(spec.n_samples).astype(np.float32)
     wet = symmetry._play(pedal, wave, spec)
     assert np.sqrt(np.mean(wet**2)) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_pair_counts_where_one_of_the_two_is_heard_after_the_other(
+    measured: tuple[Plan, SymmetryTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, _ = measured
+    folder = LocalFolder(tmp_path)
+    job = {"uri": folder.uri, "identity": plan.identity, "position": 0}
+    job["plan_sha256"] = save_plan(folder, plan).sha256
+    hiss = 0.1 * np.random.default_rng(0).standard_normal(plan.spec.n_run_in + plan.spec.n_samples)
+    pedals = {name: PEDALS[name].example(name) for name in ("overdrive", "chorus")}
+    monkeypatch.setattr(
+        symmetry, "_audible_pedals", lambda *_: (pedals, dict.fromkeys(pedals, hiss))
+    )
+
+    def pairs(overdrive: np.ndarray | None, chorus: np.ndarray | None) -> list[tuple[str, str]]:
+        """What each makes of anything; None: nothing at all."""
+        made = {"overdrive": overdrive, "chorus": chorus}
+        monkeypatch.setattr(
+            symmetry,
+            "_play",
+            lambda pedal, wave, spec: wave if made[pedal.name] is None else made[pedal.name],
+        )
+        return [row[:2] for row in symmetry.measure_clip(job)]
+
+    assert pairs(None, None) == []
+    assert pairs(hiss[::-1], None) == pairs(None, hiss[::-1]) == [("overdrive", "chorus")]
+    assert pairs(hiss[::-1], 0 * hiss) == []  # a swallowed sound is as far as can be from any
+
+
+def test_knobs_are_nudged_by_a_hundredth_of_their_travel_and_stay_on_it() -> None:
+    for name, spec in PEDALS.items():
+        for u in (0.0, 0.005, 0.5, 1.0):
+            pedal = Pedal(name, {param.name: from_unit(param, u) for param in spec.params})
+            moved = symmetry._nudged(pedal, np.random.default_rng(0))
+            for param in spec.params:
+                before, after = (to_unit(param, p.settings[param.name]) for p in (pedal, moved))
+                assert abs(after - before) == pytest.approx(0.01, abs=1e-4), (name, param.name)
 
 
 def test_table_and_pictures_are_written(

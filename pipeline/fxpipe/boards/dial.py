@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -68,6 +69,17 @@ def map_chain(
             found.append((pedal, mappings[pedal.name](dial)))
             notes.extend(dial.notes)
     return found, tuple(notes)
+
+
+def beside(mix: float) -> float:
+    """How loud what we mix in by ``mix`` is beside a guitar that stays as loud as it was."""
+    return mix / (1 - mix)
+
+
+def time_constant_s(ms: float) -> float:
+    """What compressors elsewhere call an attack or release of ``ms``: the time until 63 % of the
+    way is gone. JUCE, whose parts we play, lets it be 2 pi times as long, until nearly all is."""
+    return ms / 1000 / (2 * math.pi)
 
 
 def tempo(delay_ms: float) -> tuple[float, int]:

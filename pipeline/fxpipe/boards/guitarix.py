@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from fxpipe.boards.dial import Dial, Mapped, map_chain, number, tempo
+from fxpipe.boards.dial import Dial, Mapped, beside, map_chain, number, tempo, time_constant_s
 from fxtrain.contract import BoardFile, Chain
 
 HEADER = ["gx_head_file_version", [1, 2, "0.44.1"]]
@@ -22,8 +22,8 @@ def _compressor(d: Dial) -> Unit:
     return "compressor", {
         "threshold": d["threshold_db"],
         "ratio": d["ratio"],
-        "attack": d["attack_ms"] / 1000,
-        "release": d["release_ms"] / 1000,
+        "attack": time_constant_s(d["attack_ms"]),
+        "release": time_constant_s(d["release_ms"]),
         "knee": 0,
     }
 
@@ -67,7 +67,8 @@ def _fuzz(d: Dial) -> Unit:
 
 
 def _bitcrusher(d: Dial) -> Unit:
-    return "bitdowner", {"bit_down": d["bits"], "downsampling": 1}
+    """Guitarix counts the sign as a bit."""
+    return "bitdowner", {"bit_down": d["bits"] + 1, "downsampling": 1}
 
 
 def _eq(d: Dial) -> Unit:
@@ -100,7 +101,8 @@ def _flanger(d: Dial) -> Unit:
 
 
 def _chorus(d: Dial) -> Unit:
-    return "chorus_mono", {"freq": d["rate_hz"], "level": d["mix"], "wet_dry": 100}
+    level = d.within("mix", beside(d["mix"]), 0, 1)
+    return "chorus_mono", {"freq": d["rate_hz"], "level": level, "wet_dry": 100}
 
 
 def _tremolo(d: Dial) -> Unit:
@@ -113,12 +115,15 @@ def _tremolo(d: Dial) -> Unit:
 
 
 def _delay(d: Dial) -> Unit:
+    """``gain`` is what goes into the echoes; ``level`` lies within their loop and would shorten
+    it."""
     bpm, note = tempo(d["delay_ms"])
     return "dide", {
         "bpm": bpm,
         "notes": f"1/{note} note",
         "feedback": 100 * d["feedback"],
-        "level": 100 * d["mix"],
+        "gain": 100 * beside(d["mix"]),
+        "level": 100,
         "highpass": 20,
         "howpass": 20_000,
         "mode": "plain",

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fxpipe.boards.dial import Dial, Mapped, comment, map_chain, number, tempo
+from fxpipe.boards.dial import (
+    Dial,
+    Mapped,
+    beside,
+    comment,
+    map_chain,
+    number,
+    tempo,
+    time_constant_s,
+)
 from fxpipe.pedals import build_pedal
 from fxtrain.contract import BoardFile, Chain, Pedal
 
@@ -61,8 +70,8 @@ def _squeeze(uri: str, d: Dial) -> Plugin:
     knobs = {
         "THRESHOLD": d["threshold_db"],
         "RATIO": d["ratio"],
-        "ATTACK": d["attack_ms"] / 1000,
-        "RELEASE": d["release_ms"] / 1000,
+        "ATTACK": time_constant_s(d["attack_ms"]),
+        "RELEASE": time_constant_s(d["release_ms"]),
         "KNEE": 0.0,
     }
     return Plugin(uri, knobs)
@@ -143,11 +152,12 @@ def _flanger(d: Dial) -> Plugin:
 
 
 def _chorus(d: Dial) -> Plugin:
+    """The plugin plays half of its delay."""
     knobs = {
         "freq": d["rate_hz"],
-        "delay": d["delay_ms"] / 1000,
+        "delay": 2 * d["delay_ms"] / 1000,
         "depth": d.within("depth", 10 * d["depth"] / d["delay_ms"], 0, 1),
-        "level": d["mix"],
+        "level": d.within("mix", beside(d["mix"]), 0, 1),
     }
     return _stereo("gx_chorus_stereo#_chorus_stereo", knobs)
 
@@ -162,12 +172,15 @@ NOTES = {4: 4.0, 8: 7.0, 16: 10.0}
 
 
 def _delay(d: Dial) -> Plugin:
+    """``GAIN`` is what goes into the echoes; ``LEVEL`` lies within their loop and would shorten
+    it."""
     bpm, note = tempo(d["delay_ms"])
     knobs = {
         "BPM": bpm,
         "NOTES": NOTES[note],
         "FEEDBACK": 100 * d["feedback"],
-        "LEVEL": 100 * d["mix"],
+        "GAIN": 100 * beside(d["mix"]),
+        "LEVEL": 100.0,
         "HIGHPASS": 20.0,
         "HOWPASS": 20_000.0,
         "MODE": 0.0,

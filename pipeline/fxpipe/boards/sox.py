@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fxpipe.boards.dial import Dial, Mapped, comment, map_chain, number
+from fxpipe.boards.dial import (
+    Dial,
+    Mapped,
+    beside,
+    comment,
+    map_chain,
+    number,
+    time_constant_s,
+)
 from fxtrain.contract import BoardFile, Chain
 
 MAX_ECHOES = 7
@@ -14,23 +22,33 @@ MAX_ECHOES = 7
 FAINT = 0.02
 """Echoes below this share of the guitar are left away."""
 
+QUIET_DB = -90
+"""Where SoX's ``compand`` starts from. By itself it starts at full scale: a compressor squeezes the
+first note that hard, until its release time is over."""
+
+MEAN_SQUARE_MS = 100
+"""JUCE's gate listens to a mean square that falls within 50 ms, so its root within 100."""
+
 Effects = list[tuple[str | float, ...]]
 
 
 def _compressor(d: Dial) -> Effects:
     threshold, level = d["threshold_db"], d["level_db"]
     top = threshold - threshold / d["ratio"]
-    times = f"{number(d['attack_ms'] / 1000)},{number(d['release_ms'] / 1000)}"
     points = f"-120,-120,{number(threshold)},{number(threshold)},0,{number(top)}"
-    return [("compand", times, points, level)]
+    return [("compand", _times(d["attack_ms"], d["release_ms"]), points, level, QUIET_DB)]
 
 
 def _gate(d: Dial) -> Effects:
     threshold = d["threshold_db"]
     low = threshold + (-120 - threshold) * d["ratio"]
-    times = f"{number(d['attack_ms'] / 1000)},{number(d['release_ms'] / 1000)}"
     points = f"-120,{number(low)},{number(threshold)},{number(threshold)},0,0"
-    return [("compand", times, points)]
+    times = _times(d["attack_ms"], d["release_ms"] + MEAN_SQUARE_MS)
+    return [("compand", times, points, 0, QUIET_DB)]
+
+
+def _times(attack_ms: float, release_ms: float) -> str:
+    return ",".join(number(time_constant_s(ms)) for ms in (attack_ms, release_ms))
 
 
 def _wah(d: Dial) -> Effects:
@@ -60,8 +78,8 @@ def _fuzz(d: Dial) -> Effects:
 
 
 def _bitcrusher(d: Dial) -> Effects:
-    """SoX dithers where it rounds."""
-    return [("dither", "-p", round(d["bits"]))]
+    """SoX dithers where it rounds, and counts the sign as a bit."""
+    return [("dither", "-p", round(d["bits"]) + 1)]
 
 
 def _eq(d: Dial) -> Effects:
@@ -94,7 +112,7 @@ def _flanger(d: Dial) -> Effects:
 def _chorus(d: Dial) -> Effects:
     """SoX's own ``chorus`` begins at 20 ms; its flanger without feedback is one at any delay."""
     swing = 10 * d["depth"]
-    share = d.within("mix", 100 * d["mix"] / (1 - d["mix"]), 0, 100)
+    share = d.within("mix", 100 * beside(d["mix"]), 0, 100)
     return [("flanger", d["delay_ms"] - swing, 2 * swing, 0, share, d["rate_hz"])]
 
 
@@ -112,7 +130,7 @@ def _delay(d: Dial) -> Effects:
 
 
 def _reverb(d: Dial) -> Effects:
-    wet_db = 20 * math.log10(d["wet"] / (1 - d["wet"]))
+    wet_db = 20 * math.log10(beside(d["wet"]))
     room = 100 * d["room_size"]
     return [("reverb", room, 100 * d["damping"], 100, 0, 0, d.within("wet", wet_db, -10, 10))]
 

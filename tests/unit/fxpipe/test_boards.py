@@ -21,6 +21,7 @@ from fxpipe.boards import FORMATS, board_files, guitarix, mod, sox
 from fxpipe.boards.dial import Dial
 from fxpipe.chains.chain import ChainSpec, draw_settings
 from fxpipe.config import load_pedals
+from fxpipe.distance import mel_distance_db
 from fxpipe.pedals import PEDALS
 from fxpipe.render import run_chain
 from fxtrain.contract import BoardFile, Chain, Pedal, from_unit
@@ -256,3 +257,85 @@ def test_the_sox_line_runs(chain: Chain, tmp_path: Path) -> None:
     assert np.abs(wet).max() > 0.001
     again = subprocess.run(["sh", script], capture_output=True, text=True, timeout=9, check=False)
     assert (again.returncode, again.stderr.strip()) == (2, "usage: sh board.sox.sh dry.wav wet.wav")
+
+
+def settings_of(name: str, u: float) -> dict[str, float]:
+    return {param.name: from_unit(param, u) for param in PEDALS[name].params}
+
+
+def exported(name: str, u: float) -> tuple[dict[str, float | str], dict[str, float]]:
+    """Knobs of one pedal, ``u`` up each: in Guitarix, and in its LV2 plugins."""
+    pedal = Pedal(name, settings_of(name, u))
+    plugin = mod.PLUGINS[name](Dial(pedal, "")).knobs if name in mod.PLUGINS else {}
+    return guitarix.UNITS[name](Dial(pedal, ""))[1], plugin
+
+
+@pytest.mark.parametrize("u", [0.2, 0.8])
+def test_a_release_is_as_long_elsewhere(u: float) -> None:
+    """JUCE's milliseconds are 2 pi time constants: what others call a release is shorter."""
+    knobs = settings_of("compressor", u)
+    loud, soft, n = 0.5, 0.1, RATE_HZ
+    dry = np.repeat(np.float32([loud, soft]), n)
+    gain = run_chain(dry, Chain((Pedal("compressor", knobs),)), RATE_HZ)[0] / dry
+    over = (gain / 10 ** (knobs["level_db"] / 20)) ** (1 / (1 / knobs["ratio"] - 1))
+    heard = over[n:] * 10 ** (knobs["threshold_db"] / 20)  # what the detector hears
+    fallen = np.argmax(heard <= soft + (loud - soft) / np.e) / RATE_HZ
+    in_guitarix, in_lv2 = exported("compressor", u)
+    ((_, times, *_, start_db),) = sox.EFFECTS["compressor"](Dial(Pedal("compressor", knobs), ""))
+    in_sox = float(str(times).split(",")[1])
+    assert start_db == sox.QUIET_DB  # by itself SoX squeezes what comes first
+    np.testing.assert_allclose(
+        [in_guitarix["release"], in_lv2["RELEASE"], in_sox], fallen, rtol=0.01
+    )
+
+
+@pytest.mark.parametrize("u", [0.0, 0.5, 1.0])
+def test_guitarix_repeats_as_often_as_we_do(u: float) -> None:
+    """Its level lies within the loop: an echo is gain x level x (feedback x level)^n."""
+    knobs = settings_of("delay", u)
+    step = round(knobs["delay_ms"] * RATE_HZ / 1000)
+    click = np.zeros(4 * step + 9, np.float32)
+    click[0] = 1.0
+    out = run_chain(click, Chain((Pedal("delay", knobs),)), RATE_HZ)[0]
+    ours = [np.abs(out[n * step - 9 : n * step + 9]).max() / out[0] for n in (1, 2, 3, 4)]
+    engine, plugin = exported("delay", u)
+    for knob in (engine, {key.lower(): value for key, value in plugin.items()}):
+        gain, level, feedback = (float(knob[k]) / 100 for k in ("gain", "level", "feedback"))
+        theirs = [gain * level * (feedback * level) ** n for n in range(4)]
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4)
+
+
+def test_a_bit_is_a_bit_elsewhere() -> None:
+    """Ours do not count the sign: five of them are steps of 1/32, six bits of a converter."""
+    ramp = np.linspace(-1, 1, 9999, dtype=np.float32)
+    five = Pedal("bitcrusher", {"bits": 5.0})
+    step = np.diff(np.unique(run_chain(ramp, Chain((five,)), RATE_HZ)[0])).min()
+    ((*_, in_sox),) = sox.EFFECTS["bitcrusher"](Dial(five, ""))
+    in_guitarix = guitarix.UNITS["bitcrusher"](Dial(five, ""))[1]["bit_down"]
+    assert 2 ** (1 - float(in_sox)) == 2 ** (1 - float(in_guitarix)) == pytest.approx(step)
+
+
+@pytest.mark.parametrize("u", [0.0, 0.5, 1.0])
+def test_a_second_voice_is_as_late_and_as_loud(u: float) -> None:
+    """Guitarix: guitar + level x itself, later by delay / 2 x (1 + depth x LFO)."""
+    knobs = settings_of("chorus", u)
+    engine, plugin = exported("chorus", u)
+    middle_ms = 1000 * plugin["delay"] / 2
+    assert middle_ms == pytest.approx(knobs["delay_ms"])
+    assert middle_ms * plugin["depth"] == pytest.approx(10 * knobs["depth"])
+    louder = min(1.0, knobs["mix"] / (1 - knobs["mix"]))
+    assert plugin["level"] == engine["level"] == pytest.approx(louder)
+
+
+@pytest.mark.parametrize(("name", "near_db"), [("compressor", 0.05), ("gate", 2.0), ("wah", 0.05)])
+def test_sox_sounds_as_we_do(name: str, near_db: float, tmp_path: Path) -> None:
+    if not shutil.which("sox"):
+        pytest.skip("no sox: install it to hear its board")
+    dry = riff(2 * RATE_HZ, peak=0.4)
+    soundfile.write(tmp_path / "dry.wav", dry, RATE_HZ, subtype="PCM_24")
+    chain = Chain((PEDALS[name].example(name),))
+    script = put(file_of(chain, "board.sox.sh"), tmp_path)
+    subprocess.run(["sh", script, "dry.wav", "wet.wav"], cwd=tmp_path, check=True, timeout=60)
+    wet, _ = soundfile.read(tmp_path / "wet.wav", dtype="float32")
+    ours = run_chain(dry, chain, RATE_HZ)[0]
+    assert mel_distance_db(ours, wet[: len(ours)], RATE_HZ) < near_db

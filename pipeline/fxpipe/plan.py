@@ -16,6 +16,7 @@ import numpy as np
 from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.orders.commute import Rule, SymmetryTable, basis, commuting_pairs
+from fxpipe.pedals import MAKES, PLUGINS
 from fxpipe.render import RENDER_VERSION, ClipDraw, RenderSpec, plain_spec, to_input_level
 from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip, read_recording
 from fxpipe.sources.phrases import (
@@ -155,6 +156,24 @@ class Plan:
         return {item.item_id: item for item in self.scan.items}
 
 
+def _check_corners(spec: RenderSpec) -> None:
+    """A filter whose corner lies above half the sample rate howls, until the run ends at a clip
+    that is no numbers."""
+    most_hz = spec.sample_rate_hz / 2
+    for name in sorted(set(spec.chain.sets.names) - set(PLUGINS)):
+        knobs = [knob.param for knob in spec.chain.drawn_knobs[name]]
+        ways = {p: f"narrow it (--range {name}.{p.name}:{p.low:g}..{most_hz:g})" for p in knobs}
+        if spec.chain.makes:
+            ways |= dict.fromkeys(MAKES[name].inside, "leave --makes away")
+        for param, way in ways.items():
+            if param.unit == "Hz" and param.high > most_hz:
+                raise UsageError(
+                    f"{name}: {param.name} goes up to {param.high:g} Hz, and sample_rate_hz under "
+                    f"[render] is {spec.sample_rate_hz}, which ends at {most_hz:g} Hz; leave "
+                    f"sample_rate_hz away, or {way}"
+                )
+
+
 def make_plan(
     spec: RenderSpec,
     source: Source,
@@ -176,6 +195,7 @@ def make_plan(
     which pairs have no order; the table in the package and its usual line where not given.
     ``split_seed``: one for all data sets that are to be used together, see docs/scale.md.
     """
+    _check_corners(spec)
     train, valid, test = map(float, fractions)  # an index knows them as such: 0.0, not 0
     fractions = (train, valid, test)
     n_clips = split_sizes(n_chains, fractions)

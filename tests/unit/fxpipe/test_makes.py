@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
+import soundfile
 
 from fixtures.audio import RATE_HZ, riff
 from fxpipe import renders as rd
@@ -247,3 +249,38 @@ def test_renders_of_before_keep_their_identity(render, monkeypatch):
     monkeypatch.setattr("fxpipe.plan.identity_of", lambda values: hashed.update(values) or "")
     assert plan.identity == ""
     assert "makes" not in hashed["spec"]["chain"]
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "pool", "makes", "low_hz", "said"),
+    [
+        (32_000, ("wah",), 0.5, 0, "wah: high_hz goes up to 18000 Hz"),
+        (36_000, ("wah", "delay", "fuzz"), 0.5, 0, ""),
+        (
+            12_000,
+            ("wah", "distortion"),
+            0.0,
+            0,
+            "narrow it (--range distortion.tone_hz:2000..6000)",
+        ),
+        (12_000, ("wah", "distortion"), 0.0, 6_000, ""),
+        (16_000, tuple(PEDALS), 0.0, 0, ""),
+    ],
+)
+def test_no_corner_lies_above_half_the_sample_rate(rate_hz, pool, makes, low_hz, said, tmp_path):
+    """There a filter grows without end: a run would end at the first such clip."""
+    ranges = {"distortion": {"tone_hz": (2000.0, float(low_hz))}} if low_hz else {}
+    chain = ChainSpec(pool, {1: 1.0}, makes=makes, ranges=ranges)
+    soundfile.write(tmp_path / "a.wav", riff(3 * RATE_HZ), RATE_HZ)
+    source = open_source(f"folder:{tmp_path}")
+    spec = RenderSpec(chain, sample_rate_hz=rate_hz)
+    if said:
+        with pytest.raises(UsageError, match=re.escape(said)):
+            rd.make_plan(spec, source, 9, 0, progress=False, fractions=(1, 0, 0))
+        return
+    rd.make_plan(spec, source, 9, 0, progress=False, fractions=(1, 0, 0))
+    noise = np.random.default_rng(0).standard_normal(rate_hz).astype(np.float32) / 9
+    for seed in range(3 * len(pool)):
+        name = pool[seed % len(pool)]
+        played = draw_settings(chain, [name], np.random.default_rng(seed))
+        assert np.abs(run_chain(noise, played, rate_hz)[0]).max() < 30

@@ -163,7 +163,7 @@ def _check_corners(spec: RenderSpec) -> None:
     for name in sorted(set(spec.chain.sets.names) - set(PLUGINS)):
         knobs = [knob.param for knob in spec.chain.drawn_knobs[name]]
         ways = {p: f"narrow it (--range {name}.{p.name}:{p.low:g}..{most_hz:g})" for p in knobs}
-        if spec.chain.makes:
+        if spec.chain.makes and name in MAKES:
             ways |= dict.fromkeys(MAKES[name].inside, "leave --makes away")
         for param, way in ways.items():
             if param.unit == "Hz" and param.high > most_hz:

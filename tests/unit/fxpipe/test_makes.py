@@ -284,3 +284,12 @@ def test_no_corner_lies_above_half_the_sample_rate(rate_hz, pool, makes, low_hz,
         name = pool[seed % len(pool)]
         played = draw_settings(chain, [name], np.random.default_rng(seed))
         assert np.abs(run_chain(noise, played, rate_hz)[0]).max() < 30
+
+
+def test_a_pedal_of_one_make_asks_for_no_rate_of_another(tmp_path, monkeypatch):
+    monkeypatch.delitem(MAKES, "wah")
+    soundfile.write(tmp_path / "a.wav", riff(3 * RATE_HZ), RATE_HZ)
+    spec = RenderSpec(ChainSpec(("wah",), {1: 1.0}, makes=0.5), sample_rate_hz=16_000)
+    source = open_source(f"folder:{tmp_path}")
+    plan = rd.make_plan(spec, source, 3, 0, progress=False, fractions=(1, 0, 0))
+    assert plan.spec.sample_rate_hz == 16_000

@@ -119,6 +119,14 @@ document.querySelectorAll(".heat tbody td").forEach((cell, i) => {
 """Every share there can be, as the template would write it."""
 
 
+CUT = """
+return [...document.querySelectorAll(".scroll")]
+  .filter((box) => box.scrollWidth > box.clientWidth)
+  .map((box) => box.getAttribute("aria-label"));
+"""
+"""Tables that paper would cut: nobody can scroll there."""
+
+
 class Sounding(ToyFrontend):
     """Toy pedals, true FLAC: half a second for each sound."""
 
@@ -189,3 +197,30 @@ def test_the_page_stands_alone_and_fits(page: Path, dark: bool) -> None:
         asked = [url for url in requested(driver) if not url.startswith("data:")]
         assert set(asked) == {page.as_uri()}
         assert complaints(driver) == []
+
+
+@needs_chromium
+def test_paper_holds_whole_tables_and_their_colours(page: Path) -> None:
+    with chromium() as driver:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        for width in (640, 718):  # A4 with margins of 2 cm and of 1 cm
+            resize(driver, width, 900)
+            driver.get(page.as_uri())
+            assert driver.execute_script(CUT) == []
+        cell = driver.find_element("css selector", ".heat td")
+        assert cell.value_of_css_property("print-color-adjust") == "exact"
+        labels = driver.find_elements("css selector", ".sound, .tabs label")
+        assert labels
+        assert not any(label.is_displayed() for label in labels)
+
+
+@needs_chromium
+def test_without_scripts_every_table_is_shown_and_nothing_to_press(page: Path) -> None:
+    with chromium() as driver:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        driver.get(page.as_uri())
+        panels = driver.find_elements("css selector", ".panel")
+        assert len(panels) > 1
+        assert all(panel.is_displayed() for panel in panels)
+        labels = driver.find_elements("css selector", ".tabs label, .tabs legend")
+        assert not any(label.is_displayed() for label in labels)

@@ -78,11 +78,11 @@ def test_strips_stay_in_their_box() -> None:
     assert strip(math.nan, 0.0, 1.0) == ""
     assert "0.500, always named 0.400, ceiling" in strip(0.5, 0.4, 0.6, 0.4, 1.0, "always named")
     assert "ceiling" not in strip(0.5, math.nan, math.nan).partition(">")[2]
-    half = strip(0.2, 0.1, 0.4, 0.25, 0.0, top=0.5)
+    half = strip(0.2, 0.1, 0.4, 0.25, 0.0, bar="no error", top=0.5)
     assert re.findall(r'c?x1?="[\d.]+"', half) == re.findall(
         r'c?x1?="[\d.]+"', strip(0.4, 0.2, 0.8, 0.5, 0.0)
     )
-    assert "0.200, null 0.250" in half
+    assert '"0.200, null 0.250, no error 0.000"' in half
     xs = [float(x) for x in re.findall(r'c?x="([\d.]+)"', strip(2.0, -1.0, 3.0, 0.5, 1.0))]
     assert all(0 <= x <= 180 for x in xs)
     assert number(-0.5, 2) == "−0.50"

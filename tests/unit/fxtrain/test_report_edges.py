@@ -23,6 +23,7 @@ from fxtrain.knobs import Knob, Knobs
 from fxtrain.metrics import by_pair
 from fxtrain.models import resolve_model
 from fxtrain.reliability import Bin
+from fxtrain.report import page
 from fxtrain.report.clips import cards, data_uri, pick
 from fxtrain.report.curves import Curve
 from fxtrain.report.drawing import line_chart, reliability_diagram
@@ -96,6 +97,42 @@ def test_by_ear_goes_by_groups_and_knobs(
     heard = by_ear(turned, plain, sounds_of(dataset), 2, 0, lambda text: None).rerender
     assert heard is not None
     assert "predicted_heard" in {row.condition for row in heard.rows}
+
+
+def test_the_page_says_how_answers_were_played(
+    run: Run, dataset: ShardDataset, answers: Answers
+) -> None:
+    plain = judge(run, dataset.index.identity, answers)
+    for knobs, said in ((None, False), ([{}] * len(answers.truth), True)):
+        asked = dataclasses.replace(answers, knobs=knobs)
+        found = by_ear(asked, plain, sounds_of(dataset), 2, 0, lambda text: None)
+        text = page(run, dataset.index, asked, found, sounds_of(dataset), n_clips=0)
+        assert ("first set them, with the knobs as heard, and with the true" in text) == said
+
+
+@pytest.mark.parametrize(
+    ("codes", "mel", "heads", "tells"),
+    [
+        (True, False, "codec tiny", "codec tokens"),
+        (False, True, "log-mel", "log-mel"),
+        (True, True, "codec tiny and log-mel", "codec tokens and log-mel"),
+    ],
+)
+def test_the_page_names_what_the_model_hears(
+    run: Run,
+    dataset: ShardDataset,
+    answers: Answers,
+    codes: bool,
+    mel: bool,
+    heads: str,
+    tells: str,
+) -> None:
+    model = dataclasses.replace(run.card.model, use_codes=codes, use_mel=mel)
+    heard = dataclasses.replace(run, card=dataclasses.replace(run.card, model=model))
+    found = judge(run, dataset.index.identity, answers)
+    text = page(heard, dataset.index, answers, found, sounds_of(dataset), n_clips=0)
+    assert f"pedals · {heads}</p>" in text
+    assert f"gru, {tells}; weights" in text
 
 
 def test_a_clip_is_heard_wet_dry_and_as_it_was_answered(

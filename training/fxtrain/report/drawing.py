@@ -39,13 +39,14 @@ def strip(
     null: float = math.nan,
     ceiling: float = math.nan,
     beside: str = "null",
+    bar: str = "ceiling",
     *,
     top: float = 1.0,
 ) -> Markup:
     """A share from 0 to ``top`` with its interval, the null as a hollow diamond, the ceiling as a
     bar.
 
-    ``beside``: what the diamond is called.
+    ``beside``: what the diamond is called; ``bar``: what the bar is.
     """
     if math.isnan(value):
         return Markup("")
@@ -74,7 +75,7 @@ def strip(
             f'L{at + 4:.1f} {middle:g}L{at:.1f} {middle + 4:g}Z"/>'
         )
     parts.append(f'<circle class="dot" cx="{x(value):.1f}" cy="{middle:g}" r="4"/>')
-    label = f"{number(value)}, {beside} {number(null)}, ceiling {number(ceiling)}"
+    label = f"{number(value)}, {beside} {number(null)}, {bar} {number(ceiling)}"
     return Markup(
         f'<svg class="strip" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">'
         + "".join(parts)

@@ -174,4 +174,5 @@ def test_one_split_seed_divides_alike_whatever_is_drawn(source):
     assert kept.splits == first.splits != other.splits
     assert len({first.identity, other.identity, kept.identity}) == 3
     assert plan_of(source, split_seed=0).identity == first.identity
+    assert dataclasses.replace(first, split_seed=None).identity == first.identity
     assert rd.make_plan(SPEC, open_source("synth"), 30, 1, progress=False).split_seed is None

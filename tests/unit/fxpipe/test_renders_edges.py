@@ -291,8 +291,10 @@ def test_a_plan_of_another_data_set_or_of_another_run_is_not_gone_by(tmp_path: P
 def test_a_plan_that_leaves_a_recording_out_or_does_not_know_its_licence_is_refused(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(ContractError, match="is in no split"):
-        dataclasses.replace(plan_of(f"folder:{make_folder(tmp_path)}"), splits={})
+    plan = plan_of(f"folder:{make_folder(tmp_path)}")
+    for splits in ({}, dict.fromkeys(plan.splits, "elsewhere")):
+        with pytest.raises(ContractError, match="is in no split"):
+            dataclasses.replace(plan, splits=splits)
     plan = plan_of("synth")
     two = dataclasses.replace(plan.scan, licences=plan.scan.licences | {"MIT": LICENCES["MIT"]})
     with pytest.raises(ContractError, match="2 licences of what is played, expected one"):

@@ -87,8 +87,8 @@ def test_one_rank_sees_every_sample_once(dataset, resident):
 @kinds
 def test_order_is_decided_by_seed_and_epoch(plain, resident):
     loader = load(plain, resident=resident)
-    loader.set_epoch(0)
     first = positions(loader)
+    loader.set_epoch(0)
     assert positions(loader) == first != sorted(first)
     loader.set_epoch(1)
     second = positions(loader)
@@ -313,7 +313,10 @@ def test_bytes_are_hashed_once_and_values_checked_always(tmp_path):
         positions(loader)
 
 
-def test_memory_of_a_stream_does_not_grow_with_the_split(plain, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("shuffle", "held"), [(True, 32), (False, 8)])
+def test_memory_of_a_stream_does_not_grow_with_the_split(
+    plain, tmp_path, monkeypatch, shuffle, held
+):
     made = []
     empty = np.empty
     monkeypatch.setattr(
@@ -328,13 +331,13 @@ def test_memory_of_a_stream_does_not_grow_with_the_split(plain, tmp_path, monkey
             sample_layout(data.index),
             batch_size=8,
             seed=0,
-            shuffle=True,
+            shuffle=shuffle,
             pool_samples=32,
         )
         rows = [batch["position"] for batch in streaming]
         assert len(np.concatenate(rows)) == data.n_samples("train")
         sizes.append(max(shape[0] if isinstance(shape, tuple) else shape for shape in made))
-    assert sizes == [32 + 24] * 2
+    assert sizes == [held + 24] * 2
 
 
 def test_what_is_made_ahead_is_not_written_over(plain):

@@ -58,6 +58,15 @@ def test_no_epoch_reads_shards_in_the_order_of_another(dataset: ShardDataset) ->
     assert all(sorted(order) == list(range(10)) for order in orders)
 
 
+def test_one_shard_is_shuffled_by_seed_and_epoch(tmp_path: Path) -> None:
+    make_shards(tmp_path, n_train=40, n_valid=0, n_test=0, shard_size=40)
+    one = open_shards(tmp_path)
+    orders = {
+        tuple(order_of(one, seed, epoch, resident=False)) for seed in range(3) for epoch in range(3)
+    }
+    assert len(orders) == 9
+
+
 def test_readers_of_one_process_do_not_shuffle_alike(tmp_path: Path) -> None:
     make_shards(tmp_path, n_train=40, n_valid=0, n_test=0, shard_size=40)
     stream = stream_of(open_shards(tmp_path), 5)
@@ -115,8 +124,9 @@ def test_a_model_reads_what_it_hears_and_no_more(dataset: ShardDataset) -> None:
         assert batch.codes.tolist() == dataset.load("train").codes[:8].tolist()
 
 
-@pytest.mark.parametrize("resident", [True, False])
-def test_hashes_are_compared(tmp_path: Path, resident: bool) -> None:
+@pytest.mark.parametrize(("resident", "world_size"), [(True, 1), (False, 1), (False, 2)])
+def test_hashes_are_compared(tmp_path: Path, resident: bool, world_size: int) -> None:
+    """Also where one of two ranks reads half of a shard."""
     index = make_shards(tmp_path, n_train=8, n_valid=0, n_test=0)
     (shard,) = index.shards_of("train")
     file = tmp_path / shard.files[0].path
@@ -128,4 +138,13 @@ def test_hashes_are_compared(tmp_path: Path, resident: bool) -> None:
     (whole,) = dataset.shards_of("train")
     assert len(whole.arrays(verify=False)["codes"]) == 8
     with pytest.raises(DamagedError, match="another CRC-32C"):
-        list(make_loader(dataset, "train", batch_size=8, seed=0, shuffle=False, resident=resident))
+        list(
+            make_loader(
+                *(dataset, "train"),
+                batch_size=8,
+                seed=0,
+                shuffle=False,
+                resident=resident,
+                world_size=world_size,
+            )
+        )

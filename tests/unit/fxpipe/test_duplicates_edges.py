@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soxr
 
 from fxpipe.sources import Item, duplicates
-from fxpipe.sources.likeness import RATE_HZ, alignments, course_of, excerpts
+from fxpipe.sources.likeness import RATE_HZ, alignments, course_of, excerpts, likeness
 
 
 def noise(n_samples: int, seed: int = 0) -> np.ndarray:
@@ -42,3 +43,28 @@ def test_an_alignment_lies_between_the_samples_of_its_course() -> None:
     best = alignments(course_of(whole), course_of(whole[1001:]))[0]
     assert best.lag_s == pytest.approx(1001 / RATE_HZ, abs=3e-5)
     assert best.similarity > 0.6
+
+
+def stored(wave: np.ndarray) -> np.ndarray:
+    return np.round(32767 * wave).astype(np.int16)
+
+
+@pytest.mark.parametrize("lag", [0, 1001, 8000])
+def test_it_is_all_one_which_of_two_excerpts_begins_first(lag: int) -> None:
+    whole = stored(noise(3 * RATE_HZ))
+    assert likeness(whole, whole[lag:], lag / RATE_HZ) == pytest.approx(1.0)
+    assert likeness(whole[lag:], whole, -lag / RATE_HZ) == pytest.approx(1.0)
+
+
+def test_excerpts_may_lie_half_a_sample_apart() -> None:
+    twice = soxr.resample(noise(3 * RATE_HZ), RATE_HZ, 2 * RATE_HZ)
+    early, late = stored(twice[::2]), stored(twice[1::2])
+    at, wrong = (likeness(early, late, lag / RATE_HZ) for lag in (0.5, -0.5))
+    assert at > 0.999 > wrong
+
+
+def test_what_is_faint_beside_the_rest_does_not_matter() -> None:
+    loud, faint = noise(RATE_HZ), 0.01 * noise(2 * RATE_HZ, seed=1)
+    one, other = (stored(np.concatenate([loud, tail])) for tail in (faint, faint[::-1]))
+    assert likeness(one, other, 0.0) > 0.98
+    assert likeness(one[RATE_HZ:], other[RATE_HZ:], 0.0) < 0.5

@@ -9,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from fxpipe.resume import OWNER_NAME, RENDERS, alone_in, what_is_left, write_finished
+from fxpipe.resume import (
+    OWNER_NAME,
+    RENDERS,
+    alone_in,
+    owner_of,
+    refuse_late,
+    what_is_left,
+    write_finished,
+)
 from fxpipe.tasks import INDEX_SUM, Receipt
 from fxpipe.verbs import resumable
-from fxtrain.contract import INDEX_NAME, FileEntry, FxError, LocalFolder, ShardEntry
+from fxtrain.contract import INDEX_NAME, FileEntry, FxError, LocalFolder, ShardEntry, UsageError
 
 NAME = "train-000000"
 JOB = {"name": NAME, "split": "train", "first": 0, "n": 3}
@@ -57,6 +65,37 @@ def test_an_index_goes_where_a_shard_is_to_be_made_and_stays_where_none_is(
     done, missing = what_is_left(folder, [JOB], {NAME: receipt(n=2)}, {})
     assert (done, missing) == ({}, [JOB])
     assert folder.size(INDEX_NAME) is None
+
+
+def test_a_receipt_of_no_file_is_no_shard(folder: LocalFolder) -> None:
+    empty = Receipt("mine", ShardEntry(NAME, "train", 0, 3, ()), {})
+    assert what_is_left(folder, [JOB], {NAME: empty}, {}) == ({}, [JOB])
+
+
+def test_without_a_mark_any_receipt_that_can_be_read_tells(folder: LocalFolder) -> None:
+    folder.write(".receipts/train-000001.json", b'{"identity": "another"}')
+    assert owner_of(folder) == ("fxpipe-renders", "other")
+    folder.delete(OWNER_NAME)
+    assert owner_of(folder) == ("fxpipe-renders", "another")  # the first one tells nothing
+
+
+def test_what_another_filled_since_it_was_looked_at_is_left_to_it(folder: LocalFolder) -> None:
+    there = folder.names()
+    with (
+        pytest.raises(UsageError, match="holds another, unfinished data set"),
+        alone_in(folder, RENDERS, "mine", overwrite=False),
+    ):
+        pytest.fail("it was let in")
+    assert folder.names() == there
+    assert owner_of(folder).identity == "other"
+
+
+def test_a_late_task_writes_where_its_data_set_or_no_mark_is(folder: LocalFolder) -> None:
+    refuse_late(folder, "other")
+    with pytest.raises(FxError, match="was replaced by another data set"):
+        refuse_late(folder, "mine")
+    folder.delete(OWNER_NAME)
+    refuse_late(folder, "mine")
 
 
 def test_overwriting_takes_the_index_first(

@@ -48,7 +48,8 @@ def test_what_is_in_the_way_of_a_directory_is_named(tmp_path: Path, *, is_link: 
 
 
 def test_halves_of_another_machine_go_when_nobody_can_write_them_any_more(tmp_path: Path) -> None:
-    old, new = (tmp_path / f"{name}.7@elsewhere.part" for name in ("old", "new"))
+    pid = 2**31 - 1  # of no process here
+    old, new = (tmp_path / f"{name}.{pid}@elsewhere.part" for name in ("old", "new"))
     for path in (old, new):
         path.write_bytes(b"half")
     past = time.time() - STALE_S - 60

@@ -25,6 +25,7 @@ from fxtrain.contract import (
     LocalFolder,
     MissingExtraError,
     UnfinishedError,
+    add_counts,
     cannot_write,
     count_samples,
     identity_of,
@@ -147,6 +148,9 @@ def test_tallies(made):
     assert counts.n_samples == 4
     assert counts.by_length == {0: 1, 1: 1, 2: 2}
     assert counts.by_pedal == {"compressor": 0, "distortion": 0, "delay": 3, "reverb": 1}
+    parts = [count_samples(some, index.vocabulary) for some in (chains[:2], chains[2:])]
+    for order in (parts, parts[::-1]):  # down to the byte, in whatever order they come
+        assert json_bytes(add_counts(*order)) == json_bytes(counts)
 
 
 # Codebooks

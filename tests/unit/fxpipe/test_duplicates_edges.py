@@ -7,7 +7,7 @@ import pytest
 import soxr
 
 from fxpipe.sources import Item, duplicates
-from fxpipe.sources.likeness import RATE_HZ, alignments, course_of, excerpts, likeness
+from fxpipe.sources.likeness import RATE_HZ, Alignment, alignments, course_of, excerpts, likeness
 
 
 def noise(n_samples: int, seed: int = 0) -> np.ndarray:
@@ -30,6 +30,15 @@ def test_the_best_of_all_excerpts_decides(monkeypatch: pytest.MonkeyPatch) -> No
     (copy,) = duplicates.find_copies([item_of("a"), item_of("b")], sides).copies
     assert (copy.item.item_id, copy.other.item_id, copy.likeness) == ("a", "b", 0.99)
     assert next(found, None) is None  # once it is found nothing more is compared
+
+
+def test_places_that_are_not_likely_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [Alignment(0.9, duplicates.SAME_COURSE - 0.01), Alignment(0.5, duplicates.SAME_COURSE)]
+    monkeypatch.setattr(duplicates, "alignments", lambda *_: places)
+    monkeypatch.setattr(duplicates, "likeness", lambda a, b, lag_s: lag_s)
+    wave = stored(noise(RATE_HZ))
+    course = course_of(wave)
+    assert duplicates.best_likeness(wave, wave, course, course) == 0.5
 
 
 def test_what_lies_far_below_the_loudest_is_no_excerpt() -> None:
@@ -68,3 +77,14 @@ def test_what_is_faint_beside_the_rest_does_not_matter() -> None:
     one, other = (stored(np.concatenate([loud, tail])) for tail in (faint, faint[::-1]))
     assert likeness(one, other, 0.0) > 0.98
     assert likeness(one[RATE_HZ:], other[RATE_HZ:], 0.0) < 0.5
+
+
+def test_what_is_faint_in_every_moment_does_not_matter() -> None:
+    """Four tones 27.5 dB below a fifth, in the other excerpt a little higher."""
+    t = np.arange(3 * RATE_HZ) / RATE_HZ
+
+    def tones(shift: float) -> np.ndarray:
+        faint = sum(np.sin(2 * np.pi * hz * shift * t) for hz in (1500, 1900, 2400, 3000))
+        return stored(0.5 * np.sin(2 * np.pi * 500 * t) + 0.5 * 10 ** (-27.5 / 20) * faint)
+
+    assert likeness(tones(1.0), tones(1.03), 0.0) > 0.98

@@ -15,7 +15,7 @@ import pytest
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.differs import facts_of_plan, unlike
-from fxpipe.pedals import POOLS
+from fxpipe.pedals import PEDALS, POOLS
 from fxpipe.render import RenderSpec
 from fxpipe.sources import open_source
 from fxpipe.verify import check_renders
@@ -61,7 +61,13 @@ def turned_too_far(waves: np.ndarray, records: list[Record]) -> np.ndarray:
 
 
 def of_another_pool(waves: np.ndarray, records: list[Record]) -> np.ndarray:
-    records[0]["chain"][0] = {"name": "octaver", "settings": {}}
+    settings = {param.name: param.low for param in PEDALS["octaver"].params}
+    records[0]["chain"][0] = {"name": "octaver", "settings": settings}
+    return waves
+
+
+def redrawn_by_number(waves: np.ndarray, records: list[Record]) -> np.ndarray:
+    records[0]["redraws"] = 0
     return waves
 
 
@@ -87,6 +93,7 @@ def untouched(waves: np.ndarray, records: list[Record]) -> np.ndarray:
         (short, "clip train-00000000 is silent or short"),
         (turned_too_far, "is 1000000.0"),
         (of_another_pool, "octaver"),
+        (redrawn_by_number, "redraws is 0, expected pedals' names"),
         (twice, "train-00000000"),
         (on_two_sides, "test"),
     ],

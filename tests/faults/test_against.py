@@ -146,3 +146,37 @@ def test_damage_that_one_index_alone_tells_is_no_sameness(tmp_path, whole, fx: F
         done = fx("check", sides[0], "--against", sides[1])
         assert done.code == 1
         assert f"is the same on both sides; not what the index says {where}" in done.out
+
+
+def test_what_both_sides_lack_or_hold_beside_the_index(tmp_path, whole, fx: Fx):
+    copies = [copy_of(whole / "shards", tmp_path / side) for side in ("a", "b")]
+    for copy in copies:
+        (copy / "notes.txt").write_text("mine")
+    assert fx("check", copies[0], "--against", copies[1]).code == 0
+    for copy in copies:
+        (copy / "train-000000.tar").unlink()
+    done = fx("check", copies[0], "--against", copies[1])
+    assert done.code == 1
+    assert "train-000000.tar: is missing on both sides, although both indexes list it" in done.out
+
+
+def test_other_recordings_are_no_fact_of_the_machine(tmp_path, whole, fx: Fx):
+    copy = copy_of(whole / "renders", tmp_path)
+    index = json.loads((copy / "index.json").read_text())
+    index["source"], index["source_digest"] = "elsewhere", "0" * 64
+    (copy / "index.json").write_text(json.dumps(index))
+    done = fx("check", copy, "--against", whole / "renders")
+    assert done.code == 1
+    assert "index.json: source_digest is" in done.out
+    assert "note: index.json: source is 'elsewhere' here" in done.err
+
+
+def test_a_key_that_one_index_alone_has_is_a_difference_from_either_side(tmp_path, whole, fx: Fx):
+    copy = copy_of(whole / "shards", tmp_path)
+    index = json.loads((copy / "index.json").read_text())
+    del index["recipe"]["with_mel"]
+    (copy / "index.json").write_text(json.dumps(index))
+    for sides in ((copy, whole / "shards"), (whole / "shards", copy)):
+        done = fx("check", sides[0], "--against", sides[1])
+        assert done.code == 1
+        assert "index.json: recipe.with_mel is" in done.out

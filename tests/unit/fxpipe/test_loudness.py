@@ -59,6 +59,14 @@ def test_loudness_is_that_of_pyloudnorm(rate, seconds, gain_db, gap, dtype, seed
     assert integrated_lufs(wave, rate) == pytest.approx(theirs(wave, rate), abs=1e-6)
 
 
+def test_silence_does_not_lower_the_gate():
+    """What is 15 dB below the playing is left out, however long nothing is played."""
+    rng = np.random.default_rng(0)
+    parts = [(1.0, 1), (10 ** (-15 / 20), 1), (1e-5, 4)]
+    wave = np.concatenate([0.1 * gain * rng.standard_normal(n * RATE_HZ) for gain, n in parts])
+    assert integrated_lufs(wave, RATE_HZ) == pytest.approx(theirs(wave, RATE_HZ), abs=1e-6)
+
+
 def test_a_guitar_has_the_same_loudness_to_the_last_digit_nearly_always():
     windows = riff(8 * RATE_HZ).reshape(16, -1)
     same = [integrated_lufs(wave, RATE_HZ) == theirs(wave, RATE_HZ) for wave in windows]

@@ -53,7 +53,7 @@ print(json.dumps(marks))
 
 TRANSLATING = """
 from fxtrain.contract import open_frontend
-ears = open_frontend(card.ears, 1)
+ears = open_frontend(card.ears)
 features = ears.encode(*ears.read(sys.argv[2]))
 mark("")
 from fxtrain import predict

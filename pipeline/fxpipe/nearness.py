@@ -14,13 +14,7 @@ from typing import Any
 import numpy as np
 
 from fxpipe.level import LEVEL_RULE, loudness_lufs
-from fxtrain.contract import Nearness
-
-MOST_SI_SDR_DB, LEAST_SI_SDR_DB = 60.0, -30.0
-"""Equal waves would be infinitely near; waves that share nothing, infinitely far."""
-
-MOST_LOUDNESS_DB = 60.0
-"""A silent wave would be infinitely quieter."""
+from fxtrain.contract import NEARNESS_LIMITS, Nearness
 
 
 def nearness(true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearness:
@@ -35,10 +29,10 @@ def nearness(true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearne
     si_sdr, mr_stft, mel_stft = _measures(sample_rate_hz)
     with torch.inference_mode():
         return Nearness(
-            si_sdr_db=_within(-float(si_sdr(answer, truth)), LEAST_SI_SDR_DB, MOST_SI_SDR_DB),
+            si_sdr_db=_within("si_sdr_db", -float(si_sdr(answer, truth))),
             mr_stft=float(mr_stft(answer, truth)),
             mel_stft=float(mel_stft(answer, truth)),
-            loudness_db=_within(abs(loud - loud_other), 0.0, MOST_LOUDNESS_DB),
+            loudness_db=_within("loudness_db", abs(loud - loud_other)),
         )
 
 
@@ -48,7 +42,8 @@ def _levelled(wave: np.ndarray, loudness: float) -> np.ndarray:
     return (wave * np.float32(gain)).astype(np.float32)
 
 
-def _within(value: float, low: float, high: float) -> float:
+def _within(measure: str, value: float) -> float:
+    low, high = NEARNESS_LIMITS[measure]
     return high if math.isnan(value) else min(max(value, low), high)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from fxtrain.alternatives import other_orders, with_knobs_of
 from fxtrain.contract import (
+    NEARNESS_LIMITS,
     Chain,
     Frontend,
     FxError,
@@ -54,9 +55,6 @@ MEASURES = {
     "loudness_db": ("loudness off, dB", False),
 }
 """Name -> (what it is called, whether more is nearer)."""
-
-WITHIN: dict[str, Within] = {"si_sdr_db": (-30.0, 60.0), "loudness_db": (0.0, 60.0)}
-"""What a measure can be; the others are no less than 0."""
 
 QUIET_LUFS = -60.0
 """A true sound below this is no measure; another dry clip is taken, or the clip is left out."""
@@ -216,7 +214,7 @@ def _rows(
                 np.array([getattr(clip[dry, which], name) for clip in clips])
                 for which in (condition, answer)
             )
-            within = WITHIN.get(name, (0.0, math.inf))
+            within = NEARNESS_LIMITS[name]
             means[name] = _mean(value, groups, seed, within)
             off[name] = _mean(value - said, groups, seed, of_difference(within))
         yield Row(condition, dry, ordered, len(clips), means, off)

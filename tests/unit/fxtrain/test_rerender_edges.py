@@ -11,9 +11,9 @@ import pytest
 
 from fixtures.frontends import ToyFrontend
 from fixtures.shards import make_shards
-from fxtrain.contract import FxError, Names
+from fxtrain.contract import NEARNESS_LIMITS, FxError, Names
 from fxtrain.data import open_shards
-from fxtrain.rerender import DRIES, MEASURES, WITHIN, Rerendered, rerender
+from fxtrain.rerender import DRIES, MEASURES, Rerendered, rerender
 from fxtrain.sounds import Sounds
 
 N = 40
@@ -106,7 +106,7 @@ def test_each_row_knows_the_groups_of_its_own_clips(shards: Path, truth: list[Na
 def test_no_interval_leaves_what_a_measure_can_be(shards: Path, truth: list[Names]) -> None:
     rows = measure(shards, truth, n_clips=3).rows  # too few for percentiles
     for name in MEASURES:
-        low, high = WITHIN.get(name, (0.0, math.inf))
+        low, high = NEARNESS_LIMITS[name]
         told = [row.scores[name] for row in rows if not math.isnan(row.scores[name].low)]
         assert told
         assert all(low <= score.low <= score.high <= high for score in told)

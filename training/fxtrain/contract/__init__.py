@@ -49,6 +49,7 @@ from fxtrain.contract.errors import (
 from fxtrain.contract.folder import Folder, LocalFolder, cannot_write, open_folder
 from fxtrain.contract.frontend import (
     ENTRY_POINT_GROUP,
+    NEARNESS_LIMITS,
     BoardFile,
     Features,
     Frontend,
@@ -156,6 +157,7 @@ __all__ = [
     "FORMAT_VERSION",
     "INDEX_NAME",
     "MISSING_CODE",
+    "NEARNESS_LIMITS",
     "NOT_RUN",
     "NO_WORD",
     "PAD",

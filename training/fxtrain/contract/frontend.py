@@ -6,6 +6,7 @@ installed :func:`open_frontend` says which extra brings it.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,16 @@ class Nearness:
     mr_stft: float
     mel_stft: float
     loudness_db: float
+
+
+NEARNESS_LIMITS = {
+    "si_sdr_db": (-30.0, 60.0),
+    "mr_stft": (0.0, math.inf),
+    "mel_stft": (0.0, math.inf),
+    "loudness_db": (0.0, 60.0),
+}
+"""What a measure of nearness can be. Equal waves would be infinitely near, waves that share nothing
+infinitely far; a silent wave would be infinitely quieter."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from faults.conftest import ENCODE, Fx, copy_of, digests, remake
 from fxpipe.tasks import INDEX_SUM
 from fxtrain.contract import identity_of
+from fxtrain.contract.folder import file_entry
 
 
 def edit(folder: Path, change: Any) -> None:
@@ -88,7 +90,7 @@ def test_records_that_cannot_be_summed_are_one_line(tmp_path, whole, fx: Fx, key
         del records[0][key]
     data = "".join(json.dumps(record) + "\n" for record in records).encode()
     path.write_bytes(data)
-    seen = {"n_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    seen = dataclasses.asdict(file_entry(path.name, data))
 
     def list_it(index: dict[str, Any]) -> None:
         files = [file for shard in index["shards"] for file in shard["files"]]

@@ -259,7 +259,7 @@ def test_the_whole_job_with_bad_rows(
     assert {"exact", "exact_class", "f1_micro", "f1_macro", "exact@1"} <= set(scores)
     assert scores["exact"]["low"] <= scores["exact"]["value"] <= scores["exact"]["high"]
     text = (place / "mine.evaluation.ours-b.html").read_text()
-    assert "1 clips of implementation <b>ours &lt;b&gt;</b>" in text
+    assert "1 clip of implementation <b>ours &lt;b&gt;</b>" in text
     assert text.count("data:audio/flac;base64,") == 3
     assert (place / "mine.evaluation.other.html").is_file()
 

@@ -1,17 +1,19 @@
 """Keeps a few tasks a worker under way, and turns what can go wrong with them into one line.
 
 Neither the driver nor the scheduler ever holds more than ``TASKS_A_THREAD`` tasks a thread:
-memory is flat in the number of shards.
+memory is flat in the number of shards. Short jobs are sent several a task.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import operator
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +30,9 @@ RETRIES = 2
 TASKS_A_THREAD = 4
 """Under way for each thread: one at work, one waiting beside it, two on their way. From more than
 two a thread on, dask keeps the rest at the scheduler, so a lost worker loses what it was at."""
+TASK_S, JOBS_A_TASK = 2.0, 16
+"""Jobs are sent together until they take a worker so long, at most so many: the dozen messages that
+dask needs for a task take the driver 5 to 15 ms, which it has from the workers' cores."""
 LOOK_AT_WORKERS_S = 1.0
 OURS = ("fxpipe", "fxtrain")
 SEEN_WITHIN_S = 60.0
@@ -43,21 +48,23 @@ def run_tasks(
 ) -> Iterator[Result]:
     """Yield what tasks return as they finish, in any order: receipts of shards, or a few numbers.
     A task's ``FxError`` is raised as it is. ``jobs`` may be a generator: it is read as workers
-    become free."""
+    become free. One of known length ends in single jobs, so that no worker waits long for another.
+    """
     waiting = iter(jobs)
     first = list(itertools.islice(waiting, workers.n_workers))
     if not first:
         return
     with open_crew(workers, len(first)) as crew:
-        yield from _flow(function, itertools.chain(first, waiting), crew, first[0].get("uri"))
+        yield from _flow(function, first, waiting, crew)
 
 
 def _flow(
-    function: Callable[[Job], Result], jobs: Iterator[Job], crew: Crew, uri: str | None
+    function: Callable[[Job], Result], first: list[Job], waiting: Iterator[Job], crew: Crew
 ) -> Iterator[Result]:
     import distributed
 
-    client = crew.client
+    client, uri = crew.client, first[0].get("uri")
+    jobs = itertools.chain(first, waiting)
     under_way: set[Any] = set()
     finished = distributed.as_completed(loop=client.loop)
     group = f"{function.__name__}-{uuid.uuid4().hex[:8]}"  # one group: dask tells tasks by it
@@ -65,13 +72,16 @@ def _flow(
     room = _Room(crew)
     unseen = crew.workers.are_remote
 
+    def next_task() -> list[Job]:
+        return list(itertools.islice(jobs, room.jobs_a_task(operator.length_hint(waiting, -1))))
+
     def top_up() -> None:
-        batch = list(itertools.islice(jobs, room.for_more(len(under_way))))
-        if not batch:
+        tasks = [task for _ in range(room.for_more(len(under_way))) if (task := next_task())]
+        if not tasks:
             return
-        keys = [(group, next(numbers), _name(job)) for job in batch]
-        same = [function] * len(batch), batch, [crew.release] * len(batch)
-        more = client.map(_try, *same, key=keys, pure=False, retries=RETRIES)
+        keys = [(group, next(numbers), _name(task)) for task in tasks]
+        same = [function] * len(tasks), tasks, [crew.release] * len(tasks)
+        more = client.map(_try_each, *same, key=keys, pure=False, retries=RETRIES)
         under_way.update(more)
         finished.update(more)
 
@@ -79,15 +89,18 @@ def _flow(
         top_up()
         for future in finished:
             under_way.discard(future)
-            outcome = _outcome(future, crew)
+            outcomes, took_s = _outcome(future, crew)
             future.release()
-            if isinstance(outcome, FxError):
-                raise outcome
-            top_up()
-            if unseen and uri:
-                _wait_to_see(outcome, uri)
-                unseen = "://" not in uri  # a folder may be missing on one of them, a store is one
-            yield outcome
+            if not isinstance(outcomes[-1], FxError):
+                room.saw(len(outcomes), took_s)
+                top_up()
+            for outcome in outcomes:
+                if isinstance(outcome, FxError):
+                    raise outcome
+                if unseen and uri:
+                    _wait_to_see(outcome, uri)
+                    unseen = "://" not in uri  # a folder may be missing on one, a store is one
+                yield outcome
     finally:
         if client.status == "running":
             with suppress(Exception):  # of a scheduler that has just gone
@@ -95,10 +108,11 @@ def _flow(
 
 
 class _Room:
-    """How many more tasks may be under way, by the threads there are now."""
+    """How many more tasks may be under way, by the threads there are now, and of how many jobs."""
 
     def __init__(self, crew: Crew) -> None:
         self._crew, self._looked, self._size = crew, -LOOK_AT_WORKERS_S, 0
+        self._seen: deque[tuple[int, float]] = deque(maxlen=TASKS_A_THREAD)
 
     def for_more(self, n_under_way: int) -> int:
         """None until a quarter is free: one message brings several."""
@@ -112,6 +126,30 @@ class _Room:
             self._size = TASKS_A_THREAD * max(n_threads, at_least)
         free = self._size - n_under_way
         return free if free >= self._size // TASKS_A_THREAD else 0
+
+    def saw(self, n_jobs: int, took_s: float) -> None:
+        self._seen.append((n_jobs, took_s))
+
+    def jobs_a_task(self, n_left: int) -> int:
+        """As many as take ``TASK_S``, by the last tasks; a share of the ``n_left`` (-1: who knows)
+        that leaves every thread two more."""
+        n_jobs, took_s = sum(n for n, _ in self._seen), sum(s for _, s in self._seen)
+        in_time = min(JOBS_A_TASK, int(TASK_S * n_jobs / took_s)) if took_s else 1
+        n_threads = self._size // TASKS_A_THREAD
+        return max(1, in_time if n_left < 0 else min(in_time, n_left // (2 * n_threads)))
+
+
+def _try_each(
+    function: Callable[[Job], Result], jobs: Sequence[Job], release: Release | None
+) -> tuple[list[Result | FxError], float]:
+    """What the jobs of a task return, up to the first ``FxError``, and how long they took, s."""
+    began = time.perf_counter()
+    outcomes: list[Result | FxError] = []
+    for job in jobs:
+        outcomes.append(_try(function, job, release))
+        if isinstance(outcomes[-1], FxError):
+            break
+    return outcomes, time.perf_counter() - began
 
 
 def _try(function: Callable[[Job], Result], job: Job, release: Release | None) -> Result | FxError:
@@ -163,11 +201,12 @@ def _stop_profile() -> None:
         worker.loop.add_callback(profile.stop)
 
 
-def _name(job: Job) -> str:
-    return str(job.get("name", "task"))
+def _name(task: Sequence[Job]) -> str:
+    first, last = (str(job.get("name", "task")) for job in (task[0], task[-1]))
+    return first if len(task) == 1 else f"{first} to {last}"
 
 
-def _outcome(future: Any, crew: Crew) -> Any:
+def _outcome(future: Any, crew: Crew) -> tuple[list[Any], float]:
     """What a task returned; what befell it on the way there as an ``FxError``."""
     import distributed
 
@@ -175,7 +214,8 @@ def _outcome(future: Any, crew: Crew) -> Any:
     name = future.key[-1]
     lost = concurrent.futures.CancelledError, distributed.client.FutureCancelledError
     try:
-        return future.result()
+        outcomes: tuple[list[Any], float] = future.result()
+        return outcomes
     except distributed.KilledWorker as error:
         raise FxError(
             f"{name}: {error.allowed_failures + 1} workers died while making it, the last at "

@@ -16,7 +16,7 @@ import dask
 import distributed  # its defaults must stand before some are set for a while
 import pytest
 
-from fixtures.tasks import die, double, grumble, miss, write_at_first
+from fixtures.tasks import die, double, double_or_miss, grumble, miss, write_at_first
 from fxpipe.encode import encode_shard
 from fxpipe.errors import SourceError
 from fxpipe.renders import render_shard
@@ -41,7 +41,68 @@ def test_jobs_are_read_as_workers_become_free():
         answers.append(answer)
         ahead = max(ahead, read - len(answers))
     assert sorted(answers) == [2 * n for n in range(n_jobs)]
-    assert ahead <= runner.TASKS_A_THREAD
+    assert ahead <= (runner.TASKS_A_THREAD + 1) * runner.JOBS_A_TASK
+
+
+def a_room(n_threads: int, *seen: tuple[int, float]) -> runner._Room:
+    """``seen``: jobs of a task and its seconds."""
+    client = types.SimpleNamespace(nthreads=lambda: {"tcp://here:1": n_threads})
+    room = runner._Room(where.Crew(client, Workers(n_threads)))
+    room.for_more(0)
+    for n_jobs, took_s in seen:
+        room.saw(n_jobs, took_s)
+    return room
+
+
+def test_short_jobs_are_sent_together_and_long_ones_alone():
+    assert a_room(2).jobs_a_task(-1) == 1, "nothing is known yet"
+    assert a_room(2, (1, 0.5)).jobs_a_task(-1) == 4
+    assert a_room(2, (1, 0.5), (4, 2.0)).jobs_a_task(-1) == 4
+    assert a_room(2, (1, 30.0)).jobs_a_task(-1) == 1
+    assert a_room(2, (1, 1e-6)).jobs_a_task(-1) == runner.JOBS_A_TASK
+    started = [(1, 9.0)] + [(1, 0.1)] * runner.TASKS_A_THREAD
+    assert a_room(2, *started).jobs_a_task(-1) == runner.JOBS_A_TASK, "imports are soon forgotten"
+
+
+def test_the_last_jobs_of_a_known_number_are_sent_one_by_one():
+    room = a_room(2, (1, 0.01))
+    assert [room.jobs_a_task(n) for n in (1000, 64, 40, 8, 7, 1, 0)] == [16, 16, 10, 2, 1, 1, 1]
+
+
+def test_short_jobs_are_few_tasks(monkeypatch):
+    sent: list[int] = []
+    find = runner._outcome
+
+    def count(future, crew):
+        outcomes, took_s = find(future, crew)
+        sent.append(len(outcomes))
+        return outcomes, took_s
+
+    monkeypatch.setattr(runner, "_outcome", count)
+    jobs = [{"name": f"train-{n:06d}", "n": n} for n in range(300)]
+    assert sorted(run_tasks(double, jobs, Workers(1))) == [2 * n for n in range(300)]
+    assert sum(sent) == 300
+    assert len(sent) < 100
+    assert sent[-1] == 1
+
+
+def test_what_a_task_did_before_an_error_counts():
+    """What came after it is left; a task is told by its first job and its last."""
+    jobs = [{"name": "a", "n": 1}, {"name": "b", "n": 2}, {"name": "c"}, {"name": "d", "n": 4}]
+    (one, other, error), took_s = runner._try_each(double_or_miss, jobs, None)
+    assert (one, other, str(error)) == (2, 4, "a.wav: cannot read c")
+    assert 0 < took_s < 1
+    assert runner._name(jobs) == "a to d"
+    assert runner._name(jobs[:1]) == "a"
+
+
+def test_results_before_an_error_are_yielded(monkeypatch):
+    monkeypatch.setattr(runner._Room, "jobs_a_task", lambda self, n_left: 3)
+    jobs = [{"name": "a", "n": 1}, {"name": "b", "n": 2}, {"name": "c"}]
+    answers = run_tasks(double_or_miss, jobs, Workers(1))
+    assert [next(answers), next(answers)] == [2, 4]
+    with pytest.raises(SourceError, match=r"a\.wav: cannot read c"):
+        next(answers)
 
 
 def test_a_scheduler_that_does_not_count_its_threads_is_sent_tasks_all_the_same():

@@ -275,7 +275,7 @@ def encode_all(
     common += _prepare(folder, renders, info, spec, size)
     for receipt in done.values():
         (on_found or on_shard)(receipt.shard)
-    for receipt in run_tasks(encode_shard, missing, workers):
+    for receipt in run_tasks(encode_shard, missing, workers, alone=True):
         done[receipt.shard.name] = receipt
         on_shard(receipt.shard)
     receipts = [done[job["name"]] for job in jobs]

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
 
-from fxtrain.contract import n_cores
+from fxtrain.contract import control_groups, n_cores
 
-CGROUP = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
 LIMIT_2, LIMIT_1 = "memory.max", "memory.limit_in_bytes"
 
 
@@ -29,21 +25,6 @@ def memory_limit() -> int | None:
         with contextlib.suppress(OSError, ValueError):  # "max" is no number
             found.append(int((group / (LIMIT_1 if version == 1 else LIMIT_2)).read_text()))
     return min(found, default=None)
-
-
-def control_groups(controller: str) -> Iterator[tuple[Path, int]]:
-    """Those of this process and all above them, each with its version, 2 or 1. The limit of a Slurm
-    job lies below the root, that of a container is its root's."""
-    groups = ["0::/", f"0:{controller}:/"]
-    with contextlib.suppress(OSError):
-        groups += OWN_GROUPS.read_text().splitlines()
-    for line in groups:
-        _, kinds, group = line.split(":", 2)
-        if kinds and controller not in kinds.split(","):
-            continue
-        inside = PurePosixPath(group.lstrip("/"))
-        for place in (inside, *inside.parents):
-            yield (CGROUP / controller / place, 1) if kinds else (CGROUP / place, 2)
 
 
 def bytes_a_core() -> int:

@@ -46,7 +46,7 @@ def fx(monkeypatch: pytest.MonkeyPatch) -> Fx:
 
 def inside(patch: pytest.MonkeyPatch) -> Fx:
     for module in (renders, encode):
-        patch.setattr(module, "run_tasks", lambda function, jobs, workers: map(function, jobs))
+        patch.setattr(module, "run_tasks", lambda function, jobs, *_, **__: map(function, jobs))
 
     def run(*words: str | Path) -> Ran:
         patch.setattr(sys, "argv", ["fxpipe", *map(str, words)])

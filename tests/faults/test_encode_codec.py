@@ -16,7 +16,7 @@ def test_the_driver_loads_the_codec_once(tmp_path, whole, fx: Fx, monkeypatch):
         loads.append(args)
         return load(*args, **options)
 
-    def tasks(function, jobs, workers):
+    def tasks(function, jobs, workers, **_):
         before.append(len(loads))
         return map(function, jobs)
 
@@ -32,7 +32,7 @@ def test_weights_that_are_exchanged_under_way_finish_nothing(tmp_path, whole, fx
     weights.write_bytes((shipped / weights.name).read_bytes())
     shutil.copy(shipped / "codec.json", tmp_path)
 
-    def exchange(function, jobs, workers):
+    def exchange(function, jobs, workers, **_):
         data = bytearray(weights.read_bytes())
         data[-1] ^= 1  # of one weight, the sign or a digit
         weights.write_bytes(data)

@@ -236,7 +236,7 @@ def test_a_task_that_was_given_up_writes_nothing_into_what_replaced_its_data_set
 ):
     given = []
 
-    def run_and_keep(function, jobs, workers):
+    def run_and_keep(function, jobs, workers, **_):
         for job in jobs:
             given.append((function, job))
             yield function(job)

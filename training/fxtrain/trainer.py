@@ -41,7 +41,14 @@ from fxtrain.callbacks import (
 from fxtrain.calm import keep_freed_memory
 from fxtrain.checkpoint import ModelCard, card_of, new_model
 from fxtrain.config import Config, TrainConfig
-from fxtrain.contract import ContractError, FxError, UsageError, read_codebooks, shorten
+from fxtrain.contract import (
+    ContractError,
+    FxError,
+    UsageError,
+    n_cores,
+    read_codebooks,
+    shorten,
+)
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 from fxtrain.installed import versions_of
@@ -156,6 +163,7 @@ def train(
     config = task.config.train
     if task.device.type == "cpu":
         keep_freed_memory()
+        torch.set_num_threads(min(torch.get_num_threads(), n_cores()))
     module = module_type(model, card, config, task.dataset)
     callbacks: list[Callback] = [KeepBest(task.run, say), StopOnSignal(asked), StayEnded(say)]
     with quiet_lightning():

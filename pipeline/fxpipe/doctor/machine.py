@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import locale
-import math
 import os
 import platform
 import re
@@ -15,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fxpipe.doctor import OK, PROBLEM, WARNING, Check, Finding
-from fxpipe.memory import control_groups, memory_bytes, memory_limit
-from fxtrain.contract import n_cores
+from fxpipe.memory import memory_bytes, memory_limit
+from fxtrain.contract import cpu_quota, n_cores
 
 VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 WORKER_BYTES = 1.2e9
@@ -35,28 +33,10 @@ def cpu() -> Iterator[Finding]:
     known = set(flags[1].split()) if flags else set()
     vectors = ", ".join(name for name in VECTORS if name in known)
     yield Finding("machine", "CPU", OK, f"{model}{'; ' if vectors else ''}{vectors}")
-    allowed, present, quota = n_cores(), os.cpu_count() or 1, cpu_quota()
-    what = f"{allowed} of {present} may be used"
-    if quota is not None and quota < allowed:
-        n = max(1, math.floor(quota))
-        what += f", but this container gets the time of {quota:g}"
-        yield Finding("machine", "cores", WARNING, what, f"give -j {n} to render and encode")
-    else:
-        yield Finding("machine", "cores", OK, what)
-
-
-def cpu_quota() -> float | None:
-    """Cores' worth of time, the least that this process' control groups allow; None: no limit."""
-    found = []
-    for group, version in control_groups("cpu"):
-        words = _read(group / "cpu.max").split()
-        if version == 1:
-            words = [_read(group / f"cpu.cfs_{what}_us").strip() for what in ("quota", "period")]
-        with contextlib.suppress(ValueError):  # "max" is no number, and there may be no file
-            quota, period = (float(word) for word in words)
-            if quota > 0 and period > 0:
-                found.append(quota / period)
-    return min(found, default=None)
+    what, quota = f"{n_cores()} of {os.cpu_count() or 1} may be used", cpu_quota()
+    if quota is not None:
+        what += f"; this container or job gets the time of {quota:g}"
+    yield Finding("machine", "cores", OK, what)
 
 
 def memory() -> Iterator[Finding]:

@@ -44,32 +44,33 @@ SAME_PATHS = (
 
 
 def run_tasks(
-    function: Callable[[Job], Result], jobs: Iterable[Job], workers: Workers
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: Workers, *, alone: bool = False
 ) -> Iterator[Result]:
     """Yield what tasks return as they finish, in any order: receipts of shards, or a few numbers.
     A task's ``FxError`` is raised as it is. ``jobs`` may be a generator: it is read as workers
-    become free. One of known length ends in single jobs, so that no worker waits long for another.
+    become free. Short jobs are sent several a task unless each is to be ``alone``; the last ones of
+    a known number are, so that no worker waits long for another.
     """
     waiting = iter(jobs)
     first = list(itertools.islice(waiting, workers.n_workers))
     if not first:
         return
     with open_crew(workers, len(first)) as crew:
-        yield from _flow(function, first, waiting, crew)
+        yield from _flow(function, first, waiting, _Room(crew, 1 if alone else JOBS_A_TASK))
 
 
 def _flow(
-    function: Callable[[Job], Result], first: list[Job], waiting: Iterator[Job], crew: Crew
+    function: Callable[[Job], Result], first: list[Job], waiting: Iterator[Job], room: _Room
 ) -> Iterator[Result]:
     import distributed
 
-    client, uri = crew.client, first[0].get("uri")
+    crew, uri = room.crew, first[0].get("uri")
+    client = crew.client
     jobs = itertools.chain(first, waiting)
     under_way: set[Any] = set()
     finished = distributed.as_completed(loop=client.loop)
     group = f"{function.__name__}-{uuid.uuid4().hex[:8]}"  # one group: dask tells tasks by it
     numbers = itertools.count()
-    room = _Room(crew)
     unseen = crew.workers.are_remote
 
     def next_task() -> list[Job]:
@@ -110,8 +111,9 @@ def _flow(
 class _Room:
     """How many more tasks may be under way, by the threads there are now, and of how many jobs."""
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew, self._looked, self._size = crew, -LOOK_AT_WORKERS_S, 0
+    def __init__(self, crew: Crew, jobs_a_task: int = JOBS_A_TASK) -> None:
+        self.crew, self._most = crew, jobs_a_task
+        self._looked, self._size = -LOOK_AT_WORKERS_S, 0
         self._seen: deque[tuple[int, float]] = deque(maxlen=TASKS_A_THREAD)
 
     def for_more(self, n_under_way: int) -> int:
@@ -121,8 +123,8 @@ class _Room:
             self._looked = now
             n_threads = 0
             with suppress(OSError):  # a task sent all the same tells what is wrong
-                n_threads = sum(self._crew.client.nthreads().values())
-            at_least = 1 if self._crew.workers.scheduler else self._crew.workers.n_workers
+                n_threads = sum(self.crew.client.nthreads().values())
+            at_least = 1 if self.crew.workers.scheduler else self.crew.workers.n_workers
             self._size = TASKS_A_THREAD * max(n_threads, at_least)
         free = self._size - n_under_way
         return free if free >= self._size // TASKS_A_THREAD else 0
@@ -134,7 +136,7 @@ class _Room:
         """As many as take ``TASK_S``, by the last tasks; a share of the ``n_left`` (-1: who knows)
         that leaves every thread two more."""
         n_jobs, took_s = sum(n for n, _ in self._seen), sum(s for _, s in self._seen)
-        in_time = min(JOBS_A_TASK, int(TASK_S * n_jobs / took_s)) if took_s else 1
+        in_time = min(self._most, int(TASK_S * n_jobs / took_s)) if took_s else 1
         n_threads = self._size // TASKS_A_THREAD
         return max(1, in_time if n_left < 0 else min(in_time, n_left // (2 * n_threads)))
 

@@ -21,6 +21,7 @@ from fxpipe.mel import mel_info
 from fxpipe.pedals import POOLS
 from fxpipe.render import RenderSpec
 from fxpipe.sources import open_source
+from fxpipe.tasks import Workers
 from fxtrain.contract import NOT_RUN, CodecInfo, Folder, LocalFolder
 from fxtrain.data import open_shards
 
@@ -70,7 +71,7 @@ def test_shards_that_leave_a_gap_are_not_encoded_though_their_sum_is_right(
 def test_loudness_is_told_as_it_left_the_last_pedal(
     rendered: Rendered, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(en, "run_tasks", lambda function, jobs, workers: map(function, jobs))
+    monkeypatch.setattr(en, "run_tasks", lambda function, jobs, *_, **__: map(function, jobs))
     out = LocalFolder(tmp_path)
     codec = dataclasses.replace(CODEC, precision=NOT_RUN), np.zeros((2, 4, 2), np.float32)
     en.encode_all(*rendered, out, MEL_ONLY, None, ["cpu"], lambda shard: None, codec=codec)
@@ -144,6 +145,22 @@ def test_each_worker_reads_ahead_what_it_will_be_dealt() -> None:
     en.foresee(jobs, 2)
     assert [job["next"]["first"] for job in jobs[:3]] == [8, 12, 16]
     assert not any("next" in job for job in jobs[3:])
+
+
+def test_shards_are_encoded_one_a_task(rendered: Rendered, tmp_path, monkeypatch) -> None:
+    """What a worker reads ahead is foreseen by turn: of several shards a task, none would be it."""
+
+    def one_a_task(function, jobs, workers, *, alone=False):
+        assert alone
+        return map(function, jobs)
+
+    monkeypatch.setattr(en, "run_tasks", one_a_task)
+    codec = CODEC, np.zeros((2, 4, 2), np.float32)
+    folder, workers = LocalFolder(tmp_path), Workers(1)
+    index = en.encode_all(
+        *rendered, folder, MEL_ONLY, workers, ["cpu"], lambda shard: None, codec=codec
+    )
+    assert index.counts["train"].n_samples == 7
 
 
 class Plain:

@@ -136,7 +136,7 @@ def test_a_plan_survives_its_file(tmp_path, source):
 @pytest.mark.parametrize("backend", ["webdataset", "zarr"])
 def test_all_of_a_source_as_test_goes_through_to_shards(tmp_path, source, monkeypatch, backend):
     for module in (rd, en):
-        monkeypatch.setattr(module, "run_tasks", lambda f, jobs, workers: map(f, jobs))
+        monkeypatch.setattr(module, "run_tasks", lambda f, jobs, *_, **__: map(f, jobs))
     folder, out = open_folder(tmp_path / "r"), open_folder(tmp_path / "s")
     plan = plan_of(source, n=12, fractions=(0, 0, 1))
     index = rd.render_all(folder, plan, None, lambda shard: None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fxpipe import memory
+from fxtrain.contract import cores
 
 GB = 10**9
 
@@ -32,7 +33,7 @@ def test_a_core_has_its_share_of_what_the_container_may_use(
     if name is not None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(cores, "CGROUP", tmp_path)
     monkeypatch.setattr(memory, "memory_bytes", lambda: (64 * GB, 60 * GB))
     monkeypatch.setattr(memory, "n_cores", lambda: 4)  # a scheduler left it four of sixteen
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 16)
@@ -70,6 +71,6 @@ def test_the_limit_of_a_job_lies_below_the_root(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "own").write_text(own)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(cores, "CGROUP", tmp_path)
+    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
     assert memory.memory_limit() == expected

@@ -43,7 +43,7 @@ from fxtrain.data import open_shards
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}), clip_s=0.5, run_in_s=0.1)
 
 
-def inline(function, jobs, workers):
+def inline(function, jobs, workers, **_):
     """Stands for ``run_tasks``: the same jobs, one after another, here."""
     return map(function, jobs)
 

@@ -84,6 +84,9 @@ def test_short_jobs_are_few_tasks(monkeypatch):
     assert sum(sent) == 300
     assert len(sent) < 100
     assert sent[-1] == 1
+    sent.clear()
+    assert sorted(run_tasks(double, jobs[:50], Workers(1), alone=True)) == [*range(0, 100, 2)]
+    assert sent == [1] * 50
 
 
 def test_what_a_task_did_before_an_error_counts():

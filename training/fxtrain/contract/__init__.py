@@ -29,7 +29,7 @@ from fxtrain.contract.check import (
     difference,
     read_ahead,
 )
-from fxtrain.contract.cores import n_cores
+from fxtrain.contract.cores import control_groups, cpu_quota, n_cores
 from fxtrain.contract.errors import (
     REINSTALL,
     ContractError,
@@ -226,8 +226,10 @@ __all__ = [
     "check_records",
     "class_size",
     "concatenate",
+    "control_groups",
     "count_all",
     "count_samples",
+    "cpu_quota",
     "difference",
     "empty_npy",
     "find_frontend",

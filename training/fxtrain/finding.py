@@ -6,7 +6,7 @@ import shlex
 from importlib.resources import files
 from pathlib import Path
 
-from fxtrain.contract import INDEX_NAME
+from fxtrain.contract import INDEX_NAME, UsageError
 from fxtrain.errors import CheckpointError
 
 RUNS = Path("runs")
@@ -51,6 +51,12 @@ def runs_in(folder: Path) -> list[Path]:
     """Folders in it that hold a trained model, the newest first."""
     cards = folder.glob(f"*/{CARD_NAME}")
     return [c.parent for c in sorted(cards, key=lambda c: c.stat().st_mtime, reverse=True)]
+
+
+def refuse_data_set(output: Path) -> None:
+    """Nothing of a run is written among shards."""
+    if (output / INDEX_NAME).exists():
+        raise UsageError(f"{output}: a data set lies there ({INDEX_NAME}); give another --output")
 
 
 def no_model(run: Path) -> CheckpointError:

@@ -32,7 +32,6 @@ from fxtrain.checkpoint import (
 )
 from fxtrain.config import Config, config_from_dict, replace_train
 from fxtrain.contract import (
-    INDEX_NAME,
     ContractError,
     FxError,
     UsageError,
@@ -44,6 +43,7 @@ from fxtrain.contract import (
 from fxtrain.data import ShardDataset
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import LAST_NAME as LAST_NAME
+from fxtrain.finding import refuse_data_set
 
 BEST_NAME = "checkpoints/best.safetensors"
 BEST_SCORES_NAME = "checkpoints/best.json"
@@ -93,8 +93,7 @@ def sole_fit(run: Path) -> Iterator[None]:
 
 def claim(run: Path, *, overwrite: bool) -> None:
     """Make sure that ``run`` is free; with ``overwrite`` what a fit writes is removed from it."""
-    if (run / INDEX_NAME).exists():
-        raise UsageError(f"{run}: a data set lies there ({INDEX_NAME}); give another --output")
+    refuse_data_set(run)
     there = [name for name in OWN_NAMES if (run / name).exists()]
     if not there:
         return

@@ -50,12 +50,13 @@ def evaluate_command(
 
     from fxtrain.calm import keep_freed_memory, share_the_cores
     from fxtrain.data import open_shards
-    from fxtrain.finding import RUNS, SHIPPED, model_folder
+    from fxtrain.finding import RUNS, SHIPPED, model_folder, refuse_data_set
 
     share_the_cores()
     keep_freed_memory()
     folder = model_folder(run)
     output = output or (RUNS / SHIPPED.name if folder == SHIPPED else folder)
+    refuse_data_set(output)
     other_folder = None if against is None else model_folder(against)
     dataset = open_shards(shards)
 

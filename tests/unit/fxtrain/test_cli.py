@@ -214,8 +214,11 @@ def test_two_runs_on_the_same_clips(
 
 
 def test_a_run_is_not_written_among_shards(place: Path, capsys: Captured) -> None:
-    assert call("fit", place / "shards", "-o", place / "shards", "--epochs", "1") == 2
-    assert "a data set lies there (index.json); give another" in only_line(capsys.readouterr().err)
+    shards = place / "shards"
+    for line in (("fit", shards, "--epochs", "1"), ("evaluate", "shipped", shards)):
+        assert call(*line, "-o", shards) == 2
+        told = only_line(capsys.readouterr().err)
+        assert "a data set lies there (index.json); give another --output" in told
 
 
 @pytest.mark.parametrize("name", ["evaluation.json", "clips.jsonl", "evaluation.html"])

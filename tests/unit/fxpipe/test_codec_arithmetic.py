@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,16 @@ def test_every_mode_of_a_cpu_gives_the_codes_of_dac_on_a_seeded_model():
     for n_threads in (1, 2):
         ours = cpu.CpuCodec(plain(model), RATES["44khz"], info, n_threads)
         assert (ours.encode(clips) == expected).mean() >= 0.999
+
+
+def test_callers_of_one_codec_at_the_same_time_get_their_own_codes():
+    info = cpu.codec_info("seeded", "0" * 64, Architecture(encoder_dim=12), "fp32", "")
+    codec = cpu.CpuCodec(plain(seeded(encoder_dim=12)), RATES["44khz"], info)
+    clips = notes(6, 44_100, seed=2)
+    alone = codec.encode(clips)
+    with ThreadPoolExecutor(6) as pool:
+        at_once = list(pool.map(codec.encode, clips[:, None]))
+    np.testing.assert_array_equal(np.concatenate(at_once), alone)
 
 
 def test_near_ties_in_the_quantiser_fall_as_in_dac():

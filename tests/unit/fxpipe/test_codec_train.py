@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fxpipe.codec import dac, load_codec
-from fxpipe.codec.codebooks import CodebookKeeper, fit_quantizer
+from fxpipe.codec.codebooks import RECENT_BATCHES, CodebookKeeper, fit_quantizer
 from fxpipe.codec.loss import FLOOR, MelHead, MelLoss, mel_error_db, mel_filters
 from fxpipe.codec.recipe import train_on_renders
 from fxpipe.codec.train import (
@@ -165,6 +165,38 @@ def test_books_follow_what_chooses_them():
     torch.testing.assert_close(after[2], torch.full((4,), 7.0))
     torch.testing.assert_close(after[[0, 1, 3]], before[[0, 1, 3]], rtol=1e-3, atol=1e-3)
     assert not after.requires_grad
+
+
+def test_each_book_follows_its_own_part_of_the_latents_clip_by_clip():
+    quantizer = quantizer_of(2, 4)
+    keeper = CodebookKeeper(quantizer)
+    before = [book.codebook.weight.clone() for book in quantizer.quantizers]
+    codes = torch.tensor([[[0, 1, 1, 2, 0], [2, 2, 0, 0, 0]], [[1, 2, 2, 2, 0], [1, 1, 1, 1, 0]]])
+    latents = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(3))
+    keeper.follow(codes, latents, 0.0)
+    for k, book in enumerate(quantizer.quantizers):
+        heard = latents[:, 4 * k : 4 * k + 4].movedim(1, 2)  # [B, T, D]
+        for entry in range(3):
+            mean = heard[codes[:, k] == entry].mean(0)
+            torch.testing.assert_close(book.codebook.weight[entry], mean)
+        torch.testing.assert_close(book.codebook.weight[3], before[k][3], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("fitted_anew", "n_batches"), [(True, 1), (False, RECENT_BATCHES)])
+def test_entries_are_renewed_on_recent_latents_of_their_own_book(fitted_anew, n_batches):
+    quantizer = quantizer_of(2, 8)
+    keeper = CodebookKeeper(quantizer)
+    codes = torch.zeros(1, 2, 3, dtype=torch.long)
+    keeper.follow(codes, torch.full((1, 8, 3), 9.0), 0.5)
+    if fitted_anew:
+        keeper.restart(8)
+    latents = torch.tensor([5.0, 6.0]).repeat_interleave(4)[None, :, None].expand(1, 8, 3)
+    for _ in range(n_batches):
+        keeper.follow(codes, latents, 0.5)
+    done = keeper.renew(torch.Generator().manual_seed(0), below=0.9, at_most=7)
+    for (entries, vectors), value in zip(done, (5.0, 6.0), strict=True):
+        assert sorted(entries.tolist()) == list(range(1, 8))
+        torch.testing.assert_close(vectors, torch.full((7, 4), value))
 
 
 def test_unused_entries_are_renewed_slowly_on_recent_latents():

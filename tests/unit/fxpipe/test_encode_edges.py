@@ -56,6 +56,34 @@ def test_renders_that_changed_meanwhile_are_not_encoded(rendered: Rendered, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_changes_shards_changes_their_identity_and_nothing_else_does(
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renders = rendered[1]
+
+    def identity(index: rd.RendersIndex = renders, codec: CodecInfo = CODEC, **spec: Any) -> str:
+        return en.encode_identity(index, codec, en.EncodeSpec("tiny", **spec))[0]
+
+    plain = identity()
+    moved = dataclasses.replace(CODEC, name="elsewhere/tiny.pth", backend="another machine")
+    assert identity(codec=moved) == plain
+    found = [
+        plain,
+        identity(dataclasses.replace(renders, identity="of other clips")),
+        identity(codec=dataclasses.replace(CODEC, weights_sha256="1" * 64)),
+        identity(codec=dataclasses.replace(CODEC, precision="fp16")),
+        identity(with_mel=True),
+        identity(backend="zarr"),
+        identity(shard_size=7),
+    ]
+    louder = dataclasses.replace(en.LEVEL_RULE, target_lufs=-14.0)
+    for name, value in (("LEVEL_RULE", louder), ("FORMAT_VERSION", 99)):
+        with monkeypatch.context() as patch:
+            patch.setattr(en, name, value)
+            found.append(identity())
+    assert len(set(found)) == len(found)
+
+
 def test_shards_that_leave_a_gap_are_not_encoded_though_their_sum_is_right(
     rendered: Rendered,
 ) -> None:

@@ -1,7 +1,8 @@
-"""A frontend without a codec: dry guitar and measures, for listening tests."""
+"""A frontend without a codec: dry guitar, measures, and which windows it hears of a file."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,13 @@ import pytest
 from fixtures.audio import RATE_HZ, riff
 from fxpipe.errors import CodecError
 from fxpipe.frontend import open_frontend
+from fxpipe.level import LEVEL_RULE
+from fxpipe.mel import mel_info
+from fxtrain.contract import MISSING_CODE, NOT_RUN, CodecInfo, Hearing
+
+CODEC = CodecInfo("t", "0" * 64, RATE_HZ, 512, 2, 4, 2, NOT_RUN, "none")
+HEARING = Hearing(CODEC, mel_info(CODEC), LEVEL_RULE, RATE_HZ // 2)
+"""Of half a second, log-mel alone."""
 
 
 def test_a_seed_plays_one_phrase() -> None:
@@ -34,3 +42,35 @@ def test_loudness_and_distance() -> None:
 def test_without_a_codec_nothing_is_encoded() -> None:
     with pytest.raises(CodecError, match="without a codec"):
         open_frontend().encode(riff(RATE_HZ), RATE_HZ)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, RATE_HZ, 48_000])
+def test_windows_are_told_in_seconds_of_the_file_whatever_its_rate(rate_hz: int) -> None:
+    frontend = open_frontend(HEARING)
+    half = rate_hz // 2
+    wave = np.resize(riff(half), round(2.3 * rate_hz))
+    wave[half : 2 * half] = 0
+    heard = frontend.encode(wave, rate_hz)
+    assert heard.starts_s == pytest.approx((0.0, 1.0, 1.5, 1.8))
+    assert heard.length_s == pytest.approx(2.3)
+    assert (heard.n_silent, heard.n_passed_over, heard.sample_rate_hz) == (1, 0, rate_hz)
+    assert heard.codes.shape == (4, 2, 44)
+    assert (heard.codes == MISSING_CODE).all()
+    assert heard.mel is not None
+    assert heard.mel.shape == (4, 96, 44)
+    for frames, start_s in zip(heard.mel, heard.starts_s, strict=True):
+        start = round(start_s * rate_hz)
+        alone = frontend.encode(wave[start : start + half], rate_hz)
+        assert alone.mel is not None
+        np.testing.assert_array_equal(alone.mel[0], frames)
+
+
+def test_windows_beyond_the_most_are_counted() -> None:
+    heard = open_frontend(HEARING).encode(np.tile(riff(RATE_HZ // 2), 40), RATE_HZ)
+    assert (len(heard.starts_s), heard.n_silent, heard.n_passed_over) == (32, 0, 8)
+
+
+def test_a_model_of_another_level_is_refused() -> None:
+    louder = dataclasses.replace(LEVEL_RULE, target_lufs=-14.0)
+    with pytest.raises(CodecError, match="another level rule"):
+        open_frontend(dataclasses.replace(HEARING, level=louder))

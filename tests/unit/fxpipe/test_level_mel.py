@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,9 @@ import scipy.fft
 from fixtures.audio import RATE_HZ, riff
 from fxpipe.level import LEVEL_RULE, loudness_lufs, normalise
 from fxpipe.mel import log_mel, mel_info
-from fxtrain.contract import CodecInfo
+from fxtrain.card import read_card
+from fxtrain.contract import CodecInfo, MelInfo
+from fxtrain.finding import SHIPPED
 
 CODEC = CodecInfo("t", "0" * 64, RATE_HZ, 512, 9, 1024, 8, "fp32", "none")
 INFO = mel_info(CODEC)
@@ -61,6 +64,14 @@ def test_silence_and_short_audio_are_measured_without_a_crash():
     assert not silent.any()
     short = loudness_lufs(tone(997.0, n=4000), RATE_HZ)
     assert short == pytest.approx(-3.01, abs=0.3)
+
+
+def test_frames_are_those_that_shards_and_the_model_in_the_package_were_made_with():
+    assert mel_info(CODEC) == MelInfo(96, 2048, 512, 40.0, 16_000.0, -80.0, 0.4)
+    slow = dataclasses.replace(CODEC, sample_rate_hz=24_000, hop_samples=320)
+    assert mel_info(slow) == MelInfo(96, 1024, 320, 40.0, 12_000.0, -80.0, 0.4)
+    hearing = read_card(SHIPPED).hearing
+    assert hearing.mel == mel_info(hearing.codec)
 
 
 @pytest.mark.parametrize("n_samples", [88_200, 88_064, 513, 512, 1])

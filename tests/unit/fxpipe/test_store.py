@@ -194,6 +194,7 @@ def test_round_trip_through_remote_storage(backend, tmp_path):
     ("number", "first", "n", "message"),
     [
         (1, 2, 3, r"train-000001: starts at sample 2, expected 3 \(3 samples a shard\)"),
+        (1, 4, 3, "train-000001: starts at sample 4, expected 3"),
         (0, 0, 4, "train-000000: 4 samples, expected 1 to 3"),
         (0, 0, 0, "train-000000: 0 samples, expected 1 to 3"),
     ],

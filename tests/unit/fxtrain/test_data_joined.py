@@ -67,6 +67,52 @@ def test_directories_that_differ_are_named(other, what, tmp_path):
     assert str(tmp_path / "phrases") in str(caught.value)
 
 
+def louder(index):
+    return {"level": dataclasses.replace(index.level, target_lufs=-14.0)}
+
+
+def coarser(index):
+    return {"mel": dataclasses.replace(index.mel, step_db=0.5)}
+
+
+def turned_further(index):
+    first, *others = index.vocabulary.pedals
+    knob = dataclasses.replace(first.params[0], high=2.0)
+    pedals = (dataclasses.replace(first, params=(knob, *first.params[1:])), *others)
+    return {"vocabulary": dataclasses.replace(index.vocabulary, pedals=pedals)}
+
+
+def of_no_pairs(index):
+    return {"commutes": ()}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (louder, "level target_lufs is -16.0 in the first and -14.0"),
+        (coarser, "mel step_db is 0.31.* in the first and 0.5"),
+        (turned_further, "pedal parameters is "),
+        (of_no_pairs, r"pairs that commute is \['delay/reverb'\] in the first and \[\]"),
+    ],
+)
+def test_a_third_directory_that_hears_or_names_otherwise_is_refused(change, what, tmp_path):
+    places = [tmp_path / name for name in "abc"]
+    for seed, place in enumerate(places):
+        index = make_shards(place, seed=seed, n_train=8, with_mel=True)
+    write_index(LocalFolder(places[2]), dataclasses.replace(index, **change(index)))
+    with pytest.raises(VocabularyError, match=what) as caught:
+        open_shards(places)
+    assert str(places[2]) in str(caught.value)
+
+
+def test_a_pair_that_commutes_is_the_same_either_way_round(tmp_path):
+    make_shards(tmp_path / "a")
+    index = make_shards(tmp_path / "b", seed=1)
+    turned = tuple(pair[::-1] for pair in index.commutes)
+    write_index(LocalFolder(tmp_path / "b"), dataclasses.replace(index, commutes=turned))
+    assert open_shards([tmp_path / "a", tmp_path / "b"]).n_samples("train") == 128
+
+
 def test_of_as_many_crossed_recordings_always_the_same_are_named(tmp_path):
     make_shards(tmp_path)
     folder, index = LocalFolder(tmp_path), read_index(LocalFolder(tmp_path))

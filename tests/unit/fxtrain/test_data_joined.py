@@ -235,9 +235,10 @@ def test_the_order_of_directories_is_part_of_what_they_are(tmp_path):
         assert check_layout(joined.index.shards) == []
 
 
-def test_a_zarr_shard_that_claims_its_neighbours_samples_is_refused(tmp_path):
+@pytest.mark.parametrize("claim", [{"n_samples": 48}, {"first": 12}])
+def test_a_zarr_shard_that_claims_its_neighbours_samples_is_refused(claim, tmp_path):
     make_shards(tmp_path, backend="zarr", n_train=48, n_valid=0, n_test=0, shard_size=24)
     first, _ = open_shards(tmp_path).shards_of("train")
-    greedy = dataclasses.replace(first, entry=dataclasses.replace(first.entry, n_samples=48))
+    greedy = dataclasses.replace(first, entry=dataclasses.replace(first.entry, **claim))
     with pytest.raises(DamagedError, match="do not hold train-000000"):
         greedy.arrays()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import numpy as np
 import pytest
 
 from fixtures.shards import make_shards
-from fxtrain.contract import DamagedError, sample_layout
-from fxtrain.data import ShardDataset, open_shards
+from fxtrain.contract import DamagedError, pack_npy, sample_layout, unpack_npy
+from fxtrain.data import ShardDataset, open_shards, read_shard
 from fxtrain.data.stream import StreamingDataset, heard_fields, make_loader
 from fxtrain.data.tar_reader import split_tar
 
@@ -104,6 +106,93 @@ def test_a_shard_of_several_parts_is_read_whole(tmp_path: Path) -> None:
     assert arrays.keys() == block.arrays().keys()
     for name, array in block.arrays().items():
         np.testing.assert_array_equal(arrays[name], array)
+
+
+Parts = list[dict[str, np.ndarray]]
+
+
+def one_row_later(parts: Parts) -> None:
+    """As many rows in the whole shard, but from there on each beside its neighbour's codes."""
+    first, second = (part["order"] for part in parts)
+    parts[0]["order"], parts[1]["order"] = first[:-1], np.concatenate((first[-1:], second))
+
+
+def one_row_lost(parts: Parts) -> None:
+    parts[1]["order"] = parts[1]["order"][:-1]
+
+
+def none_there(parts: Parts) -> None:
+    del parts[1]["order"]
+
+
+def wide(parts: Parts) -> None:
+    parts[1]["codes"] = parts[1]["codes"].astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (one_row_later, "249 of order, .*expected as many of each"),
+        (one_row_lost, "9 of order, .*expected as many of each"),
+        (none_there, "field 'order' is missing"),
+        (wide, "codes is int64 .*expected uint16"),
+    ],
+)
+def test_fields_that_are_not_side_by_side_are_refused(change, message: str, tmp_path: Path) -> None:
+    make_shards(tmp_path, n_train=260, n_valid=0, n_test=0, shard_size=260)
+    (shard,) = open_shards(tmp_path).shards
+    tar = tmp_path / shard.entry.files[0].path
+    parts: Parts = [{}, {}]
+    for key, name, data in split_tar(tar.read_bytes(), "here"):
+        if name.endswith(".npy"):
+            parts[int(key[-4:])][name.removesuffix(".npy")] = unpack_npy(data, "here")
+    change(parts)
+    with tarfile.open(tar, "w") as out:
+        for number, part in enumerate(parts):
+            for name, array in part.items():
+                member = tarfile.TarInfo(f"{shard.entry.name}-{number:04d}.{name}.npy")
+                data = pack_npy(array)
+                member.size = len(data)
+                out.addfile(member, io.BytesIO(data))
+    with pytest.raises(DamagedError, match=message):
+        shard.arrays(verify=False)
+
+
+@pytest.mark.parametrize("short", [("codes",), ("codes", "order", "params")])
+def test_zarr_arrays_that_end_before_their_records_are_refused(
+    short: tuple[str, ...], tmp_path: Path
+) -> None:
+    make_shards(tmp_path, backend="zarr", n_train=20, n_valid=0, n_test=0, shard_size=24)
+    (shard,) = open_shards(tmp_path).shards
+    for field in short:
+        metadata = tmp_path / "train.zarr" / field / "zarr.json"
+        told = json.loads(metadata.read_bytes())
+        told["shape"][0] = 19
+        metadata.write_text(json.dumps(told))
+    with pytest.raises(DamagedError, match="field 'codes' holds 19 samples, not 20"):
+        list(read_shard(shard.folder, shard.entry, shard.index, verify=False))
+    with pytest.raises(DamagedError, match=r"as many of each|holds 19 samples, the index says 20"):
+        shard.arrays(verify=False)
+
+
+def test_a_zarr_array_of_another_dtype_is_refused(tmp_path: Path) -> None:
+    make_shards(tmp_path, backend="zarr", n_train=24, n_valid=0, n_test=0)
+    (shard,) = open_shards(tmp_path).shards
+    metadata = tmp_path / "train.zarr" / "codes" / "zarr.json"
+    told = json.loads(metadata.read_bytes()) | {"data_type": "int16", "fill_value": 0}
+    metadata.write_text(json.dumps(told))
+    with pytest.raises(DamagedError, match="codes is int16 with 3 axes, expected uint16"):
+        shard.arrays(verify=False)
+    with pytest.raises(DamagedError, match="codes is int16 with 3 axes, expected uint16"):
+        list(read_shard(shard.folder, shard.entry, shard.index, verify=False))
+
+
+def test_a_shard_of_two_zarr_groups_is_refused(tmp_path: Path) -> None:
+    make_shards(tmp_path, backend="zarr", n_train=24, n_valid=24, n_test=0)
+    train, valid = open_shards(tmp_path).shards
+    both = dataclasses.replace(train.entry, files=train.entry.files + valid.entry.files)
+    with pytest.raises(DamagedError, match="files of 2 zarr groups, expected one"):
+        dataclasses.replace(train, entry=both).arrays()
 
 
 def test_a_model_reads_what_it_hears_and_no_more(dataset: ShardDataset) -> None:

@@ -337,6 +337,10 @@ def validate_arrays(arrays: Mapping[str, np.ndarray], index: DatasetIndex, where
         if name in arrays and arrays[name].shape[1:] != expected:
             found = arrays[name].shape[1:]
             raise DamagedError(f"{where}: {name} is {found}, expected {expected}")
+    n_samples = {name: len(array) for name, array in arrays.items()}
+    if len(set(n_samples.values())) > 1:
+        held = ", ".join(f"{n} of {name}" for name, n in n_samples.items())
+        raise DamagedError(f"{where}: {held}, expected as many of each")
     codes, order = arrays.get("codes"), arrays.get("order")
     if codes is not None and codes.size and index.mel_only:
         if int(codes.min()) != MISSING_CODE:

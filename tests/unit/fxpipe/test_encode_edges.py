@@ -20,9 +20,10 @@ from fxpipe.level import loudness_lufs
 from fxpipe.mel import mel_info
 from fxpipe.pedals import POOLS
 from fxpipe.render import RenderSpec
+from fxpipe.resume import OWNER_NAME
 from fxpipe.sources import open_source
 from fxpipe.tasks import Workers
-from fxtrain.contract import NOT_RUN, CodecInfo, Folder, LocalFolder
+from fxtrain.contract import NOT_RUN, CodecInfo, Folder, FxError, LocalFolder
 from fxtrain.data import open_shards
 
 RATE_HZ = 44_100
@@ -54,6 +55,17 @@ def test_renders_that_changed_meanwhile_are_not_encoded(rendered: Rendered, tmp_
     with pytest.raises(CodecError, match="the renders changed while they were being encoded"):
         en.encode_shard(job | {"renders_sha256": "0" * 64})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_late_task_writes_nothing_where_another_data_set_is_now(
+    rendered: Rendered, tmp_path
+) -> None:
+    out = LocalFolder(tmp_path)
+    out.write(OWNER_NAME, b'{"kind": "fxpipe-shards", "identity": "another"}')
+    (job,) = jobs_of(rendered, out)
+    with pytest.raises(FxError, match="was replaced by another data set"):
+        en.encode_shard(job)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / OWNER_NAME]
 
 
 def test_what_changes_shards_changes_their_identity_and_nothing_else_does(

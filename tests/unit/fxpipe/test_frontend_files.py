@@ -90,6 +90,13 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path, content: bytes, mes
         open_frontend().read(path)
 
 
+def test_a_file_of_no_samples_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "take.wav"
+    soundfile.write(path, np.zeros(0, np.float32), 8_000)
+    with pytest.raises(SourceError, match=r"take\.wav: holds no sound \(0 samples\); record it"):
+        open_frontend().read(path)
+
+
 @pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_16"), ("WAV", "PCM_16")])
 def test_what_is_too_long_is_refused_before_it_is_decoded(
     kind: str, subtype: str, monkeypatch: pytest.MonkeyPatch

@@ -11,8 +11,10 @@ import pytest
 from fixtures.audio import RATE_HZ, riff
 from fxpipe.errors import CodecError
 from fxpipe.frontend import open_frontend
+from fxpipe.guitar.check import strangeness
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
+from fxpipe.nearness import nearness
 from fxtrain.contract import MISSING_CODE, NOT_RUN, CodecInfo, Hearing
 
 CODEC = CodecInfo("t", "0" * 64, RATE_HZ, 512, 2, 4, 2, NOT_RUN, "none")
@@ -37,6 +39,13 @@ def test_loudness_and_distance() -> None:
     wave = riff(RATE_HZ)
     assert frontend.distance_db(wave, 0.1 * wave, RATE_HZ) == pytest.approx(0, abs=0.05)
     assert frontend.distance_db(wave, np.tanh(20 * wave), RATE_HZ) > 3
+
+
+def test_nearness_is_that_of_the_second_wave_to_the_first() -> None:
+    true, other = riff(RATE_HZ), np.tanh(20 * riff(RATE_HZ))
+    found = open_frontend().nearness(true, other, RATE_HZ)
+    assert found == nearness(true, other, RATE_HZ)
+    assert found.mr_stft != pytest.approx(nearness(other, true, RATE_HZ).mr_stft, rel=0.01)
 
 
 def test_without_a_codec_nothing_is_encoded() -> None:
@@ -68,6 +77,16 @@ def test_windows_are_told_in_seconds_of_the_file_whatever_its_rate(rate_hz: int)
 def test_windows_beyond_the_most_are_counted() -> None:
     heard = open_frontend(HEARING).encode(np.tile(riff(RATE_HZ // 2), 40), RATE_HZ)
     assert (len(heard.starts_s), heard.n_silent, heard.n_passed_over) == (32, 0, 8)
+
+
+def test_whether_it_is_a_guitar_does_not_hang_on_the_rate_of_the_codec() -> None:
+    wave, found = riff(2 * RATE_HZ), []
+    for rate_hz in (RATE_HZ, 24_000):
+        codec = dataclasses.replace(CODEC, sample_rate_hz=rate_hz)
+        hearing = Hearing(codec, mel_info(codec), LEVEL_RULE, 2 * rate_hz)
+        found.append(open_frontend(hearing).encode(wave, RATE_HZ).strangeness)
+    assert found[1] == pytest.approx(found[0], abs=1e-3)
+    assert found[0] == pytest.approx(strangeness([wave], RATE_HZ), abs=1e-3)
 
 
 def test_a_model_of_another_level_is_refused() -> None:

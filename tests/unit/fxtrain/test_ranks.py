@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from fixtures.ranks import train_and_record, train_each_and_record
-from fixtures.ranks_ending import fail_on_one
+from fixtures.ranks_ending import fail_on_one, kill_one, tell_place
 from fixtures.shards import make_shards
 from fxtrain.callbacks import load_best
 from fxtrain.checkpoint import load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig, replace_train
 from fxtrain.contract import DamagedError, FxError, UsageError
 from fxtrain.data import ShardDataset, open_shards
+from fxtrain.errors import DiedError
 from fxtrain.fit import fit
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import run_ranks
@@ -135,6 +136,17 @@ def test_an_error_on_one_process_ends_all_with_its_line() -> None:
 def test_errors_of_libraries_are_one_line_too() -> None:
     with pytest.raises(FxError, match=r"training stopped: ValueError: a$"):
         run_ranks(fail_on_one, (ValueError("a\nb"),), 2, quiet)
+
+
+def test_a_process_that_is_killed_ends_all_with_a_line() -> None:
+    with pytest.raises(DiedError, match=r"^a training process was killed by SIGKILL; if"):
+        run_ranks(kill_one, (), 2, quiet)
+
+
+def test_what_the_first_process_returns_is_the_result() -> None:
+    heard: list[str] = []
+    assert run_ranks(tell_place, (), 2, heard.append) == (0, "0", "127.0.0.1")
+    assert sorted(heard) == ["rank 0 of node 0", "rank 1 of node 0"]
 
 
 def test_no_process_outlives_a_parent_that_is_killed() -> None:

@@ -23,7 +23,15 @@ from fxpipe.render import RenderSpec
 from fxpipe.resume import OWNER_NAME
 from fxpipe.sources import open_source
 from fxpipe.tasks import Workers
-from fxtrain.contract import NOT_RUN, CodecInfo, Folder, FxError, LocalFolder
+from fxtrain.contract import (
+    NOT_RUN,
+    CodecInfo,
+    Folder,
+    FxError,
+    Licence,
+    LocalFolder,
+    recordings_of,
+)
 from fxtrain.data import open_shards
 
 RATE_HZ = 44_100
@@ -106,6 +114,9 @@ def test_shards_that_leave_a_gap_are_not_encoded_though_their_sum_is_right(
         late = dataclasses.replace(shard, **changed)
         with pytest.raises(RenderError, match="type the command that wrote it, with --resume"):
             en.refuse_gaps(folder, dataclasses.replace(index, shards=(late,)))
+    more = {**index.counts, "train": dataclasses.replace(index.counts["train"], n_samples=8)}
+    with pytest.raises(RenderError, match="train is of 8 clips, its shards hold 7; type"):
+        en.refuse_gaps(folder, dataclasses.replace(index, counts=more))
 
 
 def test_loudness_is_told_as_it_left_the_last_pedal(
@@ -123,6 +134,30 @@ def test_loudness_is_told_as_it_left_the_last_pedal(
         assert found == {k: v for k, v in record.items() if k != "scale"} | {
             "loudness_lufs": found["loudness_lufs"]
         }
+
+
+def test_an_index_keeps_what_the_renders_tell_and_lists_shards_in_order_however_they_come(
+    rendered: Rendered, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(en, "run_tasks", lambda function, jobs, *_, **__: map(function, jobs[::-1]))
+    folder, plain = rendered
+    told = {
+        "recordings": {"train": "a b", "valid": "", "test": ""},
+        "commutes": (plain.vocabulary.names[:2],),
+        "licences": {"mine": Licence("CC-BY-4.0", "https://example.org", True)},
+        "shareable": not plain.shareable,
+    }
+    renders = dataclasses.replace(plain, **told)
+    codec = dataclasses.replace(CODEC, precision=NOT_RUN), np.zeros((2, 4, 2), np.float32)
+    spec = dataclasses.replace(MEL_ONLY, shard_size=3)
+    out = LocalFolder(tmp_path)
+    index = en.encode_all(
+        folder, renders, out, spec, None, ["cpu"], lambda shard: None, codec=codec
+    )
+    assert [(shard.first, shard.n_samples) for shard in index.shards] == [(0, 3), (3, 3), (6, 1)]
+    assert recordings_of(index)["train"] == {"a", "b"}
+    for name in ("commutes", "licences", "shareable"):
+        assert getattr(index, name) == told[name], name
 
 
 def test_a_gpus_ears_hear_each_clip_beside_its_record(

@@ -13,6 +13,7 @@ import pytest
 from fixtures.shards import assert_same, make_shards
 from fxtrain.contract import (
     DamagedError,
+    Licence,
     LocalFolder,
     UsageError,
     VocabularyError,
@@ -196,8 +197,12 @@ def test_the_same_data_twice_is_refused(tmp_path):
 def test_a_licence_that_forbids_sharing_wins(tmp_path):
     make_shards(tmp_path / "a")
     index = make_shards(tmp_path / "b", seed=1)
-    write_index(LocalFolder(tmp_path / "b"), dataclasses.replace(index, shareable=False))
-    assert not open_shards([tmp_path / "a", tmp_path / "b"]).index.shareable
+    own = {"mine": Licence("all rights reserved", "https://example.org", False)}
+    closed = dataclasses.replace(index, shareable=False, licences=own)
+    write_index(LocalFolder(tmp_path / "b"), closed)
+    joined = open_shards([tmp_path / "a", tmp_path / "b"]).index
+    assert not joined.shareable
+    assert joined.licences == {**index.licences, **own}
     assert read_index(LocalFolder(tmp_path / "a")).shareable
 
 
@@ -220,6 +225,8 @@ def test_reading_needs_neither_torch_nor_the_writers_library(tmp_path):
 def test_records_that_list_orders_are_asked_where_any_of_the_data_sets_has_them(tmp_path):
     listing, plain = drawn(tmp_path / "a", 0, classes=True), drawn(tmp_path / "b", 1)
     assert open_shards(plain).listed_orders("test") is None
+    told = drawn(tmp_path / "c", 2, classes=False)
+    assert open_shards(told).listed_orders("test") is None
     joined = open_shards([listing, plain])
     records = joined.listed_orders("test")
     assert records is not None

@@ -29,6 +29,7 @@ from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
 from fxtrain.predict import Kin
 from fxtrain.web.requests import RefusedError
+from fxtrain.web.server import HEADERS
 
 LIMITS = Limits(n_bytes=400_000, seconds=3, n_clips=2, n_dries=1, n_sounds=6, n_waiting=8)
 CLIP = wav(riff(RATE_HZ))
@@ -278,6 +279,7 @@ def test_only_this_page_may_post(client: TestClient) -> None:
         headers = {} if origin is None else {"origin": origin}
         answer = client.post("/api/clip", content=CLIP, headers=headers)
         assert answer.status_code == status, origin
+        assert all(answer.headers[name] == value for name, value in HEADERS.items()), origin
     answer = client.post("/api/clip", content=CLIP, headers={"host": "evil.example"})
     assert answer.status_code == 400
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from fixtures.errors import one_line
 from fxtrain.contract import FxError, UsageError
+from fxtrain.web.requests import body
 from fxtrain.web.server import HEADERS, bind, hosts_of, is_loopback, make_app, url_of
 
 
@@ -77,9 +81,36 @@ def test_a_kind_of_socket_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPa
         bind("127.0.0.1", 0)
 
 
-def test_a_host_that_does_not_exist_is_said() -> None:
-    with pytest.raises(UsageError, match="no such host"):
-        bind("no such host", 0)
+@pytest.mark.parametrize("host", ["no such host", "a" * 64, "lab..example"])
+def test_a_host_that_does_not_exist_is_said(host: str) -> None:
+    assert hosts_of(host) == ()
+    with pytest.raises(UsageError, match="no such host") as error:
+        bind(host, 0)
+    assert host in one_line(error)
+
+
+def test_an_upload_that_is_given_up_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    """A browser that is closed or loads the page again while it sends: no traceback."""
+    asked, ended = [{"type": "http.request", "body": b"RIFF", "more_body": True}], []
+
+    async def upload(request: Request) -> Response:
+        ended.append("begun")
+        await body(request, 1000)
+        raise AssertionError
+
+    async def receive() -> dict[str, Any]:
+        return asked.pop() if asked else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        ended.append(message["type"])
+
+    app = make_app([Route("/", upload, methods=["POST"])], tmp_path)
+    scope = {
+        "type": "http", "method": "POST", "path": "/", "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+    }  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    assert ended[:2] == ["begun", "http.response.start"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from fxtrain.web.server import HEADERS, make_app
 
 # Loaded by the module above.
 from starlette.applications import Starlette  # isort: skip
+from starlette.middleware import Middleware  # isort: skip
 from starlette.requests import Request  # isort: skip
 from starlette.responses import HTMLResponse, JSONResponse, Response  # isort: skip
 from starlette.routing import Route  # isort: skip
@@ -203,5 +204,5 @@ def page_app(work: Work, limits: Limits, hosts: Sequence[str] = ()) -> Starlette
     app = make_app(routes, STATIC, hosts, lambda app: unasked(work))
     for kind in (RefusedError, ContractError, UsageError):
         app.add_exception_handler(kind, refuse)
-    app.add_middleware(SameOrigin)
+    app.user_middleware.append(Middleware(SameOrigin))  # within those that put headers on
     return app

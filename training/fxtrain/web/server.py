@@ -22,6 +22,8 @@ try:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import Response
     from starlette.routing import BaseRoute, Mount
     from starlette.staticfiles import StaticFiles
 except ImportError as missing:
@@ -72,6 +74,11 @@ class SafeHeaders:
         await self.app(scope, receive, with_headers)
 
 
+async def gone(request: Request, error: Exception) -> Response:
+    """A browser that went away in the middle of an upload: nobody is there to be told."""
+    return Response(status_code=400)
+
+
 def make_app(
     routes: Sequence[BaseRoute], page: Path, hosts: Sequence[str] = (), lifespan: Any = None
 ) -> Starlette:
@@ -82,6 +89,7 @@ def make_app(
     """
     return Starlette(
         lifespan=lifespan,
+        exception_handlers={ClientDisconnect: gone},
         routes=[
             *routes,
             Mount("/page", StaticFiles(directory=page)),
@@ -110,7 +118,7 @@ def hosts_of(host: str) -> tuple[str, ...]:
     and its address, or any name at all where it listens on every address."""
     try:
         _, address = _resolved(host, 0)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         return ()  # bind says so
     if ipaddress.ip_address(address.partition("%")[0]).is_unspecified:
         return ("*",)
@@ -135,7 +143,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter: no name could be like that
         raise UsageError(f"--host {host}: no such host; 127.0.0.1 is this machine alone") from None
     except OSError as error:
         if listener:

@@ -20,6 +20,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 from fxpipe.errors import DataMissingError, SourceError
@@ -62,6 +63,7 @@ class FolderSource:
         walked = list(walk_audio(self.root))
         files = {item_id for _, item_id in walked}
         rows = _read_csv(self.root / "manifest.csv", ("file",), files)
+        _check_spelling(self.root / "manifest.csv", set().union(*rows.values()))
         groups = _read_csv(self.root / "groups.csv", ("file", "group"), files)
         default = _folder_licence(self.root)
         candidates = []
@@ -259,6 +261,16 @@ def _read_csv(
             f"{path.parent}, or take these lines out"
         )
     return told
+
+
+def _check_spelling(path: Path, columns: Collection[str]) -> None:
+    """A ``license`` or ``Group`` would be taken for a remark, and what it says of the file lost."""
+    for meant in {"group", "licence"}.difference(columns):
+        for found in sorted(columns):
+            if get_close_matches(found.lower(), (meant,), cutoff=0.8):
+                raise SourceError(
+                    f"{path}: column {found!r} is not known: did you mean {meant!r}? name it so"
+                )
 
 
 def _nfc(text: str) -> str:

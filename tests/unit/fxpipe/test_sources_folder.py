@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fixtures.datasets import make_folder, pluck, write_wav
+from fixtures.errors import one_line
 from fxpipe.errors import DataMissingError, SourceError
 from fxpipe.sources import Scan, open_source
 from fxpipe.sources.base import LICENCES
@@ -87,6 +88,22 @@ def test_manifest_and_groups_files_are_honoured(tmp_path: Path) -> None:
     assert not scan.licences["CC-BY-NC-4.0"].shareable
     assert scan.items[0].meta["player"] == "Anna"
     assert "lead_in_s" not in scan.items[0].meta
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("license", "licence"), ("Licence", "licence"), ("Group", "group"), ("groups", "group")],
+)
+def test_a_column_that_is_nearly_one_of_ours_is_no_remark(
+    column: str, meant: str, tmp_path: Path
+) -> None:
+    make_folder(tmp_path, n_groups=1)
+    (tmp_path / "manifest.csv").write_text(f"file,{column}\nriff0_mf_rr1.wav,CC0-1.0\n")
+    with pytest.raises(SourceError, match=f"did you mean {meant!r}") as error:
+        FolderSource(tmp_path).scan()
+    assert repr(column) in one_line(error)
+    (tmp_path / "manifest.csv").write_text(f"file,{meant},{column}\nriff0_mf_rr1.wav,CC0-1.0,x\n")
+    assert FolderSource(tmp_path).scan().recordings
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_column_that_is_nearly_one_of_ours_is_no_remark(
         FolderSource(tmp_path).scan()
     assert repr(column) in one_line(error)
     (tmp_path / "manifest.csv").write_text(f"file,{meant},{column}\nriff0_mf_rr1.wav,CC0-1.0,x\n")
-    assert FolderSource(tmp_path).scan().recordings
+    assert FolderSource(tmp_path).scan().items
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def find_plugin(plugin: str, label: str, folder: Path) -> Path:
         if path.exists():
             return path
     where = "there" if given.is_absolute() else f"in {listed(folders)}"
-    raise PedalError(f"{label}: plugin {plugin} is not {where}")
+    raise PedalError(f"{label}: plugin {plugin} is not {where}; install it, or give its path")
 
 
 def _tell_workers(folder: Path) -> None:
@@ -72,7 +72,9 @@ def _read_pedal(name: str, table: dict[str, Any], label: str, folder: Path) -> P
     for key, value in {"fixed": fixed, **params}.items():
         if not isinstance(value, dict):
             raise UsageError(f"{label}: {key} is {value!r}, expected a table")
-    path = find_plugin(str(table.get("plugin") or "(none named)"), label, folder)
+    if not table.get("plugin"):
+        raise UsageError(f"{label}: key 'plugin' is missing: the path or file name of a VST3")
+    path = find_plugin(str(table["plugin"]), label, folder)
     _tell_workers(path.parent)
     plugin_name = table.get("plugin_name", "")
     plugin = open_plugin(label, path, str(plugin_name))

@@ -77,7 +77,8 @@ def test_a_whole_session(made: Any, tmp_path: Path) -> None:
             assert heard.headers["cache-control"] == "no-store"
             sizes.add(len(heard.content))
         assert len(sizes) == 1
-        assert client.get(f"/sound/{number + 1}/a").status_code == 404
+        for other in (number + 1, "x", "9" * 5000):  # the last: more digits than Python reads
+            assert client.get(f"/sound/{other}/a").status_code == 404
         assert client.get(f"/sound/{number}/zz").status_code == 404
         data = answer_to(study, state, ear, trial, number)
         state = client.post("/api/answer", json=data).json()

@@ -78,8 +78,9 @@ def study_app(folder: Path, study: Study, store: Store, hosts: tuple[str, ...] =
         session = _session(request, store, cookie)
         if session is None:
             raise RefusedError(401, "no session")
-        number, slot = request.path_params["trial"], request.path_params["slot"]
-        if number != session.position or number >= len(session.trials):
+        asked, slot = request.path_params["trial"], request.path_params["slot"]
+        number = session.position
+        if asked != str(number) or number >= len(session.trials):
             raise RefusedError(404, "not the trial that is open")
         trial = session.trials[number].trial
         if slot not in trial.slots:
@@ -104,7 +105,7 @@ def study_app(folder: Path, study: Study, store: Store, hosts: tuple[str, ...] =
             Route("/api/start", start, methods=["POST"]),
             Route("/api/answer", keep, methods=["POST"]),
             Route("/sound/volume", volume),
-            Route("/sound/{trial:int}/{slot}", sound),
+            Route("/sound/{trial}/{slot}", sound),
         ],
         PAGE,
         hosts,

@@ -145,7 +145,7 @@ def open_folder(path: str, data_dir: Path | None, include: tuple[str, ...] = ())
     return FolderSource(root)
 
 
-def manifest_opener(name: str, describe: Describe) -> Opener:
+def manifest_opener(name: str, describe: Describe = tells_nothing) -> Opener:
     """An entry of ``SOURCES`` for a data set whose files and groups its manifest tells."""
 
     def open_it(path: str, data_dir: Path | None, include: tuple[str, ...]) -> ManifestSource:

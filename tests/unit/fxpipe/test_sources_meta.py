@@ -10,7 +10,7 @@ import pytest
 from fixtures.datasets import TREES, pluck, write_wav
 from fxpipe.sources import KINDS, META, SOURCES, Scan, open_source
 from fxpipe.sources.base import NUMBERS
-from fxpipe.sources.folder import kind_in_words
+from fxpipe.sources.folder import kind_in_words, manifest_opener
 from fxpipe.sources.idmt_names import read_name
 
 
@@ -120,6 +120,14 @@ def test_guitarjam_is_one_guitar_recorded_directly(scans: dict[str, Scan]) -> No
         "guitar": "Stratocaster",
         "signal": "direct",
     }
+
+
+def test_names_that_tell_nothing_need_no_reader(tmp_path: Path) -> None:
+    """As docs/add-a-data-set.md and data_manifests/README.md say."""
+    root = TREES["guitarjam"](tmp_path / "guitarjam")
+    scan = manifest_opener("guitarjam")(str(root), None, ()).scan()
+    assert len(scan.items) == 4
+    assert told(scan, "jam 0.wav") == {}
 
 
 def test_egfxset_notes(scans: dict[str, Scan]) -> None:

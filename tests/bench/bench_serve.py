@@ -27,7 +27,7 @@ from fixtures.audio import RATE_HZ, riff
 from fixtures.models import random_run
 from fixtures.page import wav
 
-EXTRA = ("starlette", "uvicorn", "python-multipart", "anyio", "h11", "idna", "click")
+EXTRA = ("starlette", "uvicorn", "anyio", "h11", "idna", "click")
 """What `pip install "fxpipe[web]"` adds to an empty environment, click apart, which is there."""
 
 

@@ -41,6 +41,12 @@ def test_only_names_of_this_machine_are_answered(client: TestClient) -> None:
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_an_address_of_the_newer_kind_is_answered(client: TestClient) -> None:
+    """Starlette before 1.7 took ``[`` for the host: ``--host ::1`` refused its own page."""
+    assert client.get("/", headers={"host": "[::1]:8765"}).status_code == 200
+    assert client.get("/", headers={"host": "[::2]:8765"}).status_code == 400
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "0.0.0.0"])
 def test_the_address_that_is_printed_is_answered(tmp_path: Path, host: str) -> None:
     routes = [Route("/", lambda request: PlainTextResponse("hello"))]

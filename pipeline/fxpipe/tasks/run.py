@@ -31,8 +31,8 @@ TASKS_A_THREAD = 4
 """Under way for each thread: one at work, one waiting beside it, two on their way. From more than
 two a thread on, dask keeps the rest at the scheduler, so a lost worker loses what it was at."""
 TASK_S, JOBS_A_TASK = 2.0, 16
-"""Jobs are sent together until they take a worker so long, at most so many: the dozen messages that
-dask needs for a task take the driver 5 to 15 ms, which it has from the workers' cores."""
+"""Jobs are sent together until they take a worker so long, at most so many: dask's messages for a
+task take the one driver some 10 ms, so that 64 workers with tasks of half a second keep it busy."""
 LOOK_AT_WORKERS_S = 1.0
 OURS = ("fxpipe", "fxtrain")
 SEEN_WITHIN_S = 60.0

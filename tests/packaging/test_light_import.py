@@ -1,4 +1,4 @@
-"""The trainer is light: it loads nothing of the pipeline, and help answers at once."""
+"""The trainer is light: it loads nothing of the pipeline, and help loads hardly anything."""
 
 from __future__ import annotations
 
@@ -30,21 +30,18 @@ def test_the_pipelines_doors_open_late(module):
     assert done.stdout.strip() == "[]"
 
 
+def n_loaded(*words: str) -> int:
+    """Modules that Python loads for it."""
+    line = [sys.executable, "-X", "importtime", *words]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    return done.stderr.count("import time:")
+
+
 @pytest.mark.parametrize("program", ["fxtrain", "fxpipe"])
-def test_help_costs_less_than_a_third_of_a_second_of_cpu(program):
-    """CPU time, so that a busy machine cannot fail it; the best of three."""
+def test_help_loads_hardly_more_than_click_itself(program):
+    """Counted, not timed: numpy alone would be twice as many."""
     path = Path(sys.executable).with_name(program)
-    code = (
-        "import resource, subprocess, sys\n"
-        f"subprocess.run([{str(path)!r}, '--help'], check=True, stdout=subprocess.DEVNULL)\n"
-        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(used.ru_utime + used.ru_stime)\n"
-    )
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-        for _ in range(3)
-    ]
-    assert min(seconds) < 0.3
+    assert n_loaded(str(path), "--help") < n_loaded("-c", "import click") + 60
 
 
 def test_a_missing_library_names_the_extra():

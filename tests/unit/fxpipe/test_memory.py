@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.groups import put_groups
 from fxpipe import memory
 from fxtrain.contract import cores
 
@@ -67,10 +68,5 @@ def test_the_limit_of_a_job_lies_below_the_root(
     limits: dict[str, str],
     expected: int | None,
 ) -> None:
-    for name, text in limits.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "own").write_text(own)
-    monkeypatch.setattr(cores, "CGROUP", tmp_path)
-    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
+    put_groups(monkeypatch, tmp_path, own, limits)
     assert memory.memory_limit() == expected

@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from fixtures.groups import put_groups
 from fixtures.shards import make_shards
 from fxtrain import trainer
 from fxtrain.config import Config, ModelConfig, TrainConfig
@@ -38,12 +39,7 @@ from fxtrain.fit import fit
     ],
 )
 def test_the_time_of_a_job_is_limited_below_the_root(monkeypatch, tmp_path, own, limits, expected):
-    for name, text in limits.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "own").write_text(own)
-    monkeypatch.setattr(cores, "CGROUP", tmp_path)
-    monkeypatch.setattr(cores, "OWN_GROUPS", tmp_path / "own")
+    put_groups(monkeypatch, tmp_path, own, limits)
     assert cores.cpu_quota() == expected
 
 

@@ -5,7 +5,8 @@
 All rows end in shuffled batches with int64 codes, as the model takes them; the page cache is warm.
 The repeats of all ways alternate and the best of each is printed: a CPU-second for what runs in one
 process (all its threads), so that a busy machine gives nearly the same figures, a wall second with
-workers, whose start is paid before. "first epoch" reads and hashes every byte; later ones trust it.
+workers, whose start is paid before. Freed memory is kept, as `fit` keeps it. "first epoch" reads
+and compares every byte; later ones trust it.
 Peers that are not installed are named; see tests/bench/requirements.txt.
 """
 
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.stream_peers import PEERS
 from fixtures.shards import make_shards
 from fxpipe.store import BACKENDS, DEFAULT_SHARD_SIZE
+from fxtrain.calm import keep_freed_memory
 from fxtrain.data import open_shards
 from fxtrain.data.stream import POOL_SAMPLES, Loader, heard_fields, make_loader
 
@@ -166,6 +168,7 @@ def main() -> None:
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--resident", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)  # idle cores that spin for a busy one cost 10 ms an operation
     if args.peak_of:
         drain(iter(open_loader(args.peak_of, args.batch_size, resident=args.resident)))

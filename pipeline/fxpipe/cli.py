@@ -327,6 +327,11 @@ def codec_listen(clip: Path, output: Path, codebooks: int | None, weights: Path 
 @click.option("--steps", type=click.IntRange(1), help="Of the whole run.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 @click.option("--seed", type=integer, default=0, show_default=True)
+@click.option(
+    "--decoder-of",
+    type=click.Path(path_type=Path),
+    help="A folder of --export: keep its encoder, and all tokens; learn its decoder further.",
+)
 @click.option("--export", type=click.Path(path_type=Path), help="Write encoder.safetensors there.")
 def codec_train(
     run: Path,
@@ -336,6 +341,7 @@ def codec_train(
     steps: int | None,
     threads: int | None,
     seed: int,
+    decoder_of: Path | None,
     export: Path | None,
 ) -> None:
     """Train the embedded codec in RUN, a chunk of --minutes; run again to go on."""
@@ -345,7 +351,7 @@ def codec_train(
     def log(line: str) -> None:
         click.echo(line, err=True)
 
-    config = recipe.config_for(device, seed=seed, n_steps=steps)
+    config = recipe.config_for(device, seed=seed, n_steps=steps, decoder_of=decoder_of)
     report = recipe.train_on_renders(
         run, renders, device=device, config=config, minutes=minutes, n_threads=threads, log=log
     )

@@ -37,6 +37,9 @@ from fxtrain.contract import MissingExtraError, to_install
 _ONE_AT_A_TIME = threading.Lock()
 """While models are built: warnings, dac's and torch's layers are changed for all threads, and a
 dask worker has several."""
+PARTS = ("encoder", "quantizer", "decoder")
+DECODER = "decoder.safetensors"
+"""Beside an encoder that `fxpipe codec train --export` wrote."""
 _STUBS = ("torchaudio", "torchaudio.functional", "torchaudio.transforms")
 
 
@@ -228,6 +231,35 @@ def _read_safetensors(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
         return architecture, load_file(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CodecError(unreadable(path, error)) from error
+
+
+def read_whole(encoder_file: Path) -> tuple[Architecture, dict[str, Tensor]]:
+    """:func:`read_checkpoint` with the decoder beside it. Raises CodecError where there is none:
+    installed packages leave it out."""
+    decoder_file = encoder_file.with_name(DECODER)
+    if not decoder_file.is_file():
+        raise CodecError(
+            f"{decoder_file}: no decoder here; it is in the repository, not in the package: give a "
+            "folder that 'fxpipe codec train --export' wrote, or work from a clone"
+        )
+    architecture, state = read_checkpoint(encoder_file)
+    return architecture, state | read_checkpoint(decoder_file)[1]
+
+
+def load_whole(model: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
+    """Seat what :func:`read_whole` read, weight norm folded, in encoder, quantiser and decoder of a
+    ``model``, which keeps its weight norm where it has one. Raises CodecError."""
+    parts = nn.ModuleDict({name: model.get_submodule(name) for name in PARTS})
+    normed = [module for module in parts.modules() if hasattr(module, "weight_g")]
+    remove_weight_norm(parts)
+    try:
+        parts.load_state_dict({key: value.float() for key, value in state.items()})
+    except RuntimeError as error:
+        raise CodecError(misfit(where, first_line(error))) from None
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
+        for module in normed:
+            nn.utils.weight_norm(module)
 
 
 def load_encoder(architecture: Architecture, state: Mapping[str, Tensor], where: str) -> nn.Module:

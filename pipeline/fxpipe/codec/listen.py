@@ -11,8 +11,6 @@ import numpy as np
 import torch
 
 from fxpipe.codec import CODECS, dac
-from fxpipe.codec.architecture import first_line
-from fxpipe.codec.train import DECODER
 from fxpipe.codec.weights import find_weights
 from fxpipe.errors import CodecError
 
@@ -25,28 +23,14 @@ def decoded(
     ``folder`` holds encoder, decoder and codec.json; without it, those of the embedded codec.
     Raises CodecError where the decoder is not there: installed packages leave it out.
     """
-    from safetensors.torch import load_file
-
     encoder_file = find_weights(CODECS["embedded"])
     if folder is not None:
         encoder_file = folder / encoder_file.name
-    decoder_file = encoder_file.with_name(DECODER)
-    if not decoder_file.is_file():
-        raise CodecError(
-            f"{decoder_file}: no decoder here; it is in the repository, not in the package: give a "
-            "folder that 'fxpipe codec train --export' wrote, or work from a clone"
-        )
-    architecture, state = dac.read_checkpoint(encoder_file)
+    architecture, state = dac.read_whole(encoder_file)
     if not 1 <= (n_codebooks or 1) <= architecture.n_codebooks:
         raise CodecError(f"{n_codebooks} codebooks: expected 1 to {architecture.n_codebooks}")
-    model = dac.remove_weight_norm(dac.build(architecture, decoder=True))
-    state |= load_file(decoder_file)
-    try:
-        model.load_state_dict({key: value.float() for key, value in state.items()})
-    except RuntimeError as error:
-        raise CodecError(
-            f"{decoder_file}: does not fit the encoder beside it ({first_line(error)})"
-        ) from None
+    model = dac.build(architecture, decoder=True, normed=False)
+    dac.load_whole(model, state, encoder_file)
     model.eval()
     padded = np.pad(wave, (0, -len(wave) % architecture.hop_samples)).astype(np.float32)
     with torch.inference_mode():

@@ -5,10 +5,13 @@ Shapes: B batch, N audio sample.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fxpipe.codec import CODECS
+from fxpipe.codec.architecture import read_card
 from fxpipe.codec.engine import find_device
 from fxpipe.codec.rendered import RenderedCrops, levelled_clips
 from fxpipe.codec.train import TrainConfig, TrainReport, train_codec
@@ -18,11 +21,23 @@ MOST_CLIPS = 24_000
 """Held on the device, 0.18 MB each."""
 
 N_HELD_OUT = 64
+DECODER_RATE = 5e-4
+"""Largest learning rate of a decoder that is learnt further."""
 
 
-def config_for(device: str, *, seed: int = 0, n_steps: int | None = None) -> TrainConfig:
-    """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 24 s."""
+def config_for(
+    device: str, *, seed: int = 0, n_steps: int | None = None, decoder_of: Path | None = None
+) -> TrainConfig:
+    """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 24 s.
+
+    ``decoder_of`` as in `TrainConfig`. Raises CodecError where it holds no codec.
+    """
     config = TrainConfig(seed=seed)
+    if decoder_of is not None:
+        kwargs = dataclasses.asdict(read_card(decoder_of / CODECS["embedded"].file_name))
+        config = replace(
+            config, architecture=kwargs, decoder_of=str(decoder_of), learning_rate=DECODER_RATE
+        )
     if _is_gpu(device):
         config = replace(
             config, n_steps=6_000, free_steps=600, fit_batches=48, warmup_steps=200, compile=True

@@ -29,7 +29,6 @@ from fxpipe.codec.loss import MelHead, MelLoss, mel_error_db
 from fxpipe.errors import CodecError
 
 CHECKPOINT = "checkpoint.pt"
-DECODER = "decoder.safetensors"
 LOG_EVERY = 25
 SAVE_EVERY = 250
 SHOWN = ("mel", "head", "l1", "commitment")
@@ -37,11 +36,16 @@ SHOWN = ("mel", "head", "l1", "commitment")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe. ``free_steps`` run without a quantiser; then its books are fitted to latents."""
+    """The recipe. ``free_steps`` run without a quantiser; then its books are fitted to latents.
+
+    ``decoder_of``: a folder that :func:`export_encoder` wrote. Its encoder and books stay as they
+    are, and with them every token; its decoder is learnt further.
+    """
 
     architecture: Mapping[str, Any] = field(
         default_factory=lambda: dict(CODECS["embedded"].architecture)
     )
+    decoder_of: str | None = None
     n_steps: int = 2_900
     free_steps: int = 350
     fit_batches: int = 160
@@ -117,6 +121,11 @@ class _Run:
         for module in self.model.modules():
             if isinstance(module, nn.Conv1d) and module.bias is not None:
                 nn.init.zeros_(module.bias)  # dac's trunc_normal_ is undone by its weight norm
+        if config.decoder_of is not None:
+            whole = Path(config.decoder_of) / CODECS["embedded"].file_name
+            dac.load_whole(self.model, dac.read_whole(whole)[1], whole)
+            for part in ("encoder", "quantizer"):
+                self.model.get_submodule(part).requires_grad_(False)
         self.model.to(self.device)
         self.keeper = CodebookKeeper(self.model.get_submodule("quantizer"))
         self.ema = [p.detach().clone() for p in self.model.parameters()]
@@ -167,11 +176,13 @@ class _Run:
         rate = self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * rate
-        latents = self.encoder(batch[:, None])
-        free = self.step < config.free_steps
+        tokens_move = config.decoder_of is None
+        free = tokens_move and self.step < config.free_steps
         commitment = batch.new_zeros(())
-        if not free:
-            latents, codes, projected, commitment, _ = quantizer(latents)
+        with torch.set_grad_enabled(tokens_move):
+            latents = self.encoder(batch[:, None])
+            if not free:
+                latents, codes, projected, commitment, _ = quantizer(latents)
         decoded = self.decoder(latents)[:, 0]
         mel = self.mel_loss(decoded, batch)
         head = self.model.get_submodule("head")(latents, batch)
@@ -189,10 +200,11 @@ class _Run:
                 "lower the learning rate, or look for NaN in the audio"
             )
         self.optimizer.step()
-        if not free:
+        books_move = tokens_move and not free
+        if books_move:
             self.keeper.follow(codes, projected, 1 - (1 - config.book_decay) * max(rate, 0.1))
         self._average()
-        may_renew = not free and self.step < config.renew_until * config.n_steps
+        may_renew = books_move and self.step < config.renew_until * config.n_steps
         if may_renew and self.step % config.renew_every == 0:
             self._renew()
         self.step += 1
@@ -281,7 +293,7 @@ def train_codec(
                 batch = next(source, None)
                 if batch is None:
                     break
-                if run.step == config.free_steps:
+                if run.step == config.free_steps and config.decoder_of is None:
                     more = itertools.islice(source, config.fit_batches - 1)
                     run.fit_books(itertools.chain([batch], more))
                 recent.append(run.train_step(run.on_device(batch)))
@@ -321,7 +333,7 @@ def export_encoder(run_dir: Path, target_dir: Path, card: Mapping[str, Any]) -> 
     tensors = {key: value.half().contiguous() for key, value in model.state_dict().items()}
     for file, parts in (
         (path, ("encoder.", "quantizer.")),
-        (path.with_name(DECODER), ("decoder.",)),
+        (path.with_name(dac.DECODER), ("decoder.",)),
     ):
         draft = file.with_name(file.name + ".part")
         save_file({key: value for key, value in tensors.items() if key.startswith(parts)}, draft)

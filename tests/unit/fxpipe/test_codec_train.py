@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from fxpipe.codec import dac, load_codec
 from fxpipe.codec.codebooks import RECENT_BATCHES, CodebookKeeper, fit_quantizer
@@ -121,6 +123,25 @@ def test_export_loads_and_encodes(tmp_path):
     assert architecture.latent_dim == 16
     assert all(not key.startswith("decoder.") for key in state)
     assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_a_decoder_is_learnt_further_and_no_token_changes(tmp_path):
+    train(tmp_path / "run", 0, 20)
+    codec = export_encoder(tmp_path / "run", tmp_path / "codec", {}).parent
+    more = replace(CONFIG, decoder_of=str(codec), renew_until=1.0, renew_below=9.0, n_steps=6)
+    train(tmp_path / "more", 0, 3, more)
+    train(tmp_path / "more", 3, 6, more)
+    after = export_encoder(tmp_path / "more", tmp_path / "after", {}).parent
+    for name, same in (("encoder", True), ("decoder", False)):
+        one, other = (load_file(folder / f"{name}.safetensors") for folder in (codec, after))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], value) for key, value in other.items()) is same
+    np.testing.assert_array_equal(
+        *(load_codec(str(each / "encoder.safetensors")).encode(HELD_OUT) for each in (codec, after))
+    )
+    (codec / "decoder.safetensors").write_bytes(b"no decoder")
+    with pytest.raises(CodecError, match=r"decoder.safetensors: cannot be read"):
+        train(tmp_path / "other", 0, 1, more)
 
 
 def quantizer_of(n_codebooks: int, size: int):

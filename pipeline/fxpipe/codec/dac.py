@@ -255,7 +255,8 @@ def load_whole(model: nn.Module, state: Mapping[str, Tensor], where: object) -> 
     try:
         parts.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as error:
-        raise CodecError(misfit(where, first_line(error))) from None
+        whole = f"{where} with {DECODER} beside it"
+        raise CodecError(misfit(whole, first_line(error))) from None
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
         for module in normed:

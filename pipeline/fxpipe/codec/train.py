@@ -350,8 +350,8 @@ def _resume(run_dir: Path, config: TrainConfig, device: str) -> _Run:
     if (run_dir / CHECKPOINT).is_file():
         state = _read(run_dir / CHECKPOINT)
         was, now = ({**each, "compile": None} for each in (state["config"], _plain(config)))
-        if was != now:
-            keys = [key for key in {**now, **was} if was.get(key) != now.get(key)]
+        # a run of an older version knows fewer settings
+        if keys := [key for key in {**now, **was} if was.get(key) != now.get(key)]:
             raise CodecError(f"{run_dir}: was begun with another {', '.join(keys)}; "
                              "give the same settings or another run directory")  # fmt: skip
         run.load_state_dict(state)

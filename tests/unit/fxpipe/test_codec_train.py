@@ -83,6 +83,9 @@ def test_two_steps_then_resumed_equals_all_at_once(tmp_path):
 def test_resumed_with_other_settings_is_refused(tmp_path):
     train(tmp_path, 0, 1)
     state = state_of(tmp_path)
+    state["config"].pop("decoder_of")  # of a version that did not know it
+    torch.save(state, tmp_path / CHECKPOINT)
+    train(tmp_path, 0, 0)
     state["config"] |= {"compile": True, "gone": 1}  # compiling changes nothing
     torch.save(state, tmp_path / CHECKPOINT)
     other = TrainConfig(**{**vars(CONFIG), "learning_rate": 0.5})

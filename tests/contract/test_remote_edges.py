@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import fsspec
@@ -93,6 +94,18 @@ class StatusError(Exception):
         self.status_code = status_code
 
 
+class GcsError(Exception):
+    def __init__(self, code: int | None) -> None:
+        super().__init__("an error occurred")
+        self.code = code
+
+
+class AnsweredError(Exception):
+    def __init__(self, status_code: int) -> None:
+        super().__init__("an error occurred")
+        self.response = SimpleNamespace(status_code=status_code)
+
+
 def caused_by(cause: BaseException) -> FileNotFoundError:
     error = FileNotFoundError("https://somewhere/file")
     error.__cause__ = cause
@@ -109,6 +122,11 @@ def caused_by(cause: BaseException) -> FileNotFoundError:
         (StatusError(401), False),
         (Botocore(503), True),
         (Botocore(404), False),
+        (GcsError(503), True),
+        (GcsError(401), False),
+        (GcsError(None), True),
+        (AnsweredError(502), True),
+        (AnsweredError(410), False),
         (NoCredentialsError(), False),
         (caused_by(ConnectionResetError()), True),
         (caused_by(TimeoutError()), True),

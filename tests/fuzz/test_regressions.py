@@ -92,11 +92,15 @@ def test_nothing_is_written_through_a_link_in_a_data_set(tmp_path):
     (tmp_path / "renders").mkdir()
     (tmp_path / "renders/.receipts").symlink_to(tmp_path / "elsewhere")
     folder = LocalFolder(tmp_path / "renders")
-    with pytest.raises(FxError, match="a link leads out of"):
-        folder.write(".receipts/train-000000.json", b"{}")
+    for name in (".receipts/train-000000.json", ".receipts/codes/c/0"):
+        with pytest.raises(FxError, match="a link leads out of"):
+            folder.write(name, b"{}")
     assert not list((tmp_path / "elsewhere").iterdir())
     (tmp_path / "linked").symlink_to(tmp_path / "renders")  # the folder itself may be a link
     LocalFolder(tmp_path / "linked").write("deep/file", b"1")
+    (tmp_path / "renders/around").symlink_to("around")
+    with pytest.raises(FxError, match="cannot write"):
+        folder.write("around/deep/file", b"1")
 
 
 # Documents
@@ -225,7 +229,7 @@ def test_an_error_is_one_short_line_that_any_terminal_can_show():
 
 
 @pytest.mark.parametrize(
-    "shape", ["1000000000000,", "4, 3, 5, 0, 99999999999999", "-60,", "60.0,", "(60,)"]
+    "shape", ["0,", "1000000000000,", "4, 3, 5, 0, 99999999999999", "-60,", "60.0,", "(60,)"]
 )
 def test_an_npy_header_must_say_the_bytes_that_follow(shape):
     header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': ({shape}), }}".encode()
@@ -240,7 +244,11 @@ def test_npy_of_either_order_comes_back(order):
     array = np.asarray(np.arange(24).reshape(2, 3, 4), np.float32, order=order)
     buffer = io.BytesIO()
     np.save(buffer, array)
-    assert np.array_equal(unpack_npy(buffer.getvalue(), "here"), array)
+    found = unpack_npy(buffer.getvalue(), "here")
+    assert np.array_equal(found, array)
+    assert found.flags.writeable
+    with pytest.raises(DamagedError, match="not a readable npy array"):
+        unpack_npy(b"\x93NUMPX" + buffer.getvalue()[6:], "here")
     assert unpack_npy(pack_npy(array[:0]), "here").shape == (0, 3, 4)
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fxtrain.contract import (
+    ContractError,
+    DamagedError,
     FileEntry,
     Folder,
-    FxError,
     ShardEntry,
     ahead,
-    check_files,
     from_dict,
     identity_of,
     read_json,
+    read_verified,
     readers,
     to_dict,
 )
@@ -47,7 +48,8 @@ def write_receipt(folder: Folder, receipt: Receipt) -> None:
 def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, Receipt]:
     """Shard name -> receipt, of shards of this identity whose files are all there.
 
-    By length; with ``verify`` by every byte.
+    By length; with ``verify`` by every byte. A store that does not answer is an error: what is
+    there must not be made again for that.
     """
 
     def read(name: str) -> Receipt | None:
@@ -56,12 +58,17 @@ def read_receipts(folder: Folder, identity: str, *, verify: bool) -> dict[str, R
             if data.pop("sha256", None) != identity_of(data):
                 return None
             receipt = from_dict(Receipt, data, name)
-        except (AttributeError, TypeError, ValueError, FxError):
+        except (AttributeError, TypeError, ValueError, ContractError):
             return None  # cut short by a crash, or altered: the shard is made again
         return receipt if receipt.identity == identity else None
 
     def differs(receipt: Receipt) -> bool:
-        return bool(check_files(folder, receipt.shard.files))
+        try:
+            for file in receipt.shard.files:
+                read_verified(folder, file)
+        except DamagedError:
+            return True
+        return False
 
     listed = folder.names()
     names = [name for name in listed if name.startswith(f"{RECEIPTS}/") and name.endswith(".json")]

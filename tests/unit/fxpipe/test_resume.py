@@ -18,7 +18,7 @@ from fxpipe.resume import (
     what_is_left,
     write_finished,
 )
-from fxpipe.tasks import INDEX_SUM, Receipt
+from fxpipe.tasks import INDEX_SUM, Receipt, read_receipts, receipt_name, write_receipt
 from fxpipe.verbs import resumable
 from fxtrain.contract import INDEX_NAME, FileEntry, FxError, LocalFolder, ShardEntry, UsageError
 
@@ -146,3 +146,22 @@ def test_what_is_to_be_typed_again_deletes_nothing(monkeypatch, capsys) -> None:
         with pytest.raises(type(error)), resumable(overwrite=False):
             raise error
         assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("silent", [receipt_name(NAME), f"{NAME}.npy"])
+def test_what_a_store_does_not_answer_for_is_not_made_again(tmp_path: Path, silent: str) -> None:
+    class Store(LocalFolder):
+        def read(self, name: str) -> bytes:
+            if name == silent:
+                raise FxError(f"cannot read {name}: no answer in 60 s")
+            return super().read(name)
+
+    folder = LocalFolder(tmp_path)
+    shard = ShardEntry(NAME, "train", 0, 3, (folder.write(f"{NAME}.npy", b"abc"),))
+    write_receipt(folder, whole := Receipt("mine", shard, {}))
+    assert read_receipts(folder, "mine", verify=True) == {NAME: whole}
+    with pytest.raises(FxError, match="no answer"):
+        read_receipts(Store(tmp_path), "mine", verify=True)
+    folder.write(f"{NAME}.npy", b"abd")
+    assert read_receipts(folder, "mine", verify=False) == {NAME: whole}
+    assert read_receipts(folder, "mine", verify=True) == {}

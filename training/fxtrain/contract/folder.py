@@ -147,8 +147,8 @@ class LocalFolder:
         target = self.path / name
         part = target.with_name(f"{target.name}.{os.getpid()}@{_host()}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             self.stays_inside(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(part, data)
             try:
                 part.replace(target)
@@ -165,8 +165,8 @@ class LocalFolder:
         """A link in somebody's data set must not carry what is written here to another place."""
         if target.parent == self.path:
             return
-        real = target.parent.resolve()
-        if not real.is_relative_to(self.path.resolve()):
+        real = Path(os.path.realpath(target.parent))  # also of a link to itself
+        if not real.is_relative_to(os.path.realpath(self.path)):
             raise FxError(
                 f"cannot write {target}: a link leads out of {self.path}, to {real}; remove the "
                 "link, or choose another directory"

@@ -104,6 +104,7 @@ def _status(error: BaseException) -> int | None:
     for value in (
         getattr(error, "status", None),
         getattr(error, "status_code", None),
+        getattr(error, "code", None),  # gcsfs
         getattr(response, "status_code", None),
         meta.get("HTTPStatusCode"),
     ):

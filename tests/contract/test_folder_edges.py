@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from fxtrain.contract import FxError, LocalFolder, open_folder
+from fxtrain.contract import folder as folder_module
 from fxtrain.contract.busy import alone, is_held, sole_writer
-from fxtrain.contract.folder import STALE_S
+from fxtrain.contract.folder import STALE_S, file_entry
 
 
 def test_home_and_file_uris_are_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +33,7 @@ def test_home_and_file_uris_are_local(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_slash_behind_a_directory_is_not_said_twice(tmp_path: Path) -> None:
     assert open_folder(f"{tmp_path}/").uri == str(tmp_path)
     assert open_folder("/").uri == "/"
+    assert open_folder("C:/set").uri == "C:/set"  # a drive of Windows is no scheme
 
 
 @pytest.mark.parametrize("is_link", [False, True])
@@ -56,6 +60,45 @@ def test_halves_of_another_machine_go_when_nobody_can_write_them_any_more(tmp_pa
     os.utime(old, (past, past))
     assert LocalFolder(tmp_path).sweep() == [old.name]
     assert new.exists()
+
+
+def test_a_half_goes_with_its_writer_though_nobody_has_counted_that_one_dead_yet(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(["true"]) as writer:
+        os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)
+        dead, alive = (f"x.{pid}@{socket.gethostname()}.part" for pid in (writer.pid, os.getpid()))
+        for name in (dead, alive):
+            (tmp_path / name).write_bytes(b"half")
+        assert LocalFolder(tmp_path).sweep() == [dead]
+    assert [path.name for path in tmp_path.iterdir()] == [alive]
+
+
+def test_a_half_that_was_swept_before_it_was_whole_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a machine that cannot see that its writer lives."""
+    write, tries = folder_module._write_whole, []
+
+    def swept_once(part: Path, data: bytes) -> None:
+        write(part, data)
+        tries.append(part)
+        if len(tries) == 1:
+            part.unlink()
+
+    monkeypatch.setattr(folder_module, "_write_whole", swept_once)
+    assert LocalFolder(tmp_path).write("a", b"whole") == file_entry("a", b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"whole")]
+
+
+def test_what_cannot_be_deleted_is_told_and_what_is_not_there_is_not(tmp_path: Path) -> None:
+    folder = LocalFolder(tmp_path)
+    folder.write("a/b", b"")
+    folder.delete("a/none")
+    folder.delete("a/b/none")
+    with pytest.raises(FxError, match=f"cannot delete {re.escape(str(tmp_path))}/a: .*; make the"):
+        folder.delete("a")
+    assert folder.names() == ["a/b"]
 
 
 def test_one_writer_at_a_time_and_no_lock_is_left(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def test_the_documented_files_make_a_resource_the_operator_knows(monkeypatch):
     with dask.config.set(yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())):
         spec = kubernetes_spec()
         assert at_least(8) == 0
+        with dask.config.set({"distributed.adaptive.minimum": 3}):
+            assert [at_least(n) for n in (2, 8)] == [2, 3]
     check_against_the_operators_schema(spec)
     assert spec["metadata"]["name"] == "fxpipe"
     assert environment(spec, "worker") == WORKER_ENVIRONMENT
@@ -51,6 +54,15 @@ def test_without_a_file_the_library_makes_it():
     assert environment(spec, "worker") == WORKER_ENVIRONMENT | {"OMP_NUM_THREADS": "2"}
     (container,) = spec["spec"]["worker"]["spec"]["containers"]
     assert container["image"] == "example/fxpipe:1"
+
+
+def test_a_resource_may_stand_in_the_configuration_itself():
+    resource = yaml.safe_load((EXAMPLES / "fxpipe-cluster.yaml").read_text())
+    before = copy.deepcopy(resource)
+    with dask.config.set({"kubernetes.custom-cluster-spec": resource}):
+        spec = kubernetes_spec()
+        assert dask.config.get("kubernetes.custom-cluster-spec") == before
+    assert environment(spec, "worker") == WORKER_ENVIRONMENT
 
 
 TEXT_FOR_A_CONTAINER = "spec: {worker: {spec: {containers: [image]}}}\n"

@@ -143,6 +143,7 @@ def test_other_pedals_are_refused_by_name(
         ({"weights_sha256": "1" * 64}, True),
         ({"name": "other"}, True),
         ({"precision": "fp16"}, False),
+        ({"backend": "cuda"}, False),
     ],
 )
 def test_another_codec_is_refused(

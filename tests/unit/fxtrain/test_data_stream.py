@@ -255,6 +255,7 @@ def test_workers_and_ranks_cut_any_stream_without_loss_or_doubling(
 def test_worker_processes_see_every_sample_once(dataset, n_workers):
     block = dataset.load("train")
     loader = load(dataset, resident=False, n_workers=n_workers)
+    before = torch.get_rng_state()
     for epoch in (0, 1):
         loader.set_epoch(epoch)
         batches = list(loader)
@@ -265,6 +266,7 @@ def test_worker_processes_see_every_sample_once(dataset, n_workers):
         if epoch == 0:
             first = positions(batches)
     assert positions(batches) != first
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_damage_met_by_a_worker_is_one_line(tmp_path):

@@ -7,12 +7,13 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fixtures.shards import make_shards
-from fxtrain.contract import DamagedError, pack_npy, sample_layout, unpack_npy
+from fxtrain.contract import DamagedError, LocalFolder, pack_npy, sample_layout, unpack_npy
 from fxtrain.data import ShardDataset, open_shards, read_shard
 from fxtrain.data.stream import StreamingDataset, heard_fields, make_loader
 from fxtrain.data.tar_reader import split_tar
@@ -78,6 +79,51 @@ def test_readers_of_one_process_do_not_shuffle_alike(tmp_path: Path) -> None:
     ]
     assert sorted(halves[0]) == sorted(halves[1]) == list(range(20))
     assert halves[0].tolist() != halves[1].tolist()
+
+
+def test_a_reader_with_a_process_of_its_own_opens_its_folders_itself(tmp_path: Path) -> None:
+    """A client of a remote store that was made before a fork may wait for ever."""
+    for name, seed in (("a", 1), ("b", 2)):
+        make_shards(tmp_path / name, seed=seed, n_train=20, n_valid=0, n_test=0, shard_size=12)
+    both = open_shards([tmp_path / "a", tmp_path / "b"])
+    closed = tuple(
+        dataclasses.replace(shard, folder=SimpleNamespace(uri=shard.folder.uri))
+        for shard in both.shards
+    )
+    stream = stream_of(dataclasses.replace(both, shards=closed), 8)
+    rows = list(stream.batches(0, 1, reopen=True))
+    places = np.concatenate([batch["position"] for batch in rows])
+    assert sorted(places) == list(range(40))
+    codes = np.concatenate([batch["codes"] for batch in rows])
+    np.testing.assert_array_equal(codes, both.load("train").codes[places])
+
+
+def test_of_a_shard_that_is_cut_between_ranks_no_more_is_read_than_is_heard(tmp_path: Path) -> None:
+    make_shards(tmp_path, backend="zarr", with_mel=True, n_train=24, n_valid=0, n_test=0)
+    seen: list[str] = []
+
+    class Watched(LocalFolder):
+        def read(self, name: str) -> bytes:
+            seen.append(name)
+            return super().read(name)
+
+    found = open_shards(tmp_path)
+    shards = tuple(dataclasses.replace(s, folder=Watched(tmp_path)) for s in found.shards)
+    watched = dataclasses.replace(found, shards=shards)
+    for fields in (heard_fields(True), heard_fields(False)):
+        seen.clear()
+        loader = make_loader(
+            *(watched, "train"),
+            batch_size=4,
+            seed=0,
+            shuffle=True,
+            resident=False,
+            world_size=2,
+            fields=fields,
+        )
+        assert sum(map(len, loader)) == 12
+        assert any("/mel/c/" in name for name in seen) == ("mel" in fields)
+        assert not any("/params/c/" in name for name in seen)
 
 
 def test_a_tar_name_in_two_pieces_is_refused() -> None:
@@ -237,3 +283,7 @@ def test_hashes_are_compared(tmp_path: Path, resident: bool, world_size: int) ->
                 world_size=world_size,
             )
         )
+    stream = stream_of(dataset, 8)
+    for _ in range(2):  # told once, it is no more whole than before
+        with pytest.raises(DamagedError, match="another CRC-32C"):
+            list(stream.batches(0, 1))

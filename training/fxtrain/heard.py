@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,7 +120,7 @@ class _Aside:
     def take(self) -> Features:
         try:
             found = self._heard.recv()
-        except EOFError:
+        except (EOFError, OSError):  # between two clips, or amid one
             self._process.join()
             if self._process.exitcode == 1:  # Python's own end, which said why
                 raise FxError("the process that hears the clips failed, as told above") from None
@@ -142,15 +142,21 @@ class _Aside:
 def _hear_all(told: Connection, heard: Connection, hearing: Hearing, clips: Sequence[str]) -> None:
     heard.close()  # else this process would wait for itself where the other one is gone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this also ends it
+    with suppress(BrokenPipeError):  # nobody listens any more
+        for found in _found(hearing, clips):
+            told.send(found)
+
+
+def _found(hearing: Hearing, clips: Sequence[str]) -> Iterator[Features | FxError]:
+    """Of each clip; one error alone where nothing can be heard at all."""
     try:
         frontend = contract.open_frontend(hearing)
     except FxError as error:
-        told.send(error)
+        yield error
         return
     for clip in clips:
         try:
-            told.send(hear_file(frontend, clip))
+            found: Features | FxError = hear_file(frontend, clip)
         except UnreadableFileError as error:
-            told.send(error)
-        except BrokenPipeError:
-            return  # nobody listens any more
+            found = error
+        yield found

@@ -80,12 +80,38 @@ def test_a_process_of_its_own_hears_every_clip_and_names_those_it_cannot(tmp_pat
     assert ended == "ended True"
 
 
+KILLED = "FxError the process that hears the clips was ended from outside"
+
+
 @forked
 def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     one, killed, ended = aside(tmp_path, FAKE, "one", "end")
     assert one.startswith("Features(codes='one'")
-    assert killed.startswith("FxError the process that hears the clips was ended from outside")
+    assert killed.startswith(KILLED)
     assert ended == "ended True"
+
+
+AMID = """
+import threading
+heard.n_cores = lambda: 2
+class Ears:
+    def __init__(self, hearing): pass
+    def read(self, path): return path, 0
+    def encode(self, path, rate):
+        threading.Timer(0.2, os._exit, [9]).start()
+        return heard.Features(bytes(2**20), None, ())  # more than a pipe holds
+heard.contract.open_frontend = Ears
+class Late(heard._Aside):
+    def take(self):
+        self._process.join()
+        return super().take()
+heard._Aside = Late
+"""
+
+
+@forked
+def test_a_process_that_is_killed_while_it_hands_a_clip_over_is_said_so_too(tmp_path: Path) -> None:
+    assert aside(tmp_path, AMID, "one")[0].startswith(KILLED)
 
 
 @forked
@@ -99,32 +125,35 @@ heard.contract.open_frontend = missing
 
 
 ORPHAN = """
-import os, sys
+import os, sys, time
 from fxtrain import heard
 heard.n_cores = lambda: 2
 class Ears:
     def __init__(self, hearing): pass
     def read(self, path):
-        sys.stdin.read()  # until the test has seen the other one go
+        while not os.path.exists("gone"): time.sleep(0.01)  # the test has seen the other one go
+        if "bad" in path: raise heard.FxError("cannot be decoded")
         return path, 0
     def encode(self, path, rate): return heard.Features(bytes(2**20), None, ())
 heard.contract.open_frontend = Ears
-with heard.hear(None, ["clip"] * 3) as found:
+with heard.hear(None, sys.argv[1:] * 3) as found:
     print(found._process.pid, flush=True)
     os._exit(0)
 """
 
 
 @forked
-def test_a_process_whose_listener_is_gone_ends_too(tmp_path: Path) -> None:
-    (tmp_path / "clip").write_bytes(b"")
-    command = [sys.executable, "-c", ORPHAN]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as process:
+@pytest.mark.parametrize("clip", ["clip", "bad"])
+def test_a_process_whose_listener_is_gone_ends_too(tmp_path: Path, clip: str) -> None:
+    (tmp_path / clip).write_bytes(b"")
+    command, pipe = [sys.executable, "-c", ORPHAN, clip], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path) as process:
         assert process.stdout
+        assert process.stderr
         orphan = psutil.Process(int(process.stdout.readline()))
         assert process.wait(30) == 0
+        (tmp_path / "gone").touch()
+        assert process.stderr.read() == ""
     orphan.wait(30)
 
 

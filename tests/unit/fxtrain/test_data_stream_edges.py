@@ -11,10 +11,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from fixtures.shards import make_shards
-from fxtrain.contract import DamagedError, LocalFolder, pack_npy, sample_layout, unpack_npy
+from fxtrain.contract import (
+    MISSING_CODE,
+    DamagedError,
+    LocalFolder,
+    pack_npy,
+    sample_layout,
+    unpack_npy,
+)
 from fxtrain.data import ShardDataset, open_shards, read_shard
+from fxtrain.data.batch import as_tensors, widen
 from fxtrain.data.stream import StreamingDataset, heard_fields, make_loader
 from fxtrain.data.tar_reader import split_tar
 
@@ -124,6 +133,30 @@ def test_of_a_shard_that_is_cut_between_ranks_no_more_is_read_than_is_heard(tmp_
         assert sum(map(len, loader)) == 12
         assert any("/mel/c/" in name for name in seen) == ("mel" in fields)
         assert not any("/params/c/" in name for name in seen)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_lie_on_the_device(dataset: ShardDataset, resident: bool, shuffle: bool) -> None:
+    loader = make_loader(
+        dataset, "train", batch_size=8, seed=0, shuffle=shuffle, resident=resident, device="meta"
+    )
+    for batch in loader:
+        for field in dataclasses.fields(batch):
+            assert getattr(batch, field.name).device.type == "meta", field.name
+
+
+class Elsewhere(torch.Tensor):
+    """In the memory of a GPU, as it says."""
+
+    device = torch.device("cuda")
+
+
+def test_codes_keep_all_sixteen_bits_on_a_gpu_too() -> None:
+    codes = np.array([[[0, 32_767, 32_768, MISSING_CODE]]], np.uint16)
+    stored = as_tensors({"codes": codes, "order": np.zeros((1, 1), np.uint8)})
+    stored["codes"] = stored["codes"].as_subclass(Elsewhere)
+    assert widen(stored, torch.arange(1)).codes.tolist() == codes.tolist()
 
 
 def test_a_tar_name_in_two_pieces_is_refused() -> None:

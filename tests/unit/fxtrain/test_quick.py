@@ -156,8 +156,16 @@ def test_which_engine_answers(
         assert isinstance(open_run(folder, name), QuickRun)
     with pytest.raises(UsageError, match="known: auto, cpu, cuda"):
         open_run(folder, "gpu")
-    monkeypatch.setattr("fxtrain.predict.resolve_device", lambda name: torch.device("cpu"))
-    assert isinstance(open_run(folder, "cuda"), Run)  # as where there is a GPU
+    asked: list[str] = []
+
+    def as_where_there_are_gpus(name: str) -> torch.device:
+        asked.append(name)
+        return torch.device("cpu")
+
+    monkeypatch.setattr("fxtrain.predict.resolve_device", as_where_there_are_gpus)
+    for name in ("cuda", "cuda:1"):
+        assert isinstance(open_run(folder, name), Run)
+    assert asked == ["cuda", "cuda:1"]
 
 
 def test_weights_that_do_not_fit_are_refused_as_with_torch(

@@ -96,7 +96,6 @@ def beam_search(
         if step < rules.min_length:
             log_probs[..., end] = -np.inf
         log_probs = log_softmax(log_probs)
-        log_probs[np.isnan(log_probs)] = -np.inf
         log_probs[ended] = -np.inf
         log_probs[ended, end] = 0.0
         totals = (scores[..., None] + log_probs).reshape(n_samples, -1)

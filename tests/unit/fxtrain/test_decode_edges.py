@@ -136,15 +136,6 @@ def test_the_answer_is_the_likeliest_sound_however_unlikely_all_are(score: float
     assert [c.probability for c in merged] == pytest.approx([0.6, 0.4])
 
 
-def test_of_equally_likely_pedals_the_first_of_the_pool_are_named() -> None:
-    (found,) = beam_search(
-        lambda prefixes: np.zeros((*prefixes.shape[:2], 200), np.float32),
-        *(1, Rules(199, 1, 1, repeats=False)),
-        beam_size=5,
-    )
-    assert [h.ids for h in found] == [(0,), (1,), (2,), (3,), (4,)]
-
-
 def test_what_the_search_left_out_has_its_say_in_an_order() -> None:
     found = said((("a", "b"), 0.2), (("b", "a"), 0.12), (("c",), 0.08))
     assert precedence(found, "a", "b") == pytest.approx(0.2 / (0.2 + 0.48))

@@ -55,16 +55,16 @@ def slow() -> Iterator[str]:
 
 
 def test_a_large_file_is_waited_for_as_long_as_its_bytes_may_take(slow: str) -> None:
-    folder = RemoteFolder(slow, Patience(tries=1, limit_s=0.03))
-    large = bytes(50_000)  # a fifth of a second at the slowest
+    folder = RemoteFolder(slow, Patience(tries=1, limit_s=0.1))
+    large = bytes(100_000)  # two fifths of a second at the slowest
     folder.write("small", b"x")
-    SlowFileSystem.pause_s = 0.1
+    SlowFileSystem.pause_s = 0.25
     folder.write("large", large)
     with pytest.raises(FxError, match="no answer"):
         folder.write("small", b"y")
     with pytest.raises(FxError, match="no answer"):
         folder.read("large")  # whose size nobody has asked for
-    assert folder.size("large") == 50_000
+    assert folder.size("large") == 100_000
     assert folder.read("large") == large
     with pytest.raises(FxError, match="no answer"):
         folder.read("small")

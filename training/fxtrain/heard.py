@@ -29,7 +29,7 @@ def named(clips: Sequence[str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for clip in clips:
-        inside = sounds_in(Path(clip)) if Path(clip).is_dir() else []
+        inside = sounds_in(Path(clip)) if clip and Path(clip).is_dir() else []
         found += inside or [clip]
     return tuple(found)
 
@@ -56,6 +56,10 @@ class Heard(Protocol):
 
 def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
     """Read and encode one audio file. Errors name the file."""
+    if not os.fspath(path):  # which pathlib takes for the folder one is in
+        raise UnreadableFileError(
+            "'': an empty name, as of a variable that is not set; name a file"
+        )
     if Path(path).is_dir():
         raise UnreadableFileError(
             f"{os.fspath(path)}: is a folder without sound files; name the files"

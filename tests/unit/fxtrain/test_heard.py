@@ -20,7 +20,7 @@ from fxtrain.checkpoint import load_run
 from fxtrain.contract import Features, Hearing
 from fxtrain.errors import UnreadableFileError
 from fxtrain.finding import SHIPPED
-from fxtrain.heard import _Here, hear
+from fxtrain.heard import _Here, hear, hear_file, named
 from fxtrain.predict import predict_heard, prediction_dict
 
 forked = pytest.mark.skipif(
@@ -197,6 +197,14 @@ def test_what_is_no_file_is_told_so(tmp_path: Path) -> None:
             pytest.raises(UnreadableFileError, match=f"^{name}: a clip is read from a file, not f"),
         ):
             found.take()
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("take.wav", np.zeros(9), RATE_HZ)
+    assert named([""]) == ("",)
+    with pytest.raises(UnreadableFileError, match="': an empty name, as of a variable"):
+        hear_file(open_frontend(), "")
 
 
 @pytest.fixture(scope="module")

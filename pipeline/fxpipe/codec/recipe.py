@@ -21,8 +21,9 @@ MOST_CLIPS = 24_000
 """Held on the device, 0.18 MB each."""
 
 N_HELD_OUT = 64
-DECODER_RATE = 5e-4
-"""Largest learning rate of a decoder that is learnt further."""
+DECODER_RATE = 1e-4
+"""Largest learning rate of a decoder that is learnt further: at 5e-4 steps of 1.5 s of audio spoil
+what steps of 24 s had learnt (mel loss 0.20 to 0.26)."""
 
 
 def config_for(

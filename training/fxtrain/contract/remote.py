@@ -104,7 +104,7 @@ def _status(error: BaseException) -> int | None:
     for value in (
         getattr(error, "status", None),
         getattr(error, "status_code", None),
-        getattr(error, "code", None),  # gcsfs
+        vars(error).get("code"),  # gcsfs; aiohttp warns whoever asks its errors for one
         getattr(response, "status_code", None),
         meta.get("HTTPStatusCode"),
     ):

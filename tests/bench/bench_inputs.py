@@ -28,6 +28,7 @@ INPUTS = {
     "tokens, 1 book": "use_mel = false\nn_codebooks = 1",
     "tokens, 3 books": "use_mel = false\nn_codebooks = 3",
     "tokens, 9 books": "use_mel = false",
+    "log-mel, frames as tokens are": "use_codes = false\nmel_channels = 0",
     "log-mel, a picture": "use_codes = false",
     "both, 9 books and a picture": "",
 }

@@ -11,16 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fxpipe.codec import dac, load_codec
+from fxpipe.codec import CODECS, dac, load_codec
 from fxpipe.codec.codebooks import RECENT_BATCHES, CodebookKeeper, fit_quantizer
 from fxpipe.codec.loss import FLOOR, MelHead, MelLoss, mel_error_db, mel_filters
-from fxpipe.codec.recipe import train_on_renders
+from fxpipe.codec.recipe import config_for, train_on_renders
 from fxpipe.codec.train import (
     CHECKPOINT,
     TrainConfig,
     export_encoder,
     train_codec,
 )
+from fxpipe.codec.weights import find_weights
 from fxpipe.errors import CodecError
 
 TINY = {
@@ -145,6 +146,13 @@ def test_a_decoder_is_learnt_further_and_no_token_changes(tmp_path):
     (codec / "decoder.safetensors").write_bytes(b"no decoder")
     with pytest.raises(CodecError, match=r"decoder.safetensors: cannot be read"):
         train(tmp_path / "other", 0, 1, more)
+
+
+def test_a_decoder_is_learnt_further_by_its_mel_loss_alone():
+    embedded = find_weights(CODECS["embedded"]).parent
+    whole, decoder = config_for("cpu"), config_for("cpu", decoder_of=embedded)
+    assert (decoder.mel_weight, decoder.head_weight, decoder.l1_weight) == (whole.mel_weight, 0, 0)
+    assert min(whole.head_weight, whole.l1_weight) > 0
 
 
 def quantizer_of(n_codebooks: int, size: int):

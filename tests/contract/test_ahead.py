@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
+from fixtures.http import wait_until
 from fixtures.shards import make_shards
 from fxtrain.contract import LocalFolder, ahead, check_dataset, readers
 from fxtrain.contract.ahead import HELD_BYTES, READERS
@@ -33,6 +35,22 @@ def test_no_more_is_begun_than_may_wait():
         assert len(begun) <= asked + 1 + 3
     results.close()
     assert len(begun) < 10
+
+
+def test_who_stops_asking_does_not_wait_for_what_stalls():
+    answer = threading.Event()
+    results = ahead(lambda number: number == 0 or answer.wait(10), range(4), 2)
+    assert next(results)
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 5
+    answer.set()
+
+
+def test_threads_end_with_what_they_were_asked_for():
+    before = threading.active_count()
+    assert list(ahead(str, range(9), 3)) == list("012345678")
+    wait_until(lambda: threading.active_count() <= before)
 
 
 def test_an_error_comes_in_its_turn():

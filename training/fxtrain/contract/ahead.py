@@ -3,10 +3,12 @@ sha256 runs while what is there already is looked through."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import islice
+from queue import SimpleQueue
 from typing import TypeVar
 
 READERS = 4
@@ -27,18 +29,42 @@ def ahead(
 ) -> Iterator[Result]:
     """``function`` of each of ``items``, in their order; at most ``n_threads`` results wait.
 
-    An error is raised where its result would have come. Whoever stops asking waits for what is
-    being worked on, and no more is begun.
+    An error is raised where its result would have come. Whoever stops asking, or presses Ctrl-C,
+    waits for nothing: a store that stalls would hold the program for minutes.
     """
-    waiting: deque[Future[Result]] = deque()
+    asked: SimpleQueue[tuple[Future[Result], Item] | None] = SimpleQueue()
+
+    def begin(item: Item) -> Future[Result]:
+        future: Future[Result] = Future()
+        asked.put((future, item))
+        return future
+
+    def work() -> None:
+        while _done(function, asked.get()):
+            pass  # and a result is held by nobody but who asked for it
+
     rest = iter(items)
-    with ThreadPoolExecutor(n_threads, "ahead") as pool:
-        try:
-            waiting.extend(pool.submit(function, item) for item in islice(rest, n_threads))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
+    waiting = deque(begin(item) for item in islice(rest, n_threads))
+    n_begun = len(waiting)
+    for _ in range(n_begun):
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(begin(item) for item in islice(rest, 1))
+            yield result
+    finally:
+        for _ in range(n_begun):
+            asked.put(None)
+
+
+def _done(function: Callable[[Item], Result], job: tuple[Future[Result], Item] | None) -> bool:
+    """False: there is no more to do."""
+    if job is None:
+        return False
+    future, item = job
+    try:
+        future.set_result(function(item))
+    except BaseException as error:
+        future.set_exception(error)
+    return True

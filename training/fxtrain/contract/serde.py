@@ -110,8 +110,7 @@ def unpack_npy(data: bytes | memoryview, where: str, *, copy: bool = True) -> np
         if n_bytes != len(body):
             raise ValueError(f"{dtype} {shape} takes {n_bytes} bytes, {len(body)} are there")
         order: typing.Literal["F", "C"] = "F" if fortran == "True" else "C"
-        flat = np.frombuffer(body, dtype) if n_bytes else np.empty(0, dtype)
-        array = flat.reshape(shape, order=order)
+        array = np.frombuffer(body, dtype).reshape(shape, order=order)
         return array.copy(order=order) if copy else array
     except (TypeError, ValueError) as error:  # no such dtype, too many axes
         raise DamagedError(f"{where}: not a readable npy array ({error})") from None

@@ -14,6 +14,7 @@ from fxtrain.contract import (
     INDEX_NAME,
     MISSING_CODE,
     FileEntry,
+    FxError,
     LocalFolder,
     Problem,
     SplitCounts,
@@ -125,6 +126,20 @@ def test_check_files_alone(made):
     assert check_files(folder, index.files) == []
     (problem,) = check_files(folder, (FileEntry("nothing", 1, "0"),))
     assert problem.where == "nothing"
+
+
+def test_a_store_that_does_not_answer_is_an_error_and_no_problem(made, monkeypatch):
+    folder, _ = made
+    read = folder.read
+
+    def silent(name):
+        if name.endswith(".tar"):
+            raise FxError(f"cannot read {name}: no answer in 60 s; tried 8 times")
+        return read(name)
+
+    monkeypatch.setattr(folder, "read", silent)
+    with pytest.raises(FxError, match=r"cannot read train-000000\.tar: .*tried 8 times"):
+        check_dataset(folder, read_shard)
 
 
 def test_codebooks_of_another_shape(made):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fxtrain.contract.ahead import ahead, readers
 from fxtrain.contract.chain import Vocabulary, arrow
-from fxtrain.contract.errors import FxError, shorten
+from fxtrain.contract.errors import DamagedError, FxError, shorten
 from fxtrain.contract.folder import Folder
 from fxtrain.contract.index import (
     add_counts,
@@ -47,14 +47,17 @@ class Problem:
 def check_files(
     folder: Folder, files: tuple[FileEntry, ...], held: Held | None = None
 ) -> list[Problem]:
-    """Missing and altered files, by size and sha256; the bytes of the others go into ``held``."""
+    """Missing and altered files, by size and sha256; the bytes of the others go into ``held``.
+
+    A store that does not answer is an error, not a problem of every file.
+    """
     problems = []
     for entry in files:
         try:
             data = read_verified(folder, entry)
             if held is not None:
                 held[entry] = data
-        except FxError as error:
+        except DamagedError as error:
             problems.append(Problem(entry.path, str(error)))
     return problems
 
@@ -64,6 +67,7 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[P
     of a shard is read twice.
 
     Returns all problems; an index that cannot be read is the only one that stops the search.
+    Raises the FxError of a store that does not answer.
     """
     try:
         index = read_index(folder)

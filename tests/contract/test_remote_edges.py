@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from aiohttp import ClientTimeout
+from fsspec.implementations.http import HTTPFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from fixtures.http import DATA, running_server, serve
 from fxtrain.contract import FxError, UsageError, open_folder
 from fxtrain.contract.remote import Patience, RemoteFolder, is_transient, patience_from_environment
 
@@ -50,7 +55,7 @@ def slow() -> Iterator[str]:
     yield "slow://bucket"
     SlowFileSystem.pause_s = 0.0
     for thread in threading.enumerate():
-        if thread.daemon and thread is not threading.current_thread():
+        if thread.daemon and thread.name != "fsspecIO":
             thread.join(0.2)
 
 
@@ -125,6 +130,7 @@ def caused_by(cause: BaseException) -> FileNotFoundError:
         (GcsError(503), True),
         (GcsError(401), False),
         (GcsError(None), True),
+        (GcsError(14), True),  # no status of HTTP
         (AnsweredError(502), True),
         (AnsweredError(410), False),
         (NoCredentialsError(), False),
@@ -149,3 +155,127 @@ def test_patience_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("FXPIPE_STORE_TRIES", "3")
     found = patience_from_environment()
     assert (found.tries, found.limit_s) == (3, 2.5)
+
+
+def test_patience_is_one_try_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "0.3")
+    assert patience_from_environment().tries == 1
+
+
+def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    folder = RemoteFolder("memory://x", Patience())
+    monkeypatch.setattr(folder, "_once", fails)
+    with pytest.raises(FxError, match="tried 8 times"):
+        folder.read("a")
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 20]
+
+
+def fails(*asked: Any) -> None:
+    raise ConnectionResetError
+
+
+def test_a_large_file_may_take_a_web_server_longer_than_aiohttp_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", ClientTimeout(total=0.05))
+    HTTPFileSystem.clear_instance_cache()
+
+    def late(handler: Any, body: bytes) -> None:
+        time.sleep(0.15)
+        serve(handler, body)
+
+    with running_server() as server:
+        server.plan = [late]
+        assert RemoteFolder(server.url, Patience(tries=1)).read("file.zip") == DATA
+
+
+def test_a_web_server_that_lists_nothing_is_asked_for_each_size() -> None:
+    with running_server() as server:
+        folder = RemoteFolder(server.url)
+        folder.at_once = 1
+        assert folder.sizes(["file.zip", "none"]) == [len(DATA), None]
+
+
+class RefusingFileSystem(MemoryFileSystem):
+    """``refusing://``: asks its server for leave as soon as it is made."""
+
+    protocol = "refusing"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        raise Exception("Authentication\nfailed.")  # noqa: TRY002: paramiko's is hardly more
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("refusing://x", "cannot open refusing://x: Authentication failed.; mend that"),
+        ("nosuch://x", "nosuch://x: Protocol not known: nosuch"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line(uri: str, told: str) -> None:
+    fsspec.register_implementation("refusing", RefusingFileSystem, clobber=True)
+    with pytest.raises(FxError) as caught:
+        open_folder(uri)
+    assert str(caught.value).startswith(told)
+
+
+class DiskFileSystem(LocalFileSystem):
+    """``disk://``: a store that has directories and wants them made."""
+
+    protocol = "disk"
+    made: ClassVar[list[str]] = []
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(LocalFileSystem._strip_protocol(path.removeprefix("disk://")))
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self.made.append(path)
+        super().makedirs(path, exist_ok=exist_ok)
+
+
+def test_directories_are_made_once_where_a_store_has_them(tmp_path: Path) -> None:
+    fsspec.register_implementation("disk", DiskFileSystem, clobber=True)
+    for _ in range(2):
+        DiskFileSystem.made.clear()
+        folder = open_folder(f"disk://{tmp_path}/set/")
+        assert folder.uri == f"disk://{tmp_path}/set"
+        for name in ("deep/er/b", "deep/er/a", "c"):
+            folder.write(name, b"x")
+        assert folder.names() == ["c", "deep/er/a", "deep/er/b"]
+        assert DiskFileSystem.made == [f"{tmp_path}/set/deep/er", f"{tmp_path}/set"]
+    folder.delete("deep/er/a")
+    folder.delete("deep/er/a")
+    assert folder.names() == ["c", "deep/er/b"]
+
+
+class BucketFileSystem(SlowFileSystem):
+    """``oci://``, whose library tells its protocol as one word; a directory would be a bucket."""
+
+    protocol = "oci"
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        raise AssertionError(path)
+
+
+def test_no_bucket_is_made(slow: str) -> None:
+    fsspec.register_implementation("oci", BucketFileSystem, clobber=True)
+    folder = open_folder("oci://bucket/set")
+    folder.write("deep/a", b"x")
+    assert folder.names() == ["deep/a"]
+
+
+@pytest.mark.parametrize("error", [PermissionError(), NotImplementedError(), FileExistsError()])
+def test_a_store_that_makes_no_directories_is_written_all_the_same(
+    slow: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(self: Any, path: str, exist_ok: bool = False) -> None:
+        raise error
+
+    monkeypatch.setattr(SlowFileSystem, "makedirs", refuse)
+    folder = open_folder(slow)
+    folder.write("deep/a", b"x")
+    assert folder.read("deep/a") == b"x"

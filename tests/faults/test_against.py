@@ -9,7 +9,8 @@ import pytest
 
 from faults.conftest import RENDER, Fx, copy_of, digests, remake
 from fixtures.cli import run
-from fxtrain.contract import SPLITS
+from fxpipe.against import _look
+from fxtrain.contract import SPLITS, LocalFolder
 
 
 @pytest.mark.parametrize("name", ["renders", "shards", "zarr"])
@@ -49,6 +50,19 @@ def test_a_repaired_directory_is_the_same_again(tmp_path, whole, fx: Fx):
     assert f"train.zarr/codes/c/0/0/0: is only in {whole / 'zarr'}" in lost.out
     assert fx(*remake("zarr", whole, copy), "--resume").code == 0
     assert fx(*against).code == 0
+
+
+def test_a_files_length_is_asked_for_before_it_is_read(tmp_path, monkeypatch):
+    """By it a store knows for how long a large one may be waited for."""
+    folder, asked = LocalFolder(tmp_path), []
+    folder.write("train-000000.npy", b"x")
+    for method in ("size", "read"):
+        plain = getattr(folder, method)
+        monkeypatch.setattr(
+            folder, method, lambda name, how=method, do=plain: asked.append(how) or do(name)
+        )
+    assert _look(folder, "train-000000.npy", {}).n_bytes == 1
+    assert asked == ["size", "read"]
 
 
 def test_a_file_in_place_of_a_folder_is_a_difference(tmp_path, whole, fx: Fx):

@@ -100,13 +100,31 @@ def test_tries_are_not_multiplied_by_those_of_the_libraries_below(s3, monkeypatc
     assert s3.n_failed == 3
 
 
-def test_a_persons_own_settings_of_s3_stay(monkeypatch):
+def test_a_persons_own_settings_of_stores_stay(monkeypatch):
     from fsspec.config import conf
 
     monkeypatch.setitem(conf, "s3", {"config_kwargs": {"signature_version": "s3"}})
-    (options,) = rm._tried_once("s3://bucket/set").values()
-    assert options == {"retries": {"total_max_attempts": 1}, "signature_version": "s3"}
-    assert rm._tried_once("https://somewhere/set") == {}
+    monkeypatch.setitem(conf, "s3a", {"config_kwargs": {"connect_timeout": 3}})
+    monkeypatch.setitem(conf, "https", {"client_kwargs": {"headers": {"Authorization": "me"}}})
+    (options,) = rm._left_to_us("s3://bucket/set").values()
+    assert options == {
+        "retries": {"total_max_attempts": 1},
+        "signature_version": "s3",
+        "connect_timeout": 3,
+    }
+    (options,) = rm._left_to_us("https://somewhere/set").values()
+    assert options["headers"] == {"Authorization": "me"}
+    assert rm._left_to_us("gs://bucket/set") == {}
+
+
+def test_what_a_web_page_of_s3_makes_for_a_directory_is_no_file(s3):
+    import s3fs
+
+    folder = open_folder("s3://bucket/made")
+    for key in ("made/", "made/.receipts/"):
+        s3fs.S3FileSystem().call_s3("put_object", Bucket="bucket", Key=key)
+    folder.write(".receipts/owner", b"x")
+    assert folder.names() == [".receipts/owner"]
 
 
 def test_a_bucket_that_is_not_there_is_told_and_not_made(fx: Fx, s3):
@@ -153,6 +171,31 @@ def test_after_the_last_try_one_line_says_what_failed_and_nothing_is_lost(
     FlakyFileSystem.mood.fails = 0.0
     assert fx("encode", f"{store}/renders", *ENCODE.split(), "-o", f"{store}/shards").code == 0
     assert compare(f"{store}/shards", str(whole / "shards")).problems == []
+
+
+def test_check_stops_in_one_line_where_the_store_does_not_answer(whole, fx: Fx, store, monkeypatch):
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "2")
+    FlakyFileSystem.mood.fails = FlakyFileSystem.mood.stalls = 0.0
+    folder, there = open_folder(store), open_folder(whole / "shards")
+    for name in there.names():
+        folder.write(name, there.read(name))
+
+    def reset(self, path, **options):
+        if path.endswith(".tar"):
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return MemoryFileSystem.cat_file(self, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlakyFileSystem, "cat_file", reset)
+        done = fx("check", store)
+    assert (done.code, done.out) == (1, "")
+    assert f"cannot read {store}/train-000000.tar: [Errno 104] Connection reset" in done.last_line
+    assert "tried 2 times" in done.last_line
+    folder.delete("train-000000.tar")
+    folder.write("valid-000000.tar", b"x")
+    lost, cut = fx("check", store).out.splitlines()
+    assert "train-000000.tar is missing" in lost
+    assert "valid-000000.tar has 1 bytes, the index says" in cut
 
 
 def test_a_stalled_request_is_given_up(store, monkeypatch):

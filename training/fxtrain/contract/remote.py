@@ -113,16 +113,25 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
-def _tried_once(uri: str) -> dict[str, Any]:
-    """Options that leave trying again to us. s3fs and botocore each try five times by themselves:
-    eight tries of ours would be up to two hundred requests, and minutes. What a person's own
-    settings of fsspec say stays."""
-    if not uri.startswith(S3):
-        return {}
+def _left_to_us(uri: str) -> dict[str, Any]:
+    """Options that leave trying again, and how long, to us. s3fs and botocore each try five times
+    by themselves: eight tries of ours would be up to two hundred requests, and minutes. aiohttp
+    ends any request after five minutes, however large the file. What a person's own settings of
+    fsspec say stays."""
     from fsspec.config import conf
 
-    told = [conf.get(name, {}).get("config_kwargs", {}) for name in ("s3", "s3a")]
-    return {"config_kwargs": {"retries": {"total_max_attempts": 1}} | told[0] | told[1]}
+    def told(key: str, *names: str) -> dict[str, Any]:
+        return {k: v for name in names for k, v in conf.get(name, {}).get(key, {}).items()}
+
+    if uri.startswith(S3):
+        once = {"retries": {"total_max_attempts": 1}}
+        return {"config_kwargs": once | told("config_kwargs", "s3", "s3a")}
+    if uri.startswith(("http://", "https://")):
+        from aiohttp import ClientTimeout
+
+        endless = {"timeout": ClientTimeout(total=None, sock_connect=30)}
+        return {"client_kwargs": endless | told("client_kwargs", "http", "https")}
+    return {}
 
 
 class RemoteFolder:
@@ -142,12 +151,18 @@ class RemoteFolder:
         self.uri = uri.rstrip("/")
         self.patience = patience or patience_from_environment()
         try:
-            fs, self._root = fsspec.core.url_to_fs(self.uri, **_tried_once(self.uri))
+            fs, self._root = fsspec.core.url_to_fs(self.uri, **_left_to_us(self.uri))
         except (ImportError, ValueError) as error:
             raise MissingExtraError(f"{uri}: {error}") from None
+        except Exception as error:  # of a library that asks the network already here
+            said = " ".join(str(error).split()) or repr(error)
+            raise FxError(
+                f"cannot open {uri}: {said:.300}; mend that (address, rights), then run the same "
+                "command again"
+            ) from None
         self._fs: Any = fs
         if self.uri.startswith(S3):
-            self._fs.retries = 1  # see _tried_once
+            self._fs.retries = 1  # see _left_to_us
         protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
         self._has_directories = OBJECT_STORES.isdisjoint(protocols)
         self._made: set[str] = set()
@@ -217,7 +232,9 @@ class RemoteFolder:
                 found = self._ask("list", "", "find", self._root, detail=True)
             except FileNotFoundError:
                 return {}
-        return {str(path).removeprefix(prefix): info for path, info in found.items()}
+        # An object whose name ends so is what a store's web page makes for a directory.
+        files = {path: info for path, info in found.items() if not str(path).endswith("/")}
+        return {str(path).removeprefix(prefix): info for path, info in files.items()}
 
     def _walked(self) -> dict[str, dict[str, Any]]:
         """One question a directory. fsspec's own walk takes one that it could not list for an empty

@@ -44,6 +44,7 @@ def test_who_stops_asking_does_not_wait_for_what_stalls():
     began = time.monotonic()
     results.close()
     assert time.monotonic() - began < 5
+    assert all(each.daemon for each in threading.enumerate()[1:])  # nor does the program's end
     answer.set()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -16,9 +17,15 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fixtures.http import DATA, running_server, serve
+from fixtures.http import DATA, running_server, serve, stall, status
 from fxtrain.contract import FxError, UsageError, open_folder
-from fxtrain.contract.remote import Patience, RemoteFolder, is_transient, patience_from_environment
+from fxtrain.contract.remote import (
+    Patience,
+    RemoteFolder,
+    is_transient,
+    patience_from_environment,
+    within,
+)
 
 
 class SlowFileSystem(MemoryFileSystem):
@@ -166,15 +173,11 @@ def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> Non
     pauses: list[float] = []
     monkeypatch.setattr("random.uniform", lambda low, high: high)
     monkeypatch.setattr(time, "sleep", pauses.append)
-    folder = RemoteFolder("memory://x", Patience())
-    monkeypatch.setattr(folder, "_once", fails)
+    folder = RemoteFolder("memory://x", Patience(pause_s=10))
+    monkeypatch.setattr(folder, "_once", raises(ConnectionResetError()))
     with pytest.raises(FxError, match="tried 8 times"):
         folder.read("a")
-    assert pauses == [0.5, 1, 2, 4, 8, 16, 20]
-
-
-def fails(*asked: Any) -> None:
-    raise ConnectionResetError
+    assert pauses == [0.5, 1, 2, 4, 8, 10, 10]
 
 
 def test_a_large_file_may_take_a_web_server_longer_than_aiohttp_allows(
@@ -272,10 +275,80 @@ def test_no_bucket_is_made(slow: str) -> None:
 def test_a_store_that_makes_no_directories_is_written_all_the_same(
     slow: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def refuse(self: Any, path: str, exist_ok: bool = False) -> None:
-        raise error
-
-    monkeypatch.setattr(SlowFileSystem, "makedirs", refuse)
+    monkeypatch.setattr(SlowFileSystem, "makedirs", raises(error))
     folder = open_folder(slow)
     folder.write("deep/a", b"x")
     assert folder.read("deep/a") == b"x"
+
+
+PAGES = {
+    "set": """<a href="/">up</a> <a href="/set">here</a> <a href="/set2/c.npy">beside</a>
+              <a href="a.npy">a</a> <a href="deep/">deep</a>""",
+    "set/deep": '<a href="/set/">up</a> <a href="b.npy">b</a>',
+}
+
+
+def test_pages_of_a_web_server_are_asked_for_what_lies_below_until_they_tell() -> None:
+    with running_server() as server:
+        server.files |= {path: page.encode() for path, page in PAGES.items()}
+        page = functools.partial(serve, content_type="text/html")
+        server.plan = [page, status(503), page]
+        assert RemoteFolder(f"{server.url}/set", Patience(pause_s=0.01)).names() == [
+            "a.npy",
+            "deep/b.npy",
+        ]
+        assert server.plan == []
+
+
+def test_a_web_server_that_stalls_is_given_up() -> None:
+    answer = threading.Event()
+    with running_server() as server:
+        server.plan = [stall(0, answer)]
+        with pytest.raises(FxError, match=r"cannot read .*: no answer in 0 s; tried 1 time"):
+            RemoteFolder(server.url, Patience(tries=1, limit_s=0.1)).read("file.zip")
+        answer.set()
+
+
+def test_a_call_that_hangs_does_not_hold_the_program() -> None:
+    answer = threading.Event()
+    with pytest.raises(TimeoutError, match="no answer in 0 s"):
+        within(0.01, answer.wait)
+    assert all(each.daemon for each in threading.enumerate()[1:])
+    answer.set()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError("Access\n Denied"), "Access Denied; nothing finished was lost: mend"),
+        (PermissionError(), r"PermissionError\(\); nothing"),
+        (PermissionError("x" * 400), f"{'x' * 300}; nothing"),
+    ],
+)
+def test_what_a_store_says_is_a_few_words_on_one_line(
+    slow: str, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    monkeypatch.setattr(SlowFileSystem, "find", raises(error))
+    with pytest.raises(FxError, match=f"^cannot list slow://bucket: {said}"):
+        open_folder(slow).names()
+
+
+def raises(error: Exception) -> Callable[..., None]:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    return fail
+
+
+def test_what_is_not_in_a_store_is_no_such_file_or_no_name_and_no_place_to_write(
+    slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_folder(slow)
+    with pytest.raises(FileNotFoundError) as caught:
+        folder.read("none")
+    assert (caught.value.filename, caught.value.strerror) == (f"{slow}/none", "is not in the store")
+    for method in ("find", "pipe_file"):
+        monkeypatch.setattr(SlowFileSystem, method, raises(FileNotFoundError("bucket")))
+    assert folder.names() == []
+    with pytest.raises(FxError, match="cannot write slow://bucket/a: bucket"):
+        folder.write("a", b"x")

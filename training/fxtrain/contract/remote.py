@@ -285,13 +285,13 @@ class RemoteFolder:
         does not end well is one line."""
         limit_s = self.patience.limit_s + n_bytes / SLOWEST_BYTES_S
         where = f"{self.uri}/{name}".rstrip("/")
-        retrying, started = self._retrying.copy(), time.monotonic()
+        started = time.monotonic()
         try:
-            return retrying(self._once, method, args, options, limit_s)
+            return self._retrying(self._once, method, args, options, limit_s)
         except Exception as error:
             said = f"cannot {verb} {where}: {' '.join(str(error).split()) or repr(error):.300}"
             if is_transient(error):
-                n_tries = int(retrying.statistics.get("attempt_number", 1))
+                n_tries = int(self._retrying.statistics.get("attempt_number", 1))
                 raise FxError(
                     f"{said}; tried {n_tries} times in {time.monotonic() - started:.0f} s. Nothing "
                     "finished was lost: run the same command again when the store answers "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import getpass
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +16,8 @@ import yaml
 
 from fxpipe.tasks import cluster
 from fxpipe.tasks.farewell import dask_teardown
-from fxtrain.contract import FxError
+from fxpipe.tasks.where import WORKER_ENVIRONMENT
+from fxtrain.contract import FxError, UsageError
 
 RESOURCE = yaml.safe_load(
     (Path(__file__).parents[3] / "docs/examples/cluster/fxpipe-cluster.yaml").read_text()
@@ -83,6 +86,48 @@ def test_kubernetes_that_does_not_answer_is_one_line(
         cluster._open_kubernetes(5),
     ):
         pytest.fail("it was opened")
+
+
+def test_the_resource_may_lie_under_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / "cluster.yaml"
+    with dask.config.set({"kubernetes.custom-cluster-spec": "~/cluster.yaml"}):
+        file.write_text(yaml.safe_dump(RESOURCE))
+        assert cluster.kubernetes_spec()["metadata"]["name"] == "fxpipe"
+        file.write_bytes("metadata: {name: für}\n".encode("latin-1"))
+        with pytest.raises(UsageError, match=r"cluster\.yaml: cannot be read"):
+            cluster.kubernetes_spec()
+
+
+def test_what_the_library_makes_goes_by_the_users_settings() -> None:
+    settings = {
+        "kubernetes.name": "{user}s-{uuid}",
+        "kubernetes.worker-command": "nice dask worker",
+        "kubernetes.scheduler-service-type": "NodePort",
+    }
+    with dask.config.set(settings):
+        made, again = cluster.kubernetes_spec(), cluster.kubernetes_spec()
+    (container,) = made["spec"]["worker"]["spec"]["containers"]
+    assert container["args"][:3] == ["nice", "dask", "worker"]
+    assert made["spec"]["scheduler"]["service"]["type"] == "NodePort"
+    assert made["spec"]["worker"]["replicas"] == 0
+    assert made["metadata"]["name"].startswith(f"{getpass.getuser()}s-")
+    assert made["metadata"]["name"] != again["metadata"]["name"]
+
+
+def test_a_resource_without_environments_gets_ours_and_one_without_a_name_is_refused() -> None:
+    resource = copy.deepcopy(RESOURCE)
+    (container,) = resource["spec"]["worker"]["spec"]["containers"]
+    container["env"] = None
+    with dask.config.set({"kubernetes.custom-cluster-spec": resource}):
+        (found,) = cluster.kubernetes_spec()["spec"]["worker"]["spec"]["containers"]
+    assert {entry["name"] for entry in found["env"]} == set(WORKER_ENVIRONMENT)
+    del resource["metadata"]["name"]
+    with (
+        dask.config.set({"kubernetes.custom-cluster-spec": resource}),
+        pytest.raises(UsageError, match="kubernetes: not a DaskCluster with metadata.name"),
+    ):
+        cluster.kubernetes_spec()
 
 
 def test_a_worker_says_nothing_after_its_farewell(

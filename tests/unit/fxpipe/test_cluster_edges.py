@@ -125,7 +125,7 @@ def test_a_resource_without_environments_gets_ours_and_one_without_a_name_is_ref
     del resource["metadata"]["name"]
     with (
         dask.config.set({"kubernetes.custom-cluster-spec": resource}),
-        pytest.raises(UsageError, match="kubernetes: not a DaskCluster with metadata.name"),
+        pytest.raises(UsageError, match=r"kubernetes: not a DaskCluster with metadata\.name"),
     ):
         cluster.kubernetes_spec()
 

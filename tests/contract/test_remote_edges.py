@@ -208,7 +208,7 @@ class RefusingFileSystem(MemoryFileSystem):
     protocol = "refusing"
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        raise Exception("Authentication\nfailed.")  # noqa: TRY002: paramiko's is hardly more
+        raise Exception("Authentication\nfailed.")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +298,20 @@ def test_pages_of_a_web_server_are_asked_for_what_lies_below_until_they_tell() -
             "deep/b.npy",
         ]
         assert server.plan == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(401, "401, .*; nothing finished was lost: mend"), (503, "503, .*; tried 1")]
+)
+def test_what_a_web_server_says_of_a_file_that_it_does_not_show_is_told(
+    code: int, said: str
+) -> None:
+    with running_server() as server:
+        server.plan = [status(code)]
+        with pytest.raises(FxError, match=f"cannot look at {server.url}/file.zip: {said}"):
+            RemoteFolder(server.url, Patience(tries=1)).size("file.zip")
+        server.plan = [status(403)]
+        assert RemoteFolder(server.url).size("file.zip") is None
 
 
 def test_a_web_server_that_stalls_is_given_up() -> None:

@@ -48,6 +48,7 @@ S3 = ("s3://", "s3a://")
 NO_BUCKET = "bucket does not exist"
 """In what an S3 server says where it is not a file that is missing but all that could hold one."""
 TRANSIENT_STATUS = (408, 409, 425, 429)
+UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,15 @@ def _is_networks(error: BaseException | None) -> bool:
     return (
         error is not None and library in ("aiohttp", "botocore", "urllib3") and is_transient(error)
     )
+
+
+def _meant(error: Exception) -> Exception:
+    """fsspec calls any failed look over http a missing file; why it failed stands behind that. A
+    server may forbid what it does not have (403), but asks for no password there (401)."""
+    cause = error.__cause__
+    if not (isinstance(error, FileNotFoundError) and isinstance(cause, Exception)):
+        return error
+    return cause if _is_networks(cause) or _status(cause) == UNAUTHORIZED else error
 
 
 def _status(error: BaseException) -> int | None:
@@ -288,7 +298,8 @@ class RemoteFolder:
         started = time.monotonic()
         try:
             return self._retrying(self._once, method, args, options, limit_s)
-        except Exception as error:
+        except Exception as failure:
+            error = _meant(failure)
             said = f"cannot {verb} {where}: {' '.join(str(error).split()) or repr(error):.300}"
             if is_transient(error):
                 n_tries = int(self._retrying.statistics.get("attempt_number", 1))

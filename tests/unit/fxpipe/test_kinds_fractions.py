@@ -45,7 +45,7 @@ def kinds_in(plan) -> set[str]:
 
 def test_only_recordings_of_the_kinds_asked_for_are_used(source):
     assert kinds_in(plan_of(source)) == {"note", "chord", ""}
-    plan = plan_of(source, kinds=["chord", "note"])
+    plan = plan_of(source, kinds=["note", "chord", "note"])
     assert kinds_in(plan) == {"note", "chord"}
     assert plan.kinds == ("chord", "note")
     assert set(plan.splits) == {item.group for item in plan.scan.items}

@@ -229,6 +229,20 @@ def test_clips_are_found_wherever_shards_begin(tmp_path: Path) -> None:
             np.testing.assert_array_equal(wave, same)
 
 
+def test_only_shards_that_hold_what_is_asked_for_are_read_however_an_index_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seen = LocalFolder(tmp_path), []
+    plan = plan_of("synth", 3, fractions=(1.0, 0.0, 0.0), shard_size=1)
+    index = rd.render_all(folder, plan, None, lambda shard: None)
+    turned = dataclasses.replace(index, shards=index.shards[::-1])
+    read = folder.read
+    monkeypatch.setattr(folder, "read", lambda name: seen.append(name) or read(name))
+    found = [record["seed"][1] for _, record in rd.iter_clips(folder, turned, "train", 1, 1)]
+    assert found == [1]
+    assert sorted(seen) == ["train-000001.jsonl", "train-000001.npy"]
+
+
 def test_shards_that_are_alone_in_their_split_tell_no_size(tmp_path: Path) -> None:
     folder, plan = LocalFolder(tmp_path), plan_of("synth", 20)
     alone = [ShardEntry(f"{s}-000000", s, 0, n, ()) for s, n in plan.n_clips.items()]
@@ -276,6 +290,15 @@ def test_a_shard_of_another_shape_than_its_index_says_is_refused(
             rd.read_shard(folder, shard)
     else:
         assert rd.read_shard(folder, shard)[1] == records
+
+
+@pytest.mark.parametrize("n_files", [1, 3])
+def test_a_shard_of_more_or_fewer_files_than_two_is_refused(n_files: int, tmp_path: Path) -> None:
+    folder = LocalFolder(tmp_path)
+    file = folder.write("train-000000.npy", pack_npy(WAVES))
+    shard = ShardEntry("train-000000", "train", 0, 2, (file,) * n_files)
+    with pytest.raises(RenderError, match=f"{n_files} files, expected waves and records"):
+        rd.read_shard(folder, shard)
 
 
 def test_a_plan_of_another_data_set_or_of_another_run_is_not_gone_by(tmp_path: Path) -> None:

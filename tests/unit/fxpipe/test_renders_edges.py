@@ -251,6 +251,10 @@ def test_shards_that_are_alone_in_their_split_tell_no_size(tmp_path: Path) -> No
     assert rd.settle_shard_size(folder, plan, alone).shard_size == 18
     first = dataclasses.replace(alone[0], n_samples=9)
     assert rd.settle_shard_size(folder, plan, [first]).shard_size == 9
+    last = dataclasses.replace(alone[0], name="train-000001", first=9, n_samples=7)
+    assert rd.settle_shard_size(folder, plan, [last]).shard_size == 9
+    folder.write("plan.json", b"{")
+    assert rd.settle_shard_size(folder, plan, alone).shard_size == 25
 
 
 RECORD = {

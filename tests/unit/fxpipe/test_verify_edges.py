@@ -81,6 +81,11 @@ def on_two_sides(waves: np.ndarray, records: list[Record]) -> np.ndarray:
     return waves
 
 
+def without_licence(waves: np.ndarray, records: list[Record]) -> np.ndarray:
+    del records[0]["licence"]
+    return waves
+
+
 def untouched(waves: np.ndarray, records: list[Record]) -> np.ndarray:
     return waves
 
@@ -96,6 +101,7 @@ def untouched(waves: np.ndarray, records: list[Record]) -> np.ndarray:
         (redrawn_by_number, "redraws is 0, expected pedals' names"),
         (twice, "train-00000000"),
         (on_two_sides, "test"),
+        (without_licence, "'licence'"),
     ],
 )
 def test_what_is_in_a_shard_is_looked_at(
@@ -141,6 +147,21 @@ def test_an_index_says_what_its_plan_says(
     write_index(folder, dataclasses.replace(index, **{name: value}))
     (problem,) = check_renders(folder.uri)
     assert str(problem).startswith(f"index.json: {name} is not that of plan.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("n_phrases", 1, "n_phrases 1 in the index, 0 in the samples"),
+        ("licences", {}, "licence 'CC0-1.0' is in the samples alone"),
+    ],
+)
+def test_an_index_sums_up_what_its_clips_say(
+    renders: tuple[LocalFolder, rd.RendersIndex], name: str, value: Any, said: str
+) -> None:
+    folder, index = renders
+    write_index(folder, dataclasses.replace(index, **{name: value}))
+    assert [str(problem) for problem in check_renders(folder.uri)] == [f"index.json: {said}"]
 
 
 def test_shards_that_do_not_follow_one_another_are_a_problem(

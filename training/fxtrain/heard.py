@@ -82,9 +82,9 @@ def _no_file(path: str | os.PathLike[str]) -> str:
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> UnreadableFileError:
-    """An error that names the file."""
-    text, name = str(error), os.fspath(path)
-    return UnreadableFileError(text if name in text else f"{name}: {text}")
+    """An error that begins with the file's name."""
+    text, name = str(error), str(FxError(os.fspath(path)))  # as an error shows it
+    return UnreadableFileError(text if text.startswith(f"{name}: ") else f"{name}: {text}")
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from fixtures.audio import RATE_HZ, riff
 from fxpipe.frontend import open_frontend
 from fxtrain.card import read_card
 from fxtrain.checkpoint import load_run
-from fxtrain.contract import Features, Hearing
+from fxtrain.contract import Features, FxError, Hearing
 from fxtrain.errors import UnreadableFileError
 from fxtrain.finding import SHIPPED
-from fxtrain.heard import _Here, hear, hear_file, named
+from fxtrain.heard import _Here, hear, hear_file, named, unreadable
 from fxtrain.predict import predict_heard, prediction_dict
 
 forked = pytest.mark.skipif(
@@ -205,6 +205,13 @@ def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert named([""]) == ("",)
     with pytest.raises(UnreadableFileError, match="': an empty name, as of a variable"):
         hear_file(open_frontend(), "")
+
+
+@pytest.mark.parametrize("name", ["is", "a\udce9.wav", "a\nb.wav"])
+def test_an_error_names_its_file_once_whatever_its_name(name: str) -> None:
+    expected = str(FxError(f"{name}: this is damaged"))
+    for said in ("this is damaged", f"{name}: this is damaged"):
+        assert str(unreadable(name, FxError(said))) == expected
 
 
 @pytest.fixture(scope="module")

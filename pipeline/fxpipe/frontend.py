@@ -201,7 +201,7 @@ def _decoded(data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]
     """A file's bytes as mono samples. SourceError: what is wrong with "it", and what helps."""
     import soundfile
 
-    from fxpipe.recording import missing_bytes, read_mono
+    from fxpipe.recording import missing_bytes, no_sound, read_mono
 
     if not data:
         raise SourceError("is empty (0 bytes); copy it again")
@@ -220,10 +220,11 @@ def _decoded(data: bytes, most_s: float | None = None) -> tuple[np.ndarray, int]
         raise SourceError("holds no sound (0 samples); record it again")
     if missing := missing_bytes(data):
         raise SourceError(f"is cut short: {missing} bytes of it are missing; copy it again")
-    bad = np.flatnonzero(~np.isfinite(audio))
+    bad = no_sound(audio)
     if len(bad):
         raise SourceError(
-            f"holds {len(bad)} samples of {len(audio)} that are no numbers, the first at "
-            f"{bad[0] / sample_rate_hz:.2f} s; export it again, as 16- or 24-bit WAV"
+            f"holds {len(bad)} samples of {len(audio)} that are no numbers or far beyond full "
+            f"scale, the first at {bad[0] / sample_rate_hz:.2f} s; export it again, as 16- or "
+            "24-bit WAV"
         )
     return audio, sample_rate_hz

@@ -27,6 +27,10 @@ MAX_DURATION_S = 6000.0
 
 RATES_HZ = (4_000, 768_000)
 BLOCK_SAMPLES = 2**22
+LOUDEST = 2.0**32
+"""Full scale is 1. Integers of 32 bits stored as floats stay within; larger is what was stored as
+something else, and its squares overflow."""
+
 CANCELLED = 1e-4
 """A mix this far below its channels in power (40 dB): one of them is the other turned over."""
 
@@ -80,6 +84,11 @@ def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dic
     if np.vdot(mono, mono) < CANCELLED * sum(powers):
         raise ValueError("its channels cancel each other when mixed: keep only one of them")
     return mono, sample_rate_hz, facts
+
+
+def no_sound(audio: Audio) -> npt.NDArray[np.intp]:
+    """Places of the samples [N] that are no numbers, or far beyond full scale."""
+    return np.flatnonzero(~((audio >= -LOUDEST) & (audio <= LOUDEST)))
 
 
 def _check_header(file: soundfile.SoundFile, most_s: float | None) -> None:

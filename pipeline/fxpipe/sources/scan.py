@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from fxpipe.errors import SourceError
-from fxpipe.recording import Audio, missing_bytes, read_file, read_mono
+from fxpipe.recording import Audio, missing_bytes, no_sound, read_file, read_mono
 from fxpipe.sources.base import Item, MetaValue, Scan, Skipped
 from fxtrain.contract import RECORDING_SUFFIXES, SOUND_SUFFIXES, legible
 from fxtrain.contract.folder import is_empty
@@ -189,8 +189,8 @@ def _look_at(candidate: Candidate) -> Item:
         raise _UnusableError(f"cut short: {missing} bytes of it are missing; copy it again")
     if len(audio) < MIN_DURATION_S * sample_rate_hz:
         raise _UnusableError(f"too short: {len(audio)} samples at {sample_rate_hz} Hz")
-    if not np.isfinite(audio).all():
-        raise _UnusableError("holds samples that are not numbers (NaN or infinity)")
+    if len(no_sound(audio)):
+        raise _UnusableError("holds samples that are not numbers, or far beyond full scale")
     used = audio[round(candidate.lead_in_s * sample_rate_hz) :]
     if len(used) < MIN_DURATION_S * sample_rate_hz:
         raise _UnusableError(f"nothing after its {candidate.lead_in_s:.1f} s lead-in")

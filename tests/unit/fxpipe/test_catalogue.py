@@ -118,7 +118,7 @@ def test_a_folder_tells_what_it_holds_and_what_not(data: Path) -> None:
     assert "unknown (may NOT be shared)" in text
     assert "2 × cannot be read" in text
     facts = json.loads(describe_source(f"folder:{data / 'own'}", None, as_json=True))
-    assert facts["skipped"]["count"] == 8
+    assert facts["skipped"]["count"] == 9
 
 
 def test_a_folder_without_any_recording_says_so(tmp_path: Path) -> None:

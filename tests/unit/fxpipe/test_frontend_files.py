@@ -132,9 +132,9 @@ def test_a_damaged_file_and_bad_samples_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"this is cut short: 80022 bytes .*; copy it again"):
         open_frontend().decode(data.getvalue()[:80_022])
     wave = tone(8_000, 8_000)
-    wave[[4_000, 5_000]] = np.nan, np.inf
+    wave[[4_000, 5_000, 6_000, 7_000]] = np.nan, np.inf, 1e10, -1e10
     soundfile.write(tmp_path / "bad.wav", wave, 8_000, subtype="FLOAT")
-    with pytest.raises(SourceError, match=r"2 samples of 8000 .*the first at 0\.50 s; export it"):
+    with pytest.raises(SourceError, match=r"4 samples of 8000 .*the first at 0\.50 s; export it"):
         open_frontend().read(tmp_path / "bad.wav")
 
 

@@ -114,7 +114,7 @@ def test_channels_that_cancel_each_other_are_told(tmp_path: Path) -> None:
 
 def test_nothing_usable_is_an_error_with_a_reason(tmp_path: Path) -> None:
     add_bad_files(tmp_path)
-    with pytest.raises(SourceError, match=r"no usable recording among 8 audio files.*corrupt.wav"):
+    with pytest.raises(SourceError, match=r"no usable recording among 9 audio files.*corrupt.wav"):
         FolderSource(tmp_path).scan()
 
 

@@ -29,7 +29,7 @@ def named(clips: Sequence[str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for clip in clips:
-        inside = sounds_in(Path(clip)) if clip and Path(clip).is_dir() else []
+        inside = sounds_in(Path(clip)) if clip and _is_folder(clip) else []
         found += inside or [clip]
     return tuple(found)
 
@@ -45,8 +45,15 @@ def sounds_in(folder: Path) -> list[str]:
         for file in files
         if file.suffix.lower() in RECORDING_SUFFIXES
         and not file.name.startswith(".")
-        and not file.is_dir()
+        and not _is_folder(file)
     ]
+
+
+def _is_folder(path: str | os.PathLike[str]) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # where nobody may look, or of too long a name: whoever hears it says so
+        return False
 
 
 class Heard(Protocol):
@@ -60,13 +67,13 @@ def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
         raise UnreadableFileError(
             "'': an empty name, as of a variable that is not set; name a file"
         )
-    if Path(path).is_dir():
+    if _is_folder(path):
         raise UnreadableFileError(
             f"{os.fspath(path)}: is a folder without sound files; name the files"
         )
-    if not Path(path).is_file():
-        raise UnreadableFileError(f"{os.fspath(path)}: {_no_file(path)}")
     try:
+        if not Path(path).is_file():
+            raise UnreadableFileError(_no_file(path))
         return frontend.encode(*frontend.read(path))
     except (FxError, OSError) as error:
         raise unreadable(path, error) from None
@@ -83,7 +90,9 @@ def _no_file(path: str | os.PathLike[str]) -> str:
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> UnreadableFileError:
     """An error that begins with the file's name."""
-    text, name = str(error), str(FxError(os.fspath(path)))  # as an error shows it
+    reason = error.strerror if isinstance(error, OSError) else None
+    text = f"cannot be read ({reason})" if reason else str(error)
+    name = str(FxError(os.fspath(path)))  # as an error shows it
     return UnreadableFileError(text if text.startswith(f"{name}: ") else f"{name}: {text}")
 
 

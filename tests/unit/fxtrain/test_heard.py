@@ -207,6 +207,13 @@ def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         hear_file(open_frontend(), "")
 
 
+def test_a_name_that_the_system_refuses_is_told_as_that_of_one_clip(tmp_path: Path) -> None:
+    name = str(tmp_path / ("a" * 300))
+    assert named([name]) == (name,)
+    with pytest.raises(UnreadableFileError, match=r"a: cannot be read \(File name too long\)$"):
+        hear_file(open_frontend(), name)
+
+
 @pytest.mark.parametrize("name", ["is", "a\udce9.wav", "a\nb.wav"])
 def test_an_error_names_its_file_once_whatever_its_name(name: str) -> None:
     expected = str(FxError(f"{name}: this is damaged"))

@@ -11,6 +11,8 @@ from fxtrain.confusions import pair_orders
 from fxtrain.contract import OrderClass, UsageError
 from fxtrain.intervals import Score
 from fxtrain.metrics import (
+    by_pedal,
+    ceilings,
     classes_of,
     constant_chain,
     of_what_was_heard,
@@ -41,6 +43,14 @@ def test_nulls_are_not_asked_about_a_pedal_that_was_heard_too_often() -> None:
     truth, twice = [("drive", "delay", "reverb")], [("delay", "drive", "reverb", "delay")]
     assert where_all_was_heard(truth, truth, twice) == [()]
     assert of_what_was_heard(truth, truth, twice) == [("drive", "reverb")]
+
+
+def test_where_no_order_was_asked_for_it_has_no_ceiling() -> None:
+    for truth, said in (
+        (("drive",), ("drive",)),
+        (("drive", "delay", "drive"), ("delay", "drive")),
+    ):
+        assert "order_given_set" not in ceilings(classes_of([truth], frozenset()), [said])
 
 
 def test_the_order_of_a_pedal_that_stands_twice_is_nobodys() -> None:
@@ -74,6 +84,8 @@ def test_of_two_clips_no_interval_leaves_what_its_score_can_be() -> None:
     assert (found["levenshtein"].low, found["spearman"].low, found["spearman"].high) == (0, -1, 1)
     assert found["levenshtein"].high > 2
     assert (found["exact_mean"].low, found["exact_mean"].high) == (0, 1)
+    drive = by_pedal(truth, [("drive",), ()], ("drive",), rng=np.random.default_rng(0))["drive"]
+    assert (drive.f1_low, drive.f1_high) == (0, 1)
 
 
 def test_of_chains_as_common_the_constant_answer_does_not_depend_on_their_order() -> None:

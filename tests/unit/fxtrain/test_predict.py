@@ -222,7 +222,9 @@ def test_what_is_no_guitar_has_a_guess_but_no_chain(run: AnyRun) -> None:
     ("probability", "direct", "audible", "verdict"),
     [
         (0.9, 0.9, True, "sure"),
-        (0.7, 0.8, True, "unsure"),
+        (0.75, 0.9, True, "sure"),
+        (0.74, 0.8, True, "unsure"),
+        (0.6, 0.8, True, "unsure"),
         (0.55, 0.55, True, "open"),
         (0.52, 0.1, True, "open"),
         (0.5, 0.5, False, "inaudible"),

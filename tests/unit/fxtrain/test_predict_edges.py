@@ -73,6 +73,21 @@ def test_of_two_pedals_that_sound_alike_either_way_no_order_is_told() -> None:
     ]  # fmt: skip
 
 
+def test_a_pair_is_as_sure_as_the_order_in_which_it_is_told() -> None:
+    run = Says([{"distortion": 2.0, "delay": 0.0}, {"distortion": 0.0, "delay": 0.0}])
+    found = predict_features(run, recording())
+    (pair,) = found.pairs
+    assert found.names == (pair.first, pair.second) == ("distortion", "delay")
+    assert pair.probability == pytest.approx((found.candidates[0].probability + 0.5) / 2, abs=0.05)
+
+
+@pytest.mark.parametrize(("strangeness", "guitar"), [(-0.01, True), (0.0, True), (0.01, False)])
+def test_strangeness_above_nothing_is_no_guitar(strangeness: float, guitar: bool) -> None:
+    features = dataclasses.replace(recording(3), strangeness=(-1.0, strangeness, 1.0))
+    found = predict_features(chain_of("delay"), features)
+    assert (found.guitar, found.n_strange) == (guitar, 1 if guitar else 0)
+
+
 def test_what_was_left_out_of_a_recording_is_told() -> None:
     features = dataclasses.replace(recording(), length_s=9.5, n_silent=2, n_passed_over=3)
     found = predict_features(chain_of("delay"), features)

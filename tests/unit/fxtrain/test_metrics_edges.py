@@ -11,6 +11,7 @@ from fxtrain.confusions import pair_orders
 from fxtrain.contract import OrderClass, UsageError
 from fxtrain.intervals import Score
 from fxtrain.metrics import (
+    by_pair,
     by_pedal,
     ceilings,
     classes_of,
@@ -35,6 +36,7 @@ def test_a_pedal_that_is_named_twice_has_no_place() -> None:
     alike = OrderClass(("drive", "delay", "reverb"))
     said = ("delay", "drive", "reverb", "delay")
     assert pairwise_counts(alike, said) == (1, 1)  # drive-reverb alone
+    assert by_pair([alike], [said]) == {("drive", "reverb"): (1, 1)}
     assert spearman(alike.names, said) == 1.0  # of drive and reverb
     assert spearman(("drive", "delay"), ("delay", "drive", "delay")) is None
 

@@ -109,6 +109,7 @@ def test_the_model_in_the_package_answers_the_same() -> None:
     assert theirs.knobs is not None
     np.testing.assert_allclose(ours.knobs, theirs.knobs, atol=1e-4)
     for one, other in zip(ours.head, theirs.head, strict=True):
+        assert one.dtype == np.float32  # doubles would take twice as long
         np.testing.assert_allclose(one, other, atol=1e-4)
     cold, warm = predict_features(quick, features), predict_features(with_torch, features)
     assert cold.names == warm.names

@@ -96,7 +96,7 @@ def _code_frames(weights: Weights, codes: np.ndarray, learned: bool) -> np.ndarr
     """int [B, K, T] -> [B, T, D]; zeros for clips that the codec did not hear."""
     table = weights["table"]
     n_books = (weights / "project")["weight"].shape[1] // table.shape[1]
-    codes = codes[:, :n_books].astype(np.int64)
+    codes = codes[:, :n_books]
     unheard = codes == MISSING_CODE
     offsets = np.arange(n_books)[:, None] * (len(table) // n_books)
     rows = np.where(unheard, 0, codes) + offsets

@@ -167,14 +167,34 @@ def test_a_tar_name_in_two_pieces_is_refused() -> None:
         list(split_tar(held.getvalue(), "here"))
 
 
-def test_a_tar_header_that_was_altered_is_told() -> None:
+@pytest.mark.parametrize("bit", [1, 2])  # the sum of the header falls, and rises
+def test_a_tar_header_that_was_altered_is_told(bit: int) -> None:
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo("train-000000-0000.codes.npy"))
     altered = bytearray(held.getvalue())
-    altered[3] ^= 1
+    altered[3] ^= bit
     with pytest.raises(DamagedError, match="a header adds up to"):
         list(split_tar(bytes(altered), "here"))
+
+
+def test_a_tar_ends_where_tarfile_ends_it() -> None:
+    held, content = io.BytesIO(), b"x" * 512
+    with tarfile.open(fileobj=held, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        member = tarfile.TarInfo("train-000000-0000.note")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    data, whole = held.getvalue(), [("train-000000-0000", "note", content)]
+    for good in (data, data[:1024], data + data):  # without its end, and with more behind it
+        assert [(key, name, bytes(view)) for key, name, view in split_tar(good, "here")] == whole
+    for bad, message in (
+        (data[:1023], "the tar is cut in member 'train-000000-0000.note'"),
+        (data[:1124], "a header of 100 bytes"),
+        (data[:1024] + b"\0" + data[1:], "a header adds up to"),
+        (bytes(1024), "no octal number"),
+    ):
+        with pytest.raises(DamagedError, match=message):
+            list(split_tar(bad, "here"))
 
 
 def test_a_shard_of_several_parts_is_read_whole(tmp_path: Path) -> None:

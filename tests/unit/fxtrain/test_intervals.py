@@ -100,7 +100,7 @@ def test_an_interval_of_very_few_stays_within_what_a_score_can_be() -> None:
 def test_the_interval_of_a_mean_is_that_of_its_groups_by_the_seeds_draws() -> None:
     values, clips = np.linspace(0, 1, 8), np.arange(8)
     once = mean_interval(values, clips, 3)
-    assert mean_interval(values.repeat(3), clips.repeat(3), 3) == pytest.approx(once)
+    assert mean_interval(values.repeat(3), (9 * clips).repeat(3), 3) == pytest.approx(once)
     assert mean_interval(values, clips, 4) != once
     assert mean_interval(values[[0, -1]], clips[:2], 3, SHARE) == (0.0, 1.0)
 

@@ -172,6 +172,28 @@ def test_vocabularies_that_cannot_be_encoded_are_refused():
     assert full.decode_order(full.encode_order(["pedal254"], 2)) == ("pedal254",)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "scale"),
+    [(1.0, 0.5, "linear"), (math.nan, 1.0, "linear"), (0.0, 1.0, "log"), (0.0, 1.0, "cubic"),
+     (0.0, 256.0, "choice")],
+)  # fmt: skip
+def test_a_knob_that_nobody_can_turn_is_refused(low, high, scale):
+    with pytest.raises(ContractError, match="parameter 'tone'"):
+        Param("tone", "", low, high, scale, "")
+
+
+def test_the_most_choices_and_parameters_are_no_more():
+    most = Param("wave", "", 0.0, 255.0, "choice", "")
+    assert len(PedalEntry("synth", "pitch", (most,) * 1000).params) == 1000
+    with pytest.raises(ContractError, match="a pedal of 1001 parameters, expected 1000 at most"):
+        PedalEntry("synth", "pitch", (most,) * 1001)
+
+
+def test_a_setting_that_is_not_there_is_named():
+    with pytest.raises(ContractError, match="pedal 'echo': no setting 'mix'"):
+        VOCABULARY.encode_params(Chain((Pedal("echo", {"delay_ms": 1.0}),)), 1)
+
+
 def test_chains_are_written_for_people():
     assert str(Chain((Pedal("fuzz", {}), Pedal("echo", {})))) == "fuzz → echo"
     assert arrow([]) == "(no pedals)"

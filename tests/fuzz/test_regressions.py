@@ -193,6 +193,10 @@ def test_255_pedals_that_all_commute_are_not_counted_for_ever():
         {"chain": [{"name": "a", "settings": {}}] * 2, "alike": [[0, 0]]},
         {"chain": [{"name": "a", "settings": {}}] * 2, "alike": [[False, True]]},
         {"clip": []},
+        {"seed": 7},
+        {"swap_db": 0.5},
+        {"stage_change_db": {}},
+        {"after": []},
         {"after": {"gain_db": None}},
         {"after": {"gain_db": 1e300}},
         {"after": {"gain_db": 5e38}},  # more than a float32 holds

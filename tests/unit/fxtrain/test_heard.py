@@ -51,6 +51,8 @@ class Ears:
     def read(self, path):
         if "bad" in path: raise FxError("cannot be decoded")
         if "end" in path: os._exit(9)
+        if "odd" in path: raise ValueError("nobody thought of this")
+        os.kill(os.getpid(), 2)  # Ctrl-C reaches it, too; whoever began it ends it
         return path, os.getpid()
     def encode(self, path, process):
         assert process != os.getppid()
@@ -59,7 +61,7 @@ heard.contract.open_frontend = Ears
 """
 
 
-def aside(tmp_path: Path, before: str, *names: str) -> list[str]:
+def aside(tmp_path: Path, before: str, *names: str, told: str = "") -> list[str]:
     for name in names:
         (tmp_path / name).write_bytes(b"")
     done = subprocess.run(
@@ -67,7 +69,7 @@ def aside(tmp_path: Path, before: str, *names: str) -> list[str]:
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr.endswith(told) if told else not done.stderr
     return done.stdout.splitlines()
 
 
@@ -89,6 +91,12 @@ def test_a_process_that_is_killed_is_said_in_one_line(tmp_path: Path) -> None:
     assert one.startswith("Features(codes='one'")
     assert killed.startswith(KILLED)
     assert ended == "ended True"
+
+
+@forked
+def test_a_fault_in_the_process_is_printed_by_it_and_said_in_a_line(tmp_path: Path) -> None:
+    found, _ = aside(tmp_path, FAKE, "odd", told="ValueError: nobody thought of this\n")
+    assert found == "FxError the process that hears the clips failed, as told above"
 
 
 AMID = """

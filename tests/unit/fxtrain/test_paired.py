@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def test_a_system_does_not_differ_from_itself() -> None:
         assert not row.is_clear
 
 
+def first_of_each(said: list[tuple[str, ...]]) -> Answers:
+    whole, n = answers_of(said), 4
+    return dataclasses.replace(
+        whole,
+        truth=whole.truth[:n],
+        heard=whole.heard[:n],
+        untuned=whole.untuned[:n],
+        classes=whole.classes[:n],
+        ids=whole.ids[:n],
+    )
+
+
 def test_clips_of_one_group_are_one_witness() -> None:
     """Paired: clips on which both fail alike widen nothing; groups that go together do."""
     alone = differences(answers_of(RIGHT_OFTEN), answers_of(RIGHT_SELDOM), FAMILIES)
@@ -98,20 +111,28 @@ def test_clips_of_one_group_are_one_witness() -> None:
     )
     widths = [found["exact_class"].high - found["exact_class"].low for found in (alone, together)]
     assert widths[1] > 2 * widths[0]
+    once = differences(*(first_of_each(a) for a in (RIGHT_OFTEN, RIGHT_SELDOM)), FAMILIES)
+    for name, row in together.items():
+        assert (row.low, row.high) == pytest.approx((once[name].low, once[name].high), nan_ok=True)
 
 
 def test_no_interval_leaves_what_a_difference_can_be() -> None:
     few = [0] * 38 + [1, 2]
     wrong = [("chorus",) if "delay" in names else ("delay",) for names in TRUTH]
-    found = differences(answers_of(TRUTH[:-1] + wrong[-1:], few), answers_of(wrong, few), FAMILIES)
+    sides = answers_of(TRUTH[:-1] + wrong[-1:], few), answers_of(wrong, few)
+    found, swapped = differences(*sides, FAMILIES), differences(*sides[::-1], FAMILIES)
     assert found["exact"].high == 1.0 > found["exact"].low
+    assert swapped["exact"].low == -1.0
+    assert swapped["levenshtein"].high > 1.0
 
 
 def test_other_clips_are_refused() -> None:
-    one, other = answers_of(RIGHT_OFTEN), answers_of(RIGHT_OFTEN)
-    other.ids[3] = "test-000099"
-    with pytest.raises(UsageError, match="40 and to 40 clips that are not the same ones"):
-        differences(one, other, FAMILIES)
+    one = answers_of(RIGHT_OFTEN)
+    renamed = dataclasses.replace(one, ids=[*one.ids[:-1], "test-000099"])
+    redrawn = dataclasses.replace(one, truth=[*one.truth[:-1], ("reverb",)])
+    for other in (renamed, redrawn):
+        with pytest.raises(UsageError, match="40 and to 40 clips that are not the same ones"):
+            differences(one, other, FAMILIES)
 
 
 def test_lines_and_json_mark_what_is_no_chance() -> None:

@@ -61,7 +61,9 @@ class PedalEntry:
 
     def __post_init__(self) -> None:
         if len(self.params) > MAX_PARAMS:
-            raise ContractError(f"a pedal of {len(self.params)} parameters, expected {MAX_PARAMS}")
+            raise ContractError(
+                f"a pedal of {len(self.params)} parameters, expected {MAX_PARAMS} at most"
+            )
 
 
 @dataclass(frozen=True)

@@ -355,6 +355,8 @@ def test_confusion_counts_positions() -> None:
     assert counts[0, 0] == 1  # drive heard as drive
     assert counts[2, 4] == 1  # delay heard as nothing
     assert counts.sum() == 2
+    more = confusion([("drive",)], [("drive", "delay")], PEDALS)
+    assert (more[4, 2], more.sum()) == (1, 2)  # nothing heard as delay
 
 
 def test_confusion_by_position_adds_up() -> None:

@@ -81,6 +81,9 @@ def test_differences_are_those_of_the_scores() -> None:
     assert better.is_clear
     swapped = differences(other, one, FAMILIES)["exact_class"]
     assert (swapped.low, swapped.high) == pytest.approx((-better.high, -better.low))
+    assert swapped.is_clear
+    again = differences(one, other, FAMILIES, seed=1)["levenshtein"]
+    assert again.low != found["levenshtein"].low
 
 
 def test_a_system_does_not_differ_from_itself() -> None:

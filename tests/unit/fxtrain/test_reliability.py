@@ -108,10 +108,21 @@ def test_what_is_said_of_chains_pedals_and_pairs() -> None:
     assert found["chain"][0].tolist() == [0.6, 0.7]
 
 
-def test_the_base_is_the_share_that_is_right() -> None:
+def test_base_and_untuned_error_are_held_against_what_is_right() -> None:
     confidence, right = np.array([0.9, 0.9, 0.8]), np.array([1.0, 0.0, 0.0])
-    found = reliability(confidence, right, np.arange(3), rng=np.random.default_rng(0))
+    untuned = np.array([0.55, 0.55, 0.55])
+    found = reliability(confidence, right, np.arange(3), untuned, rng=np.random.default_rng(0))
     assert found.base == pytest.approx(1 / 3)
+    assert found.ece_untuned == pytest.approx(0.55 - 1 / 3)
+
+
+def test_things_of_one_group_are_one_witness() -> None:
+    confidence, right = np.linspace(0.05, 0.95, 8), np.array([0.0, 1, 0, 0, 1, 0, 1, 1])
+    found = [
+        reliability(*(a.repeat(n) for a in (confidence, right, np.arange(8))), rng=rng)
+        for n, rng in ((1, np.random.default_rng(0)), (3, np.random.default_rng(0)))
+    ]
+    assert (found[1].low, found[1].high) == pytest.approx((found[0].low, found[0].high))
 
 
 def test_groups_that_are_larger_do_not_widen_an_error_that_all_share() -> None:

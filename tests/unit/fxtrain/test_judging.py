@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from fxtrain.answers import Answers
+from fxtrain.answers import Answers, clip_rows
 from fxtrain.card import read_card
 from fxtrain.contract import OrderClass
 from fxtrain.decode import Candidate, Direct
@@ -87,6 +87,16 @@ def test_the_head_has_a_word_in_confidences_before_tuning_too() -> None:
     alike = dataclasses.replace(ANSWERS, untuned=ANSWERS.heard, directs=[head] * len(TRUTH))
     for kept in judged(alike).reliability.values():
         assert kept.ece_untuned == kept.ece
+    assert next(clip_rows(alike))["presence"]["reverb"] == 0.15  # in no chain; the mean with 0.3
+
+
+def test_pairs_are_told_by_the_share_that_is_right_the_worst_first(found: Evaluation) -> None:
+    pairs = {("fuzz", "wah"): (1, 1), ("delay", "wah"): (3, 9)}
+    lines = list(table(dataclasses.replace(found, pairs=pairs)))
+    assert [line.split()[-2:] for line in lines if ", wah" in line] == [
+        ["0.333", "9"],
+        ["1.000", "1"],
+    ]
 
 
 def test_intervals_take_clips_of_one_group_for_one_witness() -> None:

@@ -183,7 +183,7 @@ def test_255_pedals_that_all_commute_are_not_counted_for_ever():
     "record",
     [
         {"chain": [5]},
-        {"chain": [{"name": 5}]},
+        {"chain": [{"name": 5, "settings": {}}]},
         {"chain": [{"name": "a"}]},
         {"chain": [{"name": "a", "settings": {"b": "loud"}}]},
         {"chain": [{"name": "a", "settings": {}}] * 256},
@@ -200,6 +200,7 @@ def test_255_pedals_that_all_commute_are_not_counted_for_ever():
         {"after": {"gain_db": None}},
         {"after": {"gain_db": 1e300}},
         {"after": {"gain_db": 5e38}},  # more than a float32 holds
+        {"after": {"gain_db": -5e38}},
         {"scale": True},
         {"split": ["train"]},
         {"loudness_lufs": "loud"},

@@ -15,6 +15,7 @@ from fxtrain.contract import OrderClass
 from fxtrain.decode import Candidate, Direct
 from fxtrain.finding import SHIPPED
 from fxtrain.judging import Evaluation, judge, table
+from fxtrain.knobs import Knob
 from fxtrain.predict import AnyRun
 
 CARD = read_card(SHIPPED)
@@ -101,6 +102,12 @@ def test_pairs_are_told_by_the_share_that_is_right_the_worst_first(found: Evalua
 
 def test_intervals_take_clips_of_one_group_for_one_witness() -> None:
     """Every clip three times over, as clips of one group: no draw tells more by that."""
+    place, first = NAMES.index("delay"), CARD.vocabulary.pedals[NAMES.index("delay")].params[0]
+    knobs = [
+        {"delay": {first.name: Knob(first, first.low, first.low, first.high, (0.5, 0.0, 1.0))}}
+    ] * 5
+    travel = np.full((5, len(NAMES), CARD.vocabulary.max_params), np.nan, np.float32)
+    travel[:, place, 0] = np.linspace(0, 1, 5)
     thrice = dataclasses.replace(
         ANSWERS,
         truth=TRUTH * 3,
@@ -108,9 +115,12 @@ def test_intervals_take_clips_of_one_group_for_one_witness() -> None:
         untuned=ANSWERS.untuned * 3,
         classes=ANSWERS.classes * 3,
         played=PLAYED * 3,
+        knobs=knobs * 3,
+        travel=np.tile(travel, (3, 1, 1)),
         groups=np.tile(np.arange(5), 3),
     )
-    once = judged(dataclasses.replace(ANSWERS, groups=None, played=PLAYED))
+    alone = {"groups": None, "played": PLAYED, "knobs": knobs, "travel": travel}
+    once = judged(dataclasses.replace(ANSWERS, **alone))
     more = judged(thrice)
     for name in ("levenshtein", "f1_micro", "ece_chain", "ece_presence", "ece_named"):
         known, found = once.scores[name], more.scores[name]

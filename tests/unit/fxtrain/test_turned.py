@@ -38,6 +38,12 @@ def test_the_ends_of_a_range_are_in_it() -> None:
     assert every.between == pytest.approx(2 / 3)
 
 
+def test_an_error_stands_beside_that_of_the_middle() -> None:
+    every, _ = turned([heard(0.1, 0.0, 0.5)] * 2, travel(0.25, 0.75), DELAY, np.arange(2))
+    assert every.error.value == pytest.approx((0.15 + 0.65) / 2)
+    assert every.null == 0.25
+
+
 def test_witnesses_are_recordings_also_where_clips_have_no_such_knob() -> None:
     errors = np.array([0.0, 0.1, 0.1, 0.4, 0.5, 0.5, 0.6, 0.6, 0.9, 0.7, 0.1, 0.2])
     groups = np.repeat(np.arange(8), 2)

@@ -77,7 +77,6 @@ def _orders(value: Any, n_pedals: int) -> bool:
     places = list(range(n_pedals))
     return isinstance(value, list) and all(
         isinstance(order, list)
-        and len(order) == n_pedals
         and all(type(place) is int for place in order)
         and sorted(order) == places
         for order in value

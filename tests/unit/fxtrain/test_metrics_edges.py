@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fxtrain.confusions import pair_orders
-from fxtrain.contract import OrderClass, UsageError
+from fxtrain.contract import OrderClass, UsageError, listed_class
 from fxtrain.intervals import Score
 from fxtrain.metrics import (
     by_pair,
@@ -39,6 +39,12 @@ def test_a_pedal_that_is_named_twice_has_no_place() -> None:
     assert by_pair([alike], [said]) == {("drive", "reverb"): (1, 1)}
     assert spearman(alike.names, said) == 1.0  # of drive and reverb
     assert spearman(("drive", "delay"), ("delay", "drive", "delay")) is None
+
+
+def test_where_orders_are_listed_a_pedal_that_stands_twice_has_no_place_either() -> None:
+    alike = listed_class(("drive", "delay", "drive"), [])
+    assert alike.fixed == []
+    assert alike.holds(["drive", "delay", "drive"])
 
 
 def test_nulls_are_not_asked_about_a_pedal_that_was_heard_too_often() -> None:

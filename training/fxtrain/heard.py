@@ -56,6 +56,14 @@ def _is_folder(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def _no_sounds(folder: Path) -> str:
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:  # macOS asks before a terminal may see Documents
+        return f"cannot be looked into ({error.strerror})"
+    return "is a folder without sound files; name the files"
+
+
 class Heard(Protocol):
     def take(self) -> Features:
         """Of the next clip. UnreadableFileError where that cannot be heard; the others can."""
@@ -68,9 +76,7 @@ def hear_file(frontend: Frontend, path: str | os.PathLike[str]) -> Features:
             "'': an empty name, as of a variable that is not set; name a file"
         )
     if _is_folder(path):
-        raise UnreadableFileError(
-            f"{os.fspath(path)}: is a folder without sound files; name the files"
-        )
+        raise unreadable(path, FxError(_no_sounds(Path(path))))
     try:
         if not Path(path).is_file():
             raise UnreadableFileError(_no_file(path))

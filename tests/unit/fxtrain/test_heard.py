@@ -222,6 +222,18 @@ def test_a_name_that_the_system_refuses_is_told_as_that_of_one_clip(tmp_path: Pa
         hear_file(open_frontend(), name)
 
 
+def test_a_folder_that_may_not_be_looked_into_is_not_called_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    (name,) = named([str(tmp_path)])
+    with pytest.raises(UnreadableFileError, match=r": cannot be looked into \(Operation not per"):
+        hear_file(open_frontend(), name)
+
+
 @pytest.mark.parametrize("name", ["is", "a\udce9.wav", "a\nb.wav"])
 def test_an_error_names_its_file_once_whatever_its_name(name: str) -> None:
     expected = str(FxError(f"{name}: this is damaged"))

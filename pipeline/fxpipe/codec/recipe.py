@@ -25,8 +25,8 @@ DECODER_RATE = 1e-4
 """Largest learning rate of a decoder that is learnt further: at 5e-4 steps of 1.5 s of audio spoil
 what steps of 24 s had learnt (mel loss 0.20 to 0.26).
 
-No head, which teaches encoders, and no difference of waveforms: its tokens do not tell phases, and
-against phases that it has to guess L1 prefers a sound that is too quiet (by 2.5 dB)."""
+No head, which teaches encoders, and no L1 of waveforms: with it the sound stays too quiet and
+further from the clip (docs/log.md, 2026-11-30)."""
 
 
 def config_for(

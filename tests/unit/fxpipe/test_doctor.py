@@ -274,9 +274,10 @@ def test_a_worker_that_never_answers_is_a_problem():
         held.wait(30)
         return []
 
+    others = set(threading.enumerate())
     (found,) = trial.worker(waits, limit_s=0.05)
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    assert all(thread.daemon for thread in others)  # Python would wait for it before it ends
+    begun = set(threading.enumerate()) - others
+    assert all(thread.daemon for thread in begun)  # Python would wait for it before it ends
     held.set()
     assert found.state == PROBLEM
     assert "no dask worker answered" in found.found

@@ -23,10 +23,7 @@ MOST_CLIPS = 24_000
 N_HELD_OUT = 64
 DECODER_RATE = 1e-4
 """Largest learning rate of a decoder that is learnt further: at 5e-4 steps of 1.5 s of audio spoil
-what steps of 24 s had learnt (mel loss 0.20 to 0.26).
-
-No head, which teaches encoders, and no L1 of waveforms: with it the sound stays too quiet and
-further from the clip (docs/log.md, 2026-11-30)."""
+what steps of 24 s had learnt (mel loss 0.20 to 0.26)."""
 
 
 def config_for(
@@ -34,7 +31,9 @@ def config_for(
 ) -> TrainConfig:
     """The recipe for a CPU, where a step has 1.5 s of audio, or for a GPU, where it has 24 s.
 
-    ``decoder_of`` as in `TrainConfig`. Raises CodecError where it holds no codec.
+    ``decoder_of`` as in `TrainConfig`: without the head, which teaches encoders, and without the L1
+    of waveforms, with which the sound stays too quiet and further from the clip (docs/log.md,
+    2026-11-30). Raises CodecError where it holds no codec.
     """
     config = TrainConfig(seed=seed)
     if decoder_of is not None:

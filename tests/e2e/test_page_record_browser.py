@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,15 @@ def page(driver: Any, address: str) -> Iterator[Guitarist]:
     driver.execute_script(WATCHED)
     yield found
     complaints(driver)  # the browser itself notes every answer that is an error
+
+
+def test_the_microphone_is_heard(page: Guitarist) -> None:
+    page.press("#record")
+    page.until(lambda: page.status == "Recording …")
+    time.sleep(1.2)  # as long as the recording is to be
+    page.press("#record")
+    page.until(lambda: page.status.startswith("Heard"))
+    assert page.text("#record") == "Record"
 
 
 def test_a_recording_ends_before_it_is_too_long(page: Guitarist) -> None:

@@ -9,6 +9,7 @@ const UNSURE = 0.75; // an order less probable than this is called unsure, as pr
 const COIN = 0.6; // and below this the clip does not tell
 const WORTH_NAMING = 0.01; // of another board, as predict does
 const SEEN_MS = 4000; // how long a word stays before the page's lower edge
+const NO_PEDALS = "no pedals: you hear the guitar alone";
 const MOST_NAME = 60; // letters of a file's name, as the server cuts it
 const FILES = [
   ["svg", "The drawing (SVG)"], ["chain", "chain.json"], ["pedalboard", "pedalboard script"],
@@ -214,8 +215,8 @@ function alternatives({ board, turned }) {
 
 /** What the board says of itself: settings, and pairs that could be swapped. */
 function told(board) {
-  at("basis").textContent = board.basis;
-  at("basis").hidden = board.pedals.length === 0;
+  // Never hidden: what is below would move away under a hand that is about to press it.
+  at("basis").textContent = board.pedals.length ? board.basis : NO_PEDALS;
   view.showSwaps(board.swaps);
   at("swaps").replaceChildren(...board.swaps.map(([first, second]) => {
     const item = document.createElement("li");

@@ -307,7 +307,7 @@ def prediction_dict(prediction: Prediction, file: str, run: AnyRun, n_best: int)
     names = list(prediction.names)
     return {
         "file": file,
-        "model": str(run.path),
+        "model": called(run.path),
         "guitar": prediction.guitar,
         "strangeness": _rounded(prediction.strangeness),
         "chain": None if strange else names,

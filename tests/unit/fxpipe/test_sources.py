@@ -141,9 +141,9 @@ def test_copies_of_one_recording_cannot_stand_on_two_sides(tmp_path: Path) -> No
     assert [entry.reason for entry in scan.skipped] == ["same bytes as other.wav"]
 
 
-@pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3", "aiff", "aif", "WAV"])
+@pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3", "aifc", "aif", "rf64", "WAV"])
 def test_reads_what_soundfile_reads(suffix: str, tmp_path: Path) -> None:
-    kind = {"aif": "AIFF"}.get(suffix, suffix.upper())
+    kind = {"aif": "AIFF", "aifc": "AIFF"}.get(suffix, suffix.upper())
     soundfile.write(tmp_path / f"take.{suffix}", pluck(50, 1.0), RATE_HZ, format=kind)
     (item,) = FolderSource(tmp_path).scan().items
     assert item.item_id == f"take.{suffix}"

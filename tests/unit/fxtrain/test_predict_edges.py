@@ -99,6 +99,7 @@ def test_where_nobody_looked_for_a_guitar_there_is_a_chain() -> None:
     run = chain_of("delay")
     data = prediction_dict(predict_features(run, recording()), "clip.wav", run, 1)
     assert (data["guitar"], data["chain"], data["guess"]) == (None, ["delay"], None)
+    assert data["model"] == "shipped"  # wherever the package lies
 
 
 @pytest.mark.parametrize(("lean", "answer"), [(1.9, NAMES[1]), (2.1, NAMES[0])])

@@ -11,7 +11,10 @@ import unicodedata
 from fxtrain.contract.errors import ContractError, shorten
 
 SOUND_SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64"}
+    {
+        *(".wav", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+        *(".aiff", ".aif", ".aifc", ".au", ".caf"),
+    }
 )
 """How the names of recordings end, in small letters, that can be read."""
 

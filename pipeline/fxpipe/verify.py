@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -65,6 +65,7 @@ def check_command(directory: str, against: str | None, *, as_json: bool) -> None
     def say(line: str) -> None:
         click.echo(line, err=True)
 
+    problems: Iterable[Problem]
     if against is None:
         problems = check_directory(directory, say=say, progress=sys.stderr.isatty())
         verdict = f"{directory}: whole"
@@ -76,27 +77,32 @@ def check_command(directory: str, against: str | None, *, as_json: bool) -> None
         verdict = (
             f"{directory}: the same as {against}: {found.n_files} files, {found.n_bytes:,} bytes"
         )
+    n_problems = 0
     for problem in problems:
         line = {"where": problem.where, "what": problem.what}
         click.echo(json.dumps(line, ensure_ascii=False) if as_json else str(problem))
-    if problems:
+        n_problems += 1
+    if n_problems:
         than = f" against {against}" if against else ""
-        raise FxError(f"{directory}: {len(problems)} problem(s){than}")
+        raise FxError(f"{directory}: {n_problems} problem(s){than}")
     say(verdict)
 
 
 def check_directory(
     directory: str, *, say: Say = say_nothing, progress: bool = False
-) -> list[Problem]:
-    """All problems of renders/ or shards/; empty when whole. ``say``: what was not looked at."""
+) -> Iterator[Problem]:
+    """Each problem of renders/ or shards/ when it is found; none where they are whole. ``say``:
+    what was not looked at."""
     folder = open_folder(directory)
+    yield from check_index_sum(folder, say)
     if index_kind(directory) == KIND:
-        found = check_index_sum(folder, say) + check_strays(folder, RENDERS, read_renders_index)
-        return found + check_renders(directory, say=say, progress=progress)
+        yield from check_strays(folder, RENDERS, read_renders_index)
+        yield from check_renders(directory, say=say, progress=progress)
+        return
     from fxtrain.data import read_shard as read_tokens
 
-    found = check_index_sum(folder, say) + check_strays(folder, SHARDS, read_index)
-    return found + check_dataset(folder, read_tokens)
+    yield from check_strays(folder, SHARDS, read_index)
+    yield from check_dataset(folder, read_tokens)
 
 
 def check_index_sum(folder: Folder, say: Say = say_nothing) -> list[Problem]:
@@ -129,38 +135,42 @@ def check_strays(folder: Folder, kind: Kind, read: Callable[[Folder], Any]) -> l
 
 def check_renders(
     directory: str, *, say: Say = say_nothing, progress: bool = False
-) -> list[Problem]:
+) -> Iterator[Problem]:
     folder = open_folder(directory)
     try:
         index = read_renders_index(folder)
     except FxError as error:
-        return [Problem(INDEX_NAME, str(error))]
-    problems = check_layout(index.shards)
+        yield Problem(INDEX_NAME, str(error))
+        return
+    at_first = check_layout(index.shards)
     if folder.size(PLAN_NAME) is not None:
-        problems += check_files(folder, index.files)
+        at_first += check_files(folder, index.files)
+    yield from at_first
+    whole = not at_first
     groups: dict[str, str] = {}
     seen: set[str] = set()
     tallies: list[tuple[str, Tally]] = []
-    for shard, damaged, held in read_ahead(folder, index.shards):  # nothing is read twice
-        problems += damaged
-        if damaged:
-            continue
-        try:
-            waves, records = read_shard(folder, shard, _from(held))
-            problems += check_records(records, shard, groups, seen)
-            for wave, record in zip(waves, records, strict=True):
-                if len(wave) != index.spec.n_samples or not np.any(wave):
-                    problems.append(Problem(shard.name, f"clip {record['id']} is silent or short"))
-                for pedal in chain_of(record).pedals:
-                    check_pedal(pedal)
-                    index.vocabulary.index(pedal.name)
-            _check_tallied(records, shard)
-            tallies.append((shard.split, tally_of(records, index.vocabulary)))
-        except FxError as error:
-            problems.append(Problem(shard.name, str(error)))
-    if not problems:
-        problems += check_totals(index, totals_of(tallies, index.vocabulary))
-    return problems + check_plan(folder, index, say=say, progress=progress)
+    for shard, problems, held in read_ahead(folder, index.shards):  # nothing is read twice
+        if not problems:
+            try:
+                waves, records = read_shard(folder, shard, _from(held))
+                problems += check_records(records, shard, groups, seen)
+                for wave, record in zip(waves, records, strict=True):
+                    if len(wave) != index.spec.n_samples or not np.any(wave):
+                        what = f"clip {record['id']} is silent or short"
+                        problems.append(Problem(shard.name, what))
+                    for pedal in chain_of(record).pedals:
+                        check_pedal(pedal)
+                        index.vocabulary.index(pedal.name)
+                _check_tallied(records, shard)
+                tallies.append((shard.split, tally_of(records, index.vocabulary)))
+            except FxError as error:
+                problems.append(Problem(shard.name, str(error)))
+        yield from problems
+        whole = whole and not problems
+    if whole:
+        yield from check_totals(index, totals_of(tallies, index.vocabulary))
+    yield from check_plan(folder, index, say=say, progress=progress)
 
 
 def _from(held: Held) -> Callable[[Folder, FileEntry], bytes]:

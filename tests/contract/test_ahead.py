@@ -88,4 +88,4 @@ class Meeting(LocalFolder):
 def test_check_reads_shards_side_by_side(tmp_path):
     index = make_shards(tmp_path, n_train=30, n_valid=4, n_test=4)
     assert len(index.shards) % 2 == 0
-    assert check_dataset(Meeting(tmp_path), read_shard) == []
+    assert list(check_dataset(Meeting(tmp_path), read_shard)) == []

@@ -103,7 +103,7 @@ def test_every_file_of_every_shard_is_checked(backend, tmp_path):
     for file in listed:
         data = folder.read(file.path)
         folder.write(file.path, data[:-1] + bytes([data[-1] ^ 1]))
-        problems = check_dataset(folder, None)
+        problems = list(check_dataset(folder, None))
         assert file.path in {problem.where for problem in problems}
         assert any("another sha256" in problem.what for problem in problems)
         folder.write(file.path, data)
@@ -129,17 +129,22 @@ def test_check_files_alone(made):
 
 
 def test_a_store_that_does_not_answer_is_an_error_and_no_problem(made, monkeypatch):
-    folder, _ = made
+    """After what was found before it."""
+    folder, index = made
+    first, second = (shard.files[0].path for shard in index.shards_of("train"))
     read = folder.read
+    folder.write(first, b"cut")
 
     def silent(name):
-        if name.endswith(".tar"):
+        if name == second:
             raise FxError(f"cannot read {name}: no answer in 60 s; tried 8 times")
         return read(name)
 
     monkeypatch.setattr(folder, "read", silent)
-    with pytest.raises(FxError, match=r"cannot read train-000000\.tar: .*tried 8 times"):
-        check_dataset(folder, read_shard)
+    problems = check_dataset(folder, read_shard)
+    assert next(problems).where == first
+    with pytest.raises(FxError, match=f"cannot read {second}: .*tried 8 times"):
+        next(problems)
 
 
 def test_codebooks_of_another_shape(made):
@@ -275,7 +280,7 @@ def with_value(field, value):
 )
 def test_faults_inside_a_shard(made, change, message):
     folder, _ = made
-    problems = check_dataset(folder, altering("valid-000000", change))
+    problems = list(check_dataset(folder, altering("valid-000000", change)))
     assert problems
     assert {problem.where for problem in problems} == {"valid-000000"}
     assert message in str(problems[0])

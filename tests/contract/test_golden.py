@@ -41,7 +41,7 @@ def test_golden_shards_hold_what_is_written_beside_them(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_golden_shards_have_no_problem(backend):
     dataset = open_shards(GOLDEN / "v1" / backend)
-    assert check_dataset(dataset.folder, read_shard) == []
+    assert list(check_dataset(dataset.folder, read_shard)) == []
     codebooks = read_codebooks(dataset.folder, dataset.index)
     np.testing.assert_array_equal(codebooks.ravel(), np.arange(codebooks.size) / 64)
 

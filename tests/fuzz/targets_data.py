@@ -47,7 +47,7 @@ def shards_index(root: Path) -> Case:
 
     def case(rng: random.Random) -> None:
         (root / "shards/index.json").write_bytes(json_bytes(rng, valid))
-        check_dataset(folder, read_shard)
+        list(check_dataset(folder, read_shard))
         dataset = open_shards(root / "shards")
         for split in SPLITS:
             if any(shard.split == split for shard in dataset.index.shards):
@@ -93,7 +93,7 @@ def _files_case(root: Path, backend: str, wanted: Callable[[str], bool], spoil: 
         name = rng.choice(sorted(valid))
         try:
             _respoiled(folder, index, name, spoil(rng, valid[name]))
-            check_dataset(folder, read_shard)
+            list(check_dataset(folder, read_shard))
             dataset = open_shards(root / "shards")
             for split in SPLITS:
                 with contextlib.suppress(FxError):
@@ -243,7 +243,7 @@ def renders(root: Path) -> Case:
                 data = mutate_bytes(rng, data)
             _respoiled(folder, index, name, data)
         try:
-            check_renders(str(root / "renders"))
+            list(check_renders(str(root / "renders")))
             read = read_renders_index(LocalFolder(root / "renders"))
             inspect_directory(
                 str(root / "renders"), sample=None, split="train", listen=None, as_json=True

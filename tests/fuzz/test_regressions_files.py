@@ -365,7 +365,7 @@ def test_reading_shards_of_every_backend_still_works(tmp_path):
     for backend in ("webdataset", "zarr"):
         index = make_shards(tmp_path / backend, backend=backend, n_train=6, shard_size=4)
         folder = LocalFolder(tmp_path / backend)
-        assert check_dataset(folder, read_shard) == []
+        assert list(check_dataset(folder, read_shard)) == []
         assert len(open_shards(tmp_path / backend).load_arrays("train")["codes"]) == 6
         assert index.backend == backend
 

@@ -242,21 +242,21 @@ def test_check_without_the_recordings_says_so_in_one_line(leaking: tuple[Path, P
     said: list[str] = []
     elsewhere = root.rename(root.with_name("elsewhere"))
     try:
-        assert check_directory(str(renders), say=said.append) == []
+        assert list(check_directory(str(renders), say=said.append)) == []
     finally:
         elsewhere.rename(root)
     (line,) = said
     assert line.startswith("7 of 7 recordings are not where they were")
     assert "\n" not in line
     (renders / PLAN_NAME).unlink()
-    assert check_directory(str(renders), say=said.append) == []
+    assert list(check_directory(str(renders), say=said.append)) == []
     assert "plan.json is not in" in said[1]
 
 
 def test_check_says_what_is_wrong_with_a_plan(leaking: tuple[Path, Path]) -> None:
     _, renders = leaking
     (renders / PLAN_NAME).write_text('{"spec": 3')
-    problems = check_directory(str(renders))
+    problems = list(check_directory(str(renders)))
     assert {problem.where for problem in problems} == {PLAN_NAME}
     assert any("cannot be used" in problem.what for problem in problems)
     assert not any("\n" in problem.what for problem in problems)

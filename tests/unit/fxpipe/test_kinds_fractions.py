@@ -143,7 +143,7 @@ def test_all_of_a_source_as_test_goes_through_to_shards(tmp_path, source, monkey
     assert {shard.split for shard in index.shards} == {"test"}
     assert index.fractions == (0, 0, 1)
     assert rd.read_renders_index(folder) == index
-    assert check_directory(folder.uri) == []
+    assert list(check_directory(folder.uri)) == []
     spec = en.EncodeSpec("embedded", backend=backend)
     en.encode_all(folder, index, out, spec, None, ["cpu"], lambda shard: None)
     counts = read_index(out).counts
@@ -152,7 +152,7 @@ def test_all_of_a_source_as_test_goes_through_to_shards(tmp_path, source, monkey
         "valid": 0,
         "test": 12,
     }
-    assert check_directory(out.uri) == []
+    assert list(check_directory(out.uri)) == []
 
 
 def test_flags_are_read_or_explained():

@@ -225,7 +225,7 @@ def render(tmp_path, monkeypatch):
 
 def test_a_set_with_makes_is_checked_and_its_clips_are_made_again(render):
     folder, index = render(1.0)
-    assert check_renders(folder.uri) == []
+    assert list(check_renders(folder.uri)) == []
     _, recipe = encode_identity(index, CODEC, EncodeSpec("tiny"))
     for wave, record in rd.iter_clips(folder, index, "test", 0, 2):
         assert all(make_of(pedal) for pedal in chain_of(record).pedals)

@@ -79,7 +79,7 @@ def test_no_group_of_any_note_is_on_two_sides(rendered):
     assert all(len(side) == 1 for side in sides.values())
     assert n_phrases == index.n_phrases
     assert 0.4 * 40 < n_phrases < 40
-    assert check_directory(folder.uri) == []
+    assert list(check_directory(folder.uri)) == []
 
 
 def test_at_least_half_of_every_phrase_sounds(rendered):

@@ -254,7 +254,7 @@ def test_a_receipt_does_not_grow_with_its_clips(synth):
 
 def test_check_finds_an_altered_record(synth):
     folder, _, index = synth
-    assert check_directory(folder.uri) == []
+    assert list(check_directory(folder.uri)) == []
     shard = index.shards[-1]
     lines = folder.read(shard.files[1].path).decode().splitlines()
     record = json.loads(lines[0])
@@ -318,7 +318,7 @@ def test_encode_task_writes_what_the_reader_reads(tmp_path, monkeypatch, synth):
     spec = EncodeSpec("embedded", with_mel=True)
     index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
     assert read_index(out) == index
-    assert check_directory(out.uri) == []
+    assert list(check_directory(out.uri)) == []
     assert index.counts == renders.counts
     again = [out.read(file.path) for shard in index.shards for file in shard.files]
     more = 62, ["cpu"], en.How(), index.codec
@@ -339,7 +339,7 @@ def test_log_mel_alone_is_that_beside_codes_and_runs_no_codec(tmp_path, monkeypa
         if precision == NOT_RUN:
             monkeypatch.setattr(en, "_codec", None)
         index = en.encode_all(folder, renders, out, spec, None, ["cpu"], lambda shard: None)
-        assert check_directory(out.uri) == []
+        assert list(check_directory(out.uri)) == []
         found[precision] = index, open_shards(out.uri).load("train")
     (both, heard), (alone, unheard) = found.values()
     assert (unheard.codes == MISSING_CODE).all()

@@ -18,8 +18,8 @@ from fxpipe.differs import facts_of_plan, unlike
 from fxpipe.pedals import PEDALS, POOLS
 from fxpipe.render import RenderSpec
 from fxpipe.sources import open_source
-from fxpipe.verify import check_renders
-from fxtrain.contract import LocalFolder, Record, pack_npy, pack_records, write_index
+from fxpipe.verify import check_command, check_renders
+from fxtrain.contract import FxError, LocalFolder, Record, pack_npy, pack_records, write_index
 
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0}), clip_s=0.1, run_in_s=0.0)
 
@@ -121,11 +121,32 @@ def test_what_is_in_a_shard_is_looked_at(
     other = dataclasses.replace(shard, files=files)
     shards = tuple(other if each is shard else each for each in index.shards)
     write_index(folder, dataclasses.replace(index, shards=shards))
-    problems = check_renders(folder.uri)
+    problems = list(check_renders(folder.uri))
     if said:
         assert any(p.where == shard.name and said in p.what for p in problems), problems
     else:
         assert problems == []
+
+
+def test_what_was_found_before_the_store_fails_is_told(
+    renders: tuple[LocalFolder, rd.RendersIndex],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, index = renders
+    spoilt, silent = (index.by_split[split][0].files[0].path for split in ("train", "test"))
+    folder.write(spoilt, b"cut")
+    read = LocalFolder.read
+
+    def fails(self: LocalFolder, name: str) -> bytes:
+        if name == silent:
+            raise FxError(f"cannot read {name}: no answer in 60 s; tried 8 times")
+        return read(self, name)
+
+    monkeypatch.setattr(LocalFolder, "read", fails)
+    with pytest.raises(FxError, match=f"cannot read {silent}: no answer"):
+        check_command(folder.uri, None, as_json=False)
+    assert capsys.readouterr().out.startswith(f"{spoilt}: ")
 
 
 @pytest.mark.parametrize(

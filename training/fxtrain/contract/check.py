@@ -62,47 +62,48 @@ def check_files(
     return problems
 
 
-def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> list[Problem]:
+def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> Iterator[Problem]:
     """Every byte against the index; with ``read_shard`` every sample and record as well. No file
     of a shard is read twice.
 
-    Returns all problems; an index that cannot be read is the only one that stops the search.
-    Raises the FxError of a store that does not answer.
+    Yields each problem when it is found; an index that cannot be read is the only one that stops
+    the search. Raises the FxError of a store that does not answer.
     """
     try:
         index = read_index(folder)
     except FxError as error:
-        return [Problem(INDEX_NAME, str(error))]
-    problems = check_files(folder, index.files)
-    problems += check_layout(index.shards)
+        yield Problem(INDEX_NAME, str(error))
+        return
+    at_first = [*check_files(folder, index.files), *check_layout(index.shards)]
     try:
         read_codebooks(folder, index)
     except FxError as error:
-        problems.append(Problem("codebooks", str(error)))
+        at_first.append(Problem("codebooks", str(error)))
+    yield from at_first
+    whole = not at_first
     none = count_samples((), index.vocabulary)
     counts = dict.fromkeys(SPLITS, none)
     groups: dict[str, str] = {}
     seen: set[str] = set()
     licences: set[str] = set()
-    for shard, damaged, held in read_ahead(folder, index.shards):
-        problems += damaged
-        if damaged or read_shard is None:
-            continue
-        try:
-            for block in read_shard(folder, shard, index, held):
-                validate_block(block, index, shard.name)
-                names = [index.vocabulary.decode_order(order) for order in block.order]
-                tally = count_samples(names, index.vocabulary)
-                counts[shard.split] = add_counts(counts.get(shard.split, none), tally)
-                problems += check_records(block.records, shard, groups, seen)
-                problems += check_labels(names, block.records, shard)
-                licences.update(str(record.get("licence")) for record in block.records)
-        except FxError as error:
-            problems.append(Problem(shard.name, str(error)))
-    if read_shard is not None and not problems:
-        problems += check_counts(index.counts, counts, index.vocabulary)
-        problems += check_licences(index.licences, licences, shareable=index.shareable)
-    return problems
+    for shard, problems, held in read_ahead(folder, index.shards):
+        if read_shard is not None and not problems:
+            try:
+                for block in read_shard(folder, shard, index, held):
+                    validate_block(block, index, shard.name)
+                    names = [index.vocabulary.decode_order(order) for order in block.order]
+                    tally = count_samples(names, index.vocabulary)
+                    counts[shard.split] = add_counts(counts.get(shard.split, none), tally)
+                    problems += check_records(block.records, shard, groups, seen)
+                    problems += check_labels(names, block.records, shard)
+                    licences.update(str(record.get("licence")) for record in block.records)
+            except FxError as error:
+                problems.append(Problem(shard.name, str(error)))
+        yield from problems
+        whole = whole and not problems
+    if read_shard is not None and whole:
+        yield from check_counts(index.counts, counts, index.vocabulary)
+        yield from check_licences(index.licences, licences, shareable=index.shareable)
 
 
 def read_ahead(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -139,6 +141,12 @@ class StopOnSignal(Callback):  # type: ignore[misc]
 
     def __init__(self, asked: Flag) -> None:
         self.asked = asked
+        self.on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """lightning would end one of several processes, and the others would wait for it."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.on_sigterm)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

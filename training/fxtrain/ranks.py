@@ -2,8 +2,8 @@
 
 They are started afresh ("spawn"), and told apart by environment variables as torchrun would set
 them. What they say, their result and their errors come back through a queue, so that an error in
-any of them is one line. Ctrl-C, or a terminal that is closed, is the parent's affair: they never
-hear of it. They end with the parent, however it ends.
+any of them is one line. Ctrl-C, and a job or a terminal that ends, are the parent's affair: they
+never hear of it. They end with the parent, however it ends.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Say = Callable[[str], None]
 """Takes a line for the user."""
 
 POLL_S = 0.2
-TERMINAL_CLOSED = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
-"""What a process hears then; nothing on Windows."""
+ENDINGS = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
+"""What a process hears whose job is to end, and one whose terminal is closed; not on Windows."""
 
 
 def spawning() -> Any:
@@ -99,7 +99,7 @@ def _ignoring_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # which alone hears of it
         yield
         return
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, *TERMINAL_CLOSED)}
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, *ENDINGS)}
     try:
         yield
     finally:

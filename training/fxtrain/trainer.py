@@ -234,8 +234,6 @@ def make_trainer(
     ]
     if progress:
         callbacks.append(TQDMProgressBar())
-    # Else lightning would take a Slurm job for its own way of starting processes.
-    several: list[Any] = [] if config.n_devices == 1 else [LightningEnvironment()]
     one_device: Any = [device.index] if device.index is not None else 1
     return Trainer(
         accelerator=accelerator,
@@ -245,7 +243,8 @@ def make_trainer(
         precision=lightning_precision(config.precision, device),
         max_epochs=config.max_epochs,
         callbacks=callbacks,
-        plugins=[WholeCheckpoints(), *several],
+        # Else lightning would take a Slurm job for its own way of starting processes.
+        plugins=[WholeCheckpoints(), LightningEnvironment()],
         logger=TensorBoardLogger(run, name="", version="tensorboard", default_hp_metric=False),
         gradient_clip_val=config.grad_clip,
         use_distributed_sampler=False,
@@ -286,8 +285,9 @@ def quiet_lightning() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
-    """The first Ctrl-C ends training between two batches, the second one at once. A terminal that
-    is closed counts as the first, but under nohup: there nobody hears of it."""
+    """The first Ctrl-C ends training between two batches, the second one at once. SIGTERM, which a
+    cluster sends before it ends a job, and a terminal that is closed count as the first; the latter
+    not under nohup: there nobody hears of it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -298,8 +298,8 @@ def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
             say("stopping after this step; press Ctrl-C again to stop at once")
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    closed = [n for n in ranks.TERMINAL_CLOSED if signal.getsignal(n) == signal.SIG_DFL]
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *closed)}
+    endings = [n for n in ranks.ENDINGS if signal.getsignal(n) == signal.SIG_DFL]
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *endings)}
     try:
         yield
     finally:

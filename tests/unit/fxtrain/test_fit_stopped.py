@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,33 +50,52 @@ def finished(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) ->
     return run
 
 
-@pytest.fixture
-def hung_up() -> Iterator[Any]:
-    """How this process hears of a terminal that is closed; as it was afterwards."""
-    before = signal.getsignal(signal.SIGHUP)
-    yield before
-    signal.signal(signal.SIGHUP, before)
+@pytest.fixture(params=["SIGHUP", "SIGTERM"])
+def ending(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A terminal that is closed, and a job that a cluster ends."""
+    number = signal.Signals[request.param]
+    before = signal.getsignal(number)
+    yield number
+    signal.signal(number, before)
 
 
-def close_the_terminal(text: str) -> None:
+def end_after_an_epoch(number: int, text: str) -> None:
     if text.startswith("epoch   1/"):
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGHUP)  # the shell and the system, one each
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # the shell and the system, one each
 
 
-def test_a_terminal_that_is_closed_leaves_a_model(
-    dataset: ShardDataset, tmp_path: Path, hung_up: Any
+def test_a_terminal_or_a_job_that_ends_leaves_a_model(
+    dataset: ShardDataset, tmp_path: Path, ending: signal.Signals
 ) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(ending, signal.SIG_DFL)
+    say = partial(end_after_an_epoch, ending)
     with pytest.raises(InterruptedFitError, match="the best epoch so far is saved"):
-        fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=close_the_terminal)
+        fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=say)
     assert load_run(tmp_path / "run").card.n_train == 48
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    assert signal.getsignal(ending) == signal.SIG_DFL
 
 
-def test_under_nohup_training_goes_on(dataset: ShardDataset, tmp_path: Path, hung_up: Any) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=close_the_terminal)
+def test_under_nohup_training_goes_on(
+    dataset: ShardDataset, tmp_path: Path, ending: signal.Signals
+) -> None:
+    signal.signal(ending, signal.SIG_IGN)
+    say = partial(end_after_an_epoch, ending)
+    fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=say)
+
+
+def test_a_job_ends_for_those_too_who_read_batches(
+    dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster tells every process at once, and a reader dies of it."""
+
+    def train(task: Any, card: Any, model: Any, asked: Any, *args: Any) -> None:
+        asked.set()
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    monkeypatch.setattr(training, "train", train)
+    with pytest.raises(InterruptedFitError, match="stopped before the first epoch"):
+        fit(dataset, SETTINGS, tmp_path / "run", device="cpu", say=quiet)
 
 
 def test_ctrl_c_is_not_answered_by_those_who_read_batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from fxtrain.checkpoint import load_run
 from fxtrain.config import Config, ModelConfig, TrainConfig, replace_train
 from fxtrain.contract import DamagedError, FxError, UsageError
 from fxtrain.data import ShardDataset, open_shards
-from fxtrain.errors import DiedError
+from fxtrain.errors import DiedError, InterruptedFitError
 from fxtrain.fit import fit
 from fxtrain.module import TranslatorModule
 from fxtrain.ranks import run_ranks
@@ -124,6 +125,27 @@ def test_a_fit_on_two_processes_scores_every_sample_and_goes_on(
     assert again.best_epoch in (1, 2)
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert (last["epoch"], last["global_step"]) == (1, 6)
+
+
+def test_a_job_that_ends_on_two_processes_leaves_a_model(
+    dataset: ShardDataset, tmp_path: Path
+) -> None:
+    """A cluster tells the one that was typed and those that it began."""
+
+    def end(text: str) -> None:
+        if text.startswith("epoch   1/"):
+            me = psutil.Process()
+            for process in (*me.children(recursive=True), me):
+                process.send_signal(signal.SIGTERM)
+
+    config = replace_train(Config(MODEL, TRAIN), n_devices=2, max_epochs=99)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(InterruptedFitError, match="the best epoch so far is saved"):
+            fit(dataset, config, tmp_path / "run", device="cpu", say=end)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert load_run(tmp_path / "run").card.n_train == 33
 
 
 def test_an_error_on_one_process_ends_all_with_its_line() -> None:

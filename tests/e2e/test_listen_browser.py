@@ -313,3 +313,41 @@ def test_switching_has_no_click_and_no_slip(driver: Any, tmp_path: Path) -> None
     assert found["last"] == pytest.approx(-sound(8192 + 221), abs=0.01)
     # From one to the other in 5 ms: no sample moves further than a straight line would.
     assert found["largest"] < 1.2 * 2 * 0.5 / found["ramp"]
+
+
+def test_a_slow_line_and_a_hasty_hand(driver: Any, tmp_path: Path) -> None:
+    """Two presses are one; what does not come can be asked for again, and no answer is lost."""
+    study = small_study(tmp_path, "abx", n_items=1, trials=1, repeats=1, catches=0)
+    lose = """
+      const real = window.fetch;
+      window.lost = "";
+      window.fetch = async (url, ...more) => {
+        if (!window.lost || !url.startsWith(window.lost)) return real(url, ...more);
+        window.lost = "";
+        for (const _ of "two") await new Promise(requestAnimationFrame);
+        throw new TypeError("Failed to fetch");
+      };
+    """
+    with served("fxtrain", "listen", "serve", tmp_path) as (address, _):
+        driver.get(address)
+        driver.delete_all_cookies()
+        page = Listener(driver, address)
+        page.press("label[for=device-headphones]")
+        driver.execute_script(lose)
+        driver.execute_script(2 * "document.getElementById('start').click();")
+        page.press("#next")
+        for slot in page.slots():
+            page.press(f"#hear-{slot}")
+        page.press("label[for=pick-a]")
+        driver.execute_script("lost = '/api/answer'")
+        page.find("#next").send_keys("\ue007")
+        assert page.find("#status:not(:empty)").text.startswith("The server does not answer.")
+        assert driver.switch_to.active_element.get_attribute("id") == "next"
+        driver.execute_script("lost = '/sound/'")
+        page.press("#next")
+        page.press("#retry")
+        assert page.slots() == ["a", "b", "x"]
+        assert page.find("#feedback").text.startswith(("Right.", "Not this time."))
+        assert page.find("#status").text == ""
+        complaints(driver)
+    assert answers(tmp_path, study) == [{"choice": "a"}, None]

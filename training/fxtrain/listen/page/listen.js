@@ -61,10 +61,14 @@ function loading(text) {
   show(make("p", {}, text));
 }
 
-async function open(rate, urls) {
+/** The sounds at `urls`; where one does not come, a button for `again`. */
+async function open(rate, urls, again) {
   context ??= openContext(rate);
   if (context.state === "suspended") await context.resume();
-  const buffers = await Promise.all(urls.map((url) => fetchSound(context, url)));
+  const buffers = await Promise.all(urls.map((url) => fetchSound(context, url))).catch((error) => {
+    show(make("button", { class: "go", id: "retry", onclick: () => attempt(again) }, "Try again"));
+    throw error;
+  });
   player = new LockStep(context, buffers, { gain: volume });
   window.fxlisten = { player, context }; // for whoever looks from outside: tests, a console
   return player;
@@ -104,7 +108,7 @@ async function setVolume(state) {
   header(state);
   if (state.trial === null) return done(state);
   loading("Loading …");
-  const sound = await open(state.study.sample_rate_hz, ["/sound/volume"]);
+  const sound = await open(state.study.sample_rate_hz, ["/sound/volume"], () => setVolume(state));
   const play = make("button", { id: "play", onclick: () => {
     sound.playing ? sound.pause() : sound.play();
     play.textContent = sound.playing ? "Stop" : "Play";
@@ -137,7 +141,8 @@ async function trial(state, feedback = null) {
   loading("Loading the sounds …");
   const { number, slots, training } = state.trial;
   const { kind } = state.study;
-  const sounds = await open(state.study.sample_rate_hz, slots.map((slot) => `/sound/${number}/${slot}`));
+  const urls = slots.map((slot) => `/sound/${number}/${slot}`);
+  const sounds = await open(state.study.sample_rate_hz, urls, () => trial(state, feedback));
   const began = performance.now();
   const plays = Object.fromEntries(slots.map((slot) => [slot, 0]));
   const ratings = {};
@@ -204,6 +209,7 @@ async function trial(state, feedback = null) {
     } finally {
       sending = false;
       refresh();
+      next.focus(); // which a button that was disabled has lost; no matter once another page is shown
     }
   }
 
@@ -348,11 +354,18 @@ function begin(how) {
   return attempt(async () => setVolume(await ask("/api/start", { device, ...how })));
 }
 
+let working = false;
+/** One thing at a time: a second press while an answer is on its way is none. */
 async function attempt(work) {
+  if (working) return;
+  working = true;
+  say("");
   try {
     await work();
   } catch (error) {
     say(error.message);
+  } finally {
+    working = false;
   }
 }
 

@@ -28,8 +28,9 @@ const status = at("status");
 let facts = null; // pedals, phrases and limits, as the server says
 let clip = null; // what was heard last
 let view = null;
-let answered = 0; // renders asked for; only the last one's answer counts
+let answered = 0; // boards shown and renders asked for; an answer counts if there was none since
 let given = 0; // clips given, and the number of the one that is shown: an older one comes too late
+let chosen = 0; // what the board is to play was chosen so often: a recording read late is not the choice
 let latest = 0;
 const GONE = "The program behind this page does not answer. "
   + "Start it again (fxtrain serve), then load this page again.";
@@ -126,7 +127,9 @@ function listen(blob, name) {
 async function shown(found, number) {
   if (number < latest) return;
   latest = number;
+  answered += 1;
   clip = found;
+  document.body.dataset.rendering = "yes";
   at("result").hidden = false;
   at("earlier").hidden = true;
   at("clip-name").textContent = found.truth.length ? "the built-in example" : found.board.title;
@@ -151,9 +154,16 @@ async function shown(found, number) {
   at("trust").hidden = Boolean(doubt);
   view.show(found.board.pedals);
   told(found.board);
+  at("notes").replaceChildren();
+  at("play").disabled = false;
   hear(0);
   playing(false);
-  await player.setClip(found.sound, found.rate_hz);
+  await player.setClip(found.sound, found.rate_hz).catch(() => {
+    if (number !== latest) return;
+    if (player.on) playing(player.toggle());
+    at("play").disabled = true;
+    throw new Error("The clip's sound did not come; give the clip again.");
+  });
   if (number !== latest) return;
   await render();
   if (number !== latest) return;
@@ -218,28 +228,37 @@ function told(board) {
   // Never hidden: what is below would move away under a hand that is about to press it.
   at("basis").textContent = board.pedals.length ? board.basis : NO_PEDALS;
   view.showSwaps(board.swaps);
-  at("swaps").replaceChildren(...board.swaps.map(([first, second]) => {
+  const items = board.swaps.map(([first, second]) => {
     const item = document.createElement("li");
     const text = document.createElement("span");
     text.textContent = `⇄ ${first} and ${second} could be swapped, nobody would hear it.`;
     item.append(text);
-    const names = view.pedals.map((pedal) => pedal.name);
-    const [i, j] = [names.indexOf(first), names.indexOf(second)];
-    if (Math.abs(i - j) === 1) {
+    if (view.neighbours(first, second)) {
       const swap = document.createElement("button");
       swap.type = "button";
       swap.textContent = "Swap them and listen";
       swap.setAttribute("aria-label", `Swap ${first} and ${second} and listen`);
-      swap.addEventListener("click", () => view.move(i, j));
+      swap.addEventListener("click", () => {
+        const places = view.neighbours(first, second);
+        if (places) view.move(...places);
+      });
       item.append(swap);
     }
     return item;
-  }));
+  });
+  const list = at("swaps");
+  const text = (rows) => rows.map((row) => row.textContent).join();
+  if (text(items) === text([...list.children])) return; // a button may be pressed this very moment
+  const held = list.contains(document.activeElement);
+  list.replaceChildren(...items);
+  if (held) (list.querySelector("button") ?? at("add")).focus();
 }
 
 let waiting = 0;
 function changed() {
   ease();
+  answered += 1; // what is on its way is of another board
+  document.body.dataset.rendering = "yes";
   clearTimeout(waiting);
   waiting = setTimeout(() => render().catch(fail), RENDER_AFTER_MS);
 }
@@ -252,10 +271,17 @@ function asked(more) {
 async function render() {
   const number = ++answered;
   document.body.dataset.rendering = "yes";
-  const found = await (await ask("/api/render", asked({ dry: at("dry").value }))).json();
+  try {
+    const found = await (await ask("/api/render", asked({ dry: at("dry").value }))).json();
+    if (number !== answered) return;
+    told(found.board);
+    await player.setBoard(found.sound);
+  } catch (error) {
+    if (number !== answered) return;
+    document.body.dataset.rendering = "failed";
+    throw error;
+  }
   if (number !== answered) return;
-  told(found.board);
-  await player.setBoard(found.sound);
   document.body.dataset.rendering = "no";
   document.body.dataset.renders = number;
 }
@@ -278,8 +304,14 @@ async function save(format) {
   }));
 }
 
-function hear(i) {
+/** A board that could not be played is asked for again by whoever wants to hear it. */
+function again() {
   ease();
+  if (document.body.dataset.rendering === "failed") changed();
+}
+
+function hear(i) {
+  again();
   player.hear(i);
   at("hear-a").setAttribute("aria-pressed", String(i === 0));
   at("hear-b").setAttribute("aria-pressed", String(i === 1));
@@ -343,22 +375,28 @@ function wire() {
     button.classList.add("primary");
     say("Recording …", "Recording …", true);
   }));
-  at("play").addEventListener("click", async () => {
-    ease();
-    playing(await player.toggle());
+  at("play").addEventListener("click", () => {
+    again();
+    playing(player.toggle());
   });
   at("hear-a").addEventListener("click", () => hear(0));
   at("hear-b").addEventListener("click", () => hear(1));
   at("volume").addEventListener("input", ({ target }) => player.setVolume(target.value / 100));
   at("seek").addEventListener("input", ({ target }) => player.seek(target.value / 1000));
-  at("dry").addEventListener("change", changed);
+  at("dry").addEventListener("change", () => {
+    chosen += 1;
+    changed();
+  });
   at("dry-file").addEventListener("change", ({ target }) => {
     const [file] = target.files;
     target.value = "";
     if (file) {
+      const number = ++chosen;
       busily("Reading your dry recording …", async () => {
         const dry = await send("/api/dry", file, file.name);
-        at("dry").add(new Option(`yours: ${dry.title}`, dry.id, true, true));
+        const last = number === chosen;
+        at("dry").add(new Option(`yours: ${dry.title}`, dry.id, last, last));
+        if (!last) return;
         await render();
         say(`The board plays ${dry.title}.`);
       });

@@ -35,6 +35,12 @@ export class BoardView {
     [...this.list.children].forEach((card, i) => card.classList.toggle("swaps", this.swappable(i)));
   }
 
+  /** The places of two pedals that stand side by side; null where they do not, or no longer. */
+  neighbours(...names) {
+    const places = names.map((name) => this.pedals.findIndex((pedal) => pedal.name === name));
+    return !places.includes(-1) && Math.abs(places[0] - places[1]) === 1 ? places : null;
+  }
+
   /** Could the pedals at i - 1 and i be swapped without a difference that anyone hears? */
   swappable(i) {
     if (i < 1) return false;

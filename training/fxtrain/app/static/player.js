@@ -26,15 +26,17 @@ function colours() {
 export class Player {
   /** `moved(seconds, duration)` is called while it plays. */
   constructor(place, moved) {
-    Object.assign(this, { place, moved, context: null, step: null, a: null, b: null, volume: 0.8, heard: 0,
-      asked: 0 });
+    Object.assign(this, { place, moved, context: null, volume: 0.8, asked: 0, boards: 0 });
+    this.stop();
     // The theme may change while a wave is drawn.
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.wave?.setOptions(colours()));
   }
 
-  /** Until its sound is there nothing plays; the last one asked for stays. */
+  /** Until its sound is there nothing plays; the last one asked for stays. B is silent until it is
+      the board of this clip. */
   async setClip(sound, rateHz) {
     this.stop();
+    this.b = { buffer: new AudioBuffer({ length: 1, sampleRate: rateHz }), lufs: null };
     const number = ++this.asked;
     if (!this.context || this.context.sampleRate !== rateHz) {
       this.context?.close();
@@ -43,8 +45,6 @@ export class Player {
     const buffer = await fetchSound(this.context, sound.url);
     if (number !== this.asked) return;
     this.a = { buffer, lufs: sound.lufs };
-    this.b = this.a;
-    this.wave?.destroy();
     this.wave = WaveSurfer.create({
       container: this.place, height: 96, cspNonce: nonce, interact: false, cursorWidth: 2,
       ...colours(),
@@ -54,46 +54,45 @@ export class Player {
   }
 
   async setBoard(sound) {
-    const number = this.asked;
+    const number = ++this.boards;
     const buffer = await fetchSound(this.context, sound.url);
-    if (number !== this.asked) return;
+    if (number !== this.boards) return;
     this.b = { buffer, lufs: sound.lufs };
     this.rebuild();
   }
 
   /** New sounds under the same hands: position, what is heard and whether it plays are kept. */
   rebuild() {
-    const before = this.step;
-    const [playing, position] = [before?.playing, before?.position() ?? 0];
-    before?.close();
-    this.step = new LockStep(this.context, matched(this.context, this.a, this.b), { gain: this.volume });
-    this.step.offset = Math.min(position, this.step.duration - 0.01);
-    if (this.heard) this.step.switchTo(this.heard);
-    if (playing) this.step.play();
-    this.moved(this.step.position(), this.step.duration);
+    if (!this.a) return; // the board's sound was quicker than the clip's
+    const next = new LockStep(this.context, matched(this.context, this.a, this.b), { gain: this.volume });
+    next.offset = Math.min(this.step?.position() ?? 0, next.duration - 0.01);
+    this.step?.close(); // not before: what plays plays on while the new sounds are made
+    this.step = next;
+    if (this.heard) next.switchTo(this.heard);
+    if (this.on) next.play();
+    this.follow();
   }
 
-  async toggle() {
-    if (!this.step) return false;
-    if (this.step.playing) {
-      this.step.pause();
+  /** Play or pause, at once or as soon as there is a sound; whether it is to play. */
+  toggle() {
+    this.on = !this.on;
+    if (this.on) {
+      this.context.resume(); // until then its clock stands still
+      this.step?.play();
     } else {
-      await this.context.resume();
-      this.step.play();
-      this.follow();
+      this.step?.pause();
     }
-    return this.step.playing;
+    this.follow();
+    return this.on;
   }
 
   follow() {
-    const show = () => {
-      if (!this.step) return;
-      const seconds = this.step.position();
-      this.wave.setTime(Math.min(seconds, this.wave.getDuration()));
-      this.moved(seconds, this.step.duration);
-      if (this.step.playing) requestAnimationFrame(show);
-    };
-    requestAnimationFrame(show);
+    cancelAnimationFrame(this.frame);
+    if (!this.step) return;
+    const seconds = this.step.position();
+    this.wave.setTime(Math.min(seconds, this.wave.getDuration()));
+    this.moved(seconds, this.step.duration);
+    if (this.step.playing) this.frame = requestAnimationFrame(() => this.follow());
   }
 
   hear(i) {
@@ -117,7 +116,8 @@ export class Player {
 
   stop() {
     this.step?.close();
-    this.step = null;
-    this.heard = 0;
+    this.wave?.destroy();
+    this.boards += 1; // the sound of a board that is on its way is of another clip
+    Object.assign(this, { step: null, wave: null, a: null, b: null, heard: 0, on: false });
   }
 }

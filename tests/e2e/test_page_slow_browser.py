@@ -1,0 +1,182 @@
+"""The page on a slow line, by a hasty hand: answers that come late, in another order, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.audio import RATE_HZ, riff
+from fixtures.browser import chromium, complaints, needs_chromium, resize
+from fixtures.guitarist import SIZES, Guitarist
+from fixtures.models import random_run
+from fixtures.page import page_served, wav
+
+pytestmark = needs_chromium
+
+LINE = """
+  const [real, decode] = [window.fetch, AudioContext.prototype.decodeAudioData];
+  const [copy, stop] = [AudioBuffer.prototype.copyToChannel, AudioBufferSourceNode.prototype.stop];
+  Object.assign(window, { held: [], next: "", todo: "", came: 0, loud: 0, events: [] });
+  window.fetch = async (url, ...more) => {
+    if (!window.next || !String(url).startsWith(window.next)) return real(url, ...more);
+    const todo = window.todo;
+    window.next = "";
+    await new Promise((done) => window.held.push(done));
+    if (todo === "lose") throw new TypeError("Failed to fetch");
+    return real(url, ...more);
+  };
+  AudioContext.prototype.decodeAudioData = function (data) {
+    return decode.call(this, data).finally(() => { window.came += 1; });
+  };
+  AudioBuffer.prototype.copyToChannel = function (data, channel) { // of B after that of A
+    window.loud = data.reduce((sum, sample) => sum + sample ** 2, 0);
+    window.events.push("made");
+    copy.call(this, data, channel);
+  };
+  AudioBufferSourceNode.prototype.stop = function (at) {
+    window.events.push("stopped");
+    stop.call(this, at);
+  };
+"""
+"""The next request under `next` is held until it is let go; then it is answered, or lost."""
+
+
+class Hasty(Guitarist):
+    """A guitarist who does not wait."""
+
+    def do(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def hold(self, url: str, todo: str = "answer") -> None:
+        self.do(f"next = '{url}'; todo = '{todo}'")
+
+    def until_held(self) -> None:
+        self.until(lambda: self.do("return held.length"))
+
+    def let_go(self) -> None:
+        self.do("held.pop()()")
+
+    def bypass(self, place: int) -> None:
+        self.press(f".card:nth-child({place}) [aria-pressed]")
+
+    @property
+    def b_is_loud(self) -> float:
+        return float(self.do("return loud"))
+
+    @property
+    def error(self) -> str:
+        return self.text("#error")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with page_served(random_run(tmp_path_factory.mktemp("slow") / "run")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(driver: Any, address: str) -> Iterator[Hasty]:
+    found = Hasty(driver, address)
+    found.do(LINE)
+    yield found
+    assert complaints(driver) == []
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "lick.wav"
+    path.write_bytes(wav(riff(RATE_HZ)))
+    return path
+
+
+def test_a_press_before_the_clips_sound_is_there_is_not_lost(page: Hasty, clip: Path) -> None:
+    page.hold("/sound/")
+    page.one("#file").send_keys(str(clip))
+    page.until_held()
+    page.press("#play")
+    assert page.text("#play") == "Pause"
+    page.rendering(lambda: page.bypass(1))  # whose sound is there before the clip's
+    page.let_go()
+    page.until(lambda: page.status.startswith("Heard on lick.wav"))
+    page.until(lambda: int(page.one("#seek").get_attribute("value")) > 10)
+    page.do("events = []")
+    page.rendering(lambda: page.bypass(2))  # no hole while the new sounds are made
+    assert page.do("return events") == ["made", "made", "stopped", "stopped"]
+    page.press("#play")
+    assert page.text("#play") == "Play"
+
+
+def test_b_is_the_board_that_is_shown_or_silent(page: Hasty, clip: Path) -> None:
+    page.hold("/api/render", "lose")
+    page.one("#file").send_keys(str(clip))
+    page.until_held()
+    assert page.b_is_loud == 0  # not the clip in its place
+    page.let_go()
+    page.until(lambda: page.error.startswith("The program behind this page does not answer"))
+    page.rendering(lambda: page.press("#hear-b"))
+    assert page.b_is_loud > 0
+    page.hold("/sound/")
+    page.bypass(1)
+    page.until_held()
+    page.rendering(lambda: page.bypass(2))
+    before, came = page.b_is_loud, page.do("return came")
+    page.let_go()
+    page.until(lambda: page.do("return came") > came)
+    assert page.b_is_loud == before  # the board before is too late
+
+
+def test_what_went_wrong_of_an_earlier_board_or_clip_is_past(page: Hasty, clip: Path) -> None:
+    page.give(clip)
+    page.hold("/api/render", "lose")
+    page.bypass(1)
+    page.until_held()
+    page.rendering(lambda: page.bypass(1))
+    page.let_go()
+    assert not page.error
+    page.press("[data-format=mod]")
+    page.until(lambda: page.text("#notes"))
+    page.hold("/sound/", "lose")
+    page.one("#file").send_keys(str(clip))
+    page.until_held()
+    assert not page.text("#notes")
+    page.let_go()
+    page.until(lambda: page.error)
+    assert page.error == "The clip's sound did not come; give the clip again."
+    assert not page.one("#play").is_enabled()  # least of all the sound of the clip before
+    page.give(clip)
+    assert page.one("#play").is_enabled()
+
+
+def test_a_swap_is_one_of_the_board_that_is_shown(page: Hasty, clip: Path) -> None:
+    page.give(clip)
+    clear = "for (let it; (it = document.querySelector('.remove'));) it.click();"
+    place = "document.getElementById('play').getBoundingClientRect().top + scrollY"
+    fill = """
+      for (const name of ["compressor", "delay", "reverb", "fuzz"]) {
+        document.getElementById("add").value = name;
+        document.getElementById("add-button").click();
+      }
+    """
+    for size in SIZES:
+        resize(page.driver, *size)
+        page.rendering(partial(page.do, clear))
+        page.rendering(partial(page.do, f"{fill} window.was = {place};"))
+        assert page.text("#swaps").startswith("⇄ delay and reverb could be swapped")
+        assert page.do(f"return {place} - was") == 0  # nor does the answer move what is below
+    page.rendering(lambda: page.one("#swaps button").send_keys("\ue007"))
+    assert page.board == ["compressor", "reverb", "delay", "fuzz"]
+    held = page.driver.switch_to.active_element.get_attribute("aria-label")
+    assert held == "Swap reverb and delay and listen"
+    page.do("for (const what of ['.remove', '#swaps button']) document.querySelector(what).click()")
+    assert page.board == ["delay", "reverb", "fuzz"]
+    page.rendering(lambda: None)

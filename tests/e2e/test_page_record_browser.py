@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.browser import chromium, complaints, needs_chromium
-from fixtures.guitarist import Guitarist
+from fixtures.browser import chromium, complaints, needs_chromium, resize
+from fixtures.guitarist import SIZES, Guitarist
 from fixtures.models import random_run
 from fixtures.page import page_served
 from fxtrain.app.limits import Limits
@@ -65,12 +65,18 @@ def page(driver: Any, address: str) -> Iterator[Guitarist]:
 
 
 def test_the_microphone_is_heard(page: Guitarist) -> None:
+    from selenium.webdriver import ActionChains
+
+    resize(page.driver, *SIZES[1])
+    where = page.one("#example").rect
     page.press("#record")
     page.until(lambda: page.status == "Recording …")
+    assert page.one("#example").rect == where  # not under the hand that presses "Stop" twice
     time.sleep(1.2)  # as long as the recording is to be
-    page.press("#record")
+    ActionChains(page.driver).double_click(page.one("#record")).perform()
     page.until(lambda: page.status.startswith("Heard"))
     assert page.text("#record") == "Record"
+    assert page.driver.execute_script("return streams.length") == 1
 
 
 def test_a_recording_ends_before_it_is_too_long(page: Guitarist) -> None:
@@ -103,7 +109,7 @@ def test_a_recording_of_nothing_is_told(page: Guitarist) -> None:
     page.driver.execute_script(empty)
     page.press("#record")
     page.until(lambda: page.text("#record") == "Stop recording")
-    page.press("#record")
+    page.one("#record").send_keys(" ")
     page.until(lambda: page.text("#error"))
     assert page.text("#error").startswith("Nothing was recorded.")
 

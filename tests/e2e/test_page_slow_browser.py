@@ -172,7 +172,12 @@ def test_a_swap_is_one_of_the_board_that_is_shown(page: Hasty, clip: Path) -> No
         page.rendering(partial(page.do, clear))
         page.rendering(partial(page.do, f"{fill} window.was = {place};"))
         assert page.text("#swaps").startswith("⇄ delay and reverb could be swapped")
-        assert page.do(f"return {place} - was") == 0  # nor does the answer move what is below
+        assert page.do(f"return {place} - was") == 0  # the answer moves nothing below it
+        where = page.one("#hear-b").rect
+        page.press("#play")
+        page.until(lambda: page.text("#play") == "Pause")
+        assert page.one("#hear-b").rect == where
+        page.press("#play")
     page.rendering(lambda: page.one("#swaps button").send_keys("\ue007"))
     assert page.board == ["compressor", "reverb", "delay", "fuzz"]
     held = page.driver.switch_to.active_element.get_attribute("aria-label")

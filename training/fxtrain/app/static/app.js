@@ -353,7 +353,8 @@ function wire() {
   }));
   let recorder = null;
   let asking = false; // the browser whether the input may be used: a second click is no second recording
-  at("record").addEventListener("click", () => !asking && busily("", async () => {
+  // Nor is the second half of a double click on its end.
+  at("record").addEventListener("click", ({ detail }) => !asking && detail < 2 && busily("", async () => {
     const button = at("record");
     if (recorder) {
       const now = recorder;

@@ -345,6 +345,9 @@ def test_a_slow_line_and_a_hasty_hand(driver: Any, tmp_path: Path) -> None:
         assert driver.switch_to.active_element.get_attribute("id") == "next"
         driver.execute_script("lost = '/sound/'")
         page.press("#next")
+        page.find("#retry")
+        driver.find_element("css selector", "body").send_keys("a")
+        assert not driver.execute_script("return fxlisten.player.playing")  # of the trial before
         page.press("#retry")
         assert page.slots() == ["a", "b", "x"]
         assert page.find("#feedback").text.startswith(("Right.", "Not this time."))

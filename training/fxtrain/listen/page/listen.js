@@ -58,6 +58,7 @@ async function ask(path, data) {
 function loading(text) {
   if (player) player.close();
   player = null;
+  document.onkeydown = null; // its keys with it
   show(make("p", {}, text));
 }
 
@@ -326,7 +327,6 @@ function region(sounds) {
 function done(state) {
   header(state);
   loading("");
-  document.onkeydown = null;
   show(
     make("h1", {}, "That was all. Thank you!"),
     make("p", { id: "done" }, "Your answers are kept. You may close this page."),

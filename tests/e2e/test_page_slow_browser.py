@@ -157,6 +157,21 @@ def test_what_went_wrong_of_an_earlier_board_or_clip_is_past(page: Hasty, clip: 
     assert page.one("#play").is_enabled()
 
 
+def test_the_board_plays_what_was_chosen_last(page: Hasty, clip: Path) -> None:
+    page.give(clip)
+    page.hold("/api/dry")
+    page.one("#dry-file").send_keys(str(clip))
+    page.until_held()
+    second = clip.with_name("second.wav")
+    second.write_bytes(clip.read_bytes())
+    page.rendering(lambda: page.one("#dry-file").send_keys(str(second)))
+    page.let_go()
+    page.until(lambda: len(page.all("#dry option")) == 5)
+    assert page.do("return document.querySelector('#dry').selectedOptions[0].text") == (
+        "yours: second.wav"
+    )
+
+
 def test_a_swap_is_one_of_the_board_that_is_shown(page: Hasty, clip: Path) -> None:
     page.give(clip)
     clear = "for (let it; (it = document.querySelector('.remove'));) it.click();"

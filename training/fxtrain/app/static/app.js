@@ -30,8 +30,8 @@ let clip = null; // what was heard last
 let view = null;
 let answered = 0; // boards shown and renders asked for; an answer counts if there was none since
 let given = 0; // clips given, and the number of the one that is shown: an older one comes too late
-let chosen = 0; // what the board is to play was chosen so often: a recording read late is not the choice
 let latest = 0;
+let chosen = 0; // what the board is to play was chosen so often: a recording read late is not the choice
 const GONE = "The program behind this page does not answer. "
   + "Start it again (fxtrain serve), then load this page again.";
 const player = new Player(at("wave"), (seconds, duration) => {

@@ -233,8 +233,11 @@ def split_sizes(n_chains: int, fractions: Fractions) -> dict[str, int]:
     parts = dict(zip(SPLITS, fractions, strict=True))
     n_clips = {split: max(1, round(n_chains * parts[split])) for split in asked[1:]}
     n_clips[asked[0]] = n_chains - sum(n_clips.values())
-    if n_clips[asked[0]] < 1:
+    if n_chains < len(asked):
         raise UsageError(f"{n_chains} chains are too few to divide: ask for {len(asked)} or more")
+    while n_clips[asked[0]] < 1:  # the others were rounded up
+        n_clips[max(n_clips, key=lambda split: n_clips[split])] -= 1
+        n_clips[asked[0]] += 1
     return {split: n_clips.get(split, 0) for split in SPLITS}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.chains.tally import (
@@ -74,10 +75,13 @@ def plan_command(
 ) -> None:
     if plot is not None and plot.suffix not in PICTURE_SUFFIXES:
         raise UsageError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
-    own = {key: value for key, value in options.items() if key != "pedals"}
-    own |= {"config": config, "fractions": fractions}
-    typed = {param.name: param.opts[0] for param in click.get_current_context().command.params}
-    given = [typed[key] for key, value in own.items() if value not in (None, ())]
+    context = click.get_current_context()
+    given = [
+        param.opts[0]
+        for param in context.command.params
+        if param.name not in ("renders", "pedals", "plot", "as_json")
+        and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+    ]
     if renders is not None and given:
         raise UsageError(
             f"{renders} is taken for a directory of renders, which have their own spec: leave out "

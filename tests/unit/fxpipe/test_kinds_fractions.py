@@ -117,6 +117,9 @@ def test_too_few_chains_or_groups_are_refused(source):
     with pytest.raises(UsageError, match="2 chains are too few to divide: ask for 3 or more"):
         plan_of(source, n=2)
     assert split_sizes(1, (0.0, 0.0, 1.0))["test"] == 1
+    for n, fractions in ((3, (0.1, 0.8, 0.1)), (4, (0.1, 0.45, 0.45)), (3, (0.001, 0.998, 0.001))):
+        sizes = split_sizes(n, fractions).values()
+        assert (min(sizes), sum(sizes)) == (1, n)  # the others are not rounded up over all of it
     with pytest.raises(SourceError, match="cannot fill 3 splits"):
         plan_of(source, kinds=["(none)"])
 

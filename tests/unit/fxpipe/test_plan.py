@@ -224,6 +224,7 @@ def test_warnings_go_to_stderr():
         (["--pool", "seed5", "take4"], "take4 is taken for a directory of renders"),
         (["--pool", "seed5", "take4"], "leave out --pool, or take4"),
         (["renders/", "--fractions", "0,0,1", "--hold-out", "fuzz,wah"], "--hold-out and --frac"),
+        (["renders/", "--seed", "0", "--n-chains", "9"], "leave out --n-chains and --seed, or"),
         (["--fractions", "1,1,1"], "sum to 1"),
         (["--balance", "pedal"], "did you mean 'pedals'"),
     ],

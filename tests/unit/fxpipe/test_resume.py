@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,11 +73,21 @@ def test_a_receipt_of_no_file_is_no_shard(folder: LocalFolder) -> None:
     assert what_is_left(folder, [JOB], {NAME: empty}, {}) == ({}, [JOB])
 
 
+@pytest.mark.parametrize("other", [{"split": "test"}, {"first": 3}])
+def test_a_receipt_of_other_clips_is_not_of_this_shard(folder: LocalFolder, other: Any) -> None:
+    there = receipt()
+    elsewhere = dataclasses.replace(there, shard=dataclasses.replace(there.shard, **other))
+    assert what_is_left(folder, [JOB], {NAME: elsewhere}, {}) == ({}, [JOB])
+
+
 def test_without_a_mark_any_receipt_that_can_be_read_tells(folder: LocalFolder) -> None:
     folder.write(".receipts/train-000001.json", b'{"identity": "another"}')
-    assert owner_of(folder) == ("fxpipe-renders", "other")
+    folder.write(OWNER_NAME, b'{"kind": "fxpipe-shards", "identity": "other"}')
+    assert owner_of(folder) == ("fxpipe-shards", "other")  # whatever the index says
+    folder.write(OWNER_NAME, b'{"identity": "other", "kind": 7}')
+    assert owner_of(folder) == ("fxpipe-renders", "another")  # the first receipt tells nothing
     folder.delete(OWNER_NAME)
-    assert owner_of(folder) == ("fxpipe-renders", "another")  # the first one tells nothing
+    assert owner_of(folder) == ("fxpipe-renders", "another")
 
 
 def test_what_another_filled_since_it_was_looked_at_is_left_to_it(folder: LocalFolder) -> None:

@@ -41,7 +41,8 @@ def symmetry_command(
 ) -> None:
     where = choose_workers(workers, scheduler, cluster)
     rule = Rule(threshold_db, quantile)
-    spec = render_spec(config, {"pool": pool, "lengths": "1"}, default_pool="all")
+    alone = {"lengths": "1", "balance": "weights", "held_out": [], "exclusive": []}
+    spec = render_spec(config, {"pool": pool, **alone}, default_pool="all")
     folder = open_folder(seen_by(where, output))
     _refuse_data_set(folder)
     source = open_or_fetch(dataset, data_dir)

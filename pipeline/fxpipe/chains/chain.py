@@ -162,8 +162,7 @@ class ChainSpec:
         if how == "typical":
             typical = from_unit(param, PEDALS[name].typical.get(param.name, 0.5))
             narrowed = dataclasses.replace(param, low=low, high=high)
-            inside = min(max(typical, low), high)
-            return Knob(narrowed, to_unit(narrowed, inside) if low < high else 0.5)
+            return Knob(narrowed, to_unit(narrowed, min(max(typical, low), high)))
         scale = param.scale if how == "uniform" or param.scale == "choice" else how
         return Knob(dataclasses.replace(param, low=low, high=high, scale=scale))
 
@@ -300,7 +299,7 @@ def _check_held_out(spec: ChainSpec) -> None:
             )
     for length in spec.length_p:
         n_held = sum(len(order) == length for order in held)
-        if n_held and n_held == spec.n_chains(length):
+        if n_held == spec.n_chains(length):
             raise UsageError(
                 f"held-out orders leave nothing to train on at length {length}: all {n_held} are "
                 "held out; hold out fewer orders"

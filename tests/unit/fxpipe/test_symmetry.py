@@ -144,7 +144,13 @@ def test_where_the_table_is_written_is_told(
     measured: tuple[Plan, SymmetryTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verbs_orders, "measure", lambda *_: measured[1])
+    config = tmp_path / "render.toml"  # of what chains are made, which is not asked here
+    config.write_text(
+        '[chain]\nheld_out = [["chorus", "delay"]]\nexclusive = ["wah,phaser"]\n'
+        'balance = "pairs"\nlengths = "2"\n'
+    )
     line = ["symmetry", "--pool", ",".join(POOL), "--n-clips", "3", "-o", f"{tmp_path}/"]
+    line += ["--config", str(config)]
     done = CliRunner().invoke(cli, line)
     assert done.stderr.endswith(f"written: {tmp_path}/symmetry.json, .csv, .png, .svg\n")
     assert load_table(tmp_path / "symmetry.json") == measured[1]

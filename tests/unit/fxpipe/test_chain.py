@@ -100,9 +100,9 @@ def test_picks_are_those_of_numpys_choice(repeats):
 
 
 def test_large_seeds_have_streams_of_their_own():
-    key = [2**40 + 1, 0, 7, 2, 0]
-    expected = np.random.default_rng(np.random.SeedSequence(key)).random()
-    assert generator(2**40 + 1, "train", 7, "names").random() == expected
+    for seed in (2**32, 2**40 + 1):
+        expected = np.random.default_rng(np.random.SeedSequence([seed, 0, 7, 2, 0])).random()
+        assert generator(seed, "train", 7, "names").random() == expected
     assert generator(1, "train", 7, "names").random() != expected
 
 
@@ -125,15 +125,20 @@ def test_realistic_leans_on_the_textbook_and_fixed_is_it():
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"pool": ("delay",), "lengths": {2: 1.0}}, "repeats or a larger pool"),
+        ({"pool": ("delay",), "lengths": {2: 1.0}}, "without repeats, at most 1 in a chain"),
         ({"pool": STOMPBOX, "order": "unifrom"}, "did you mean 'uniform'"),
         ({"pool": STOMPBOX, "temperature": 0.0}, "expected more than 0"),
+        ({"pool": STOMPBOX, "temperature": 1.1e9}, "1e9 at most"),
         ({"pool": STOMPBOX, "weights": {"dely": 1.0}}, "did you mean 'delay'"),
         ({"pool": STOMPBOX, "weights": {"delay": -1.0}}, "0 or more"),
+        ({"pool": STOMPBOX, "weights": {"delay": 9e-10}}, "or lie within 1e-9 and 1e9"),
+        ({"pool": STOMPBOX, "lengths": {1: 1.1e9}}, "or lie within 1e-9 and 1e9"),
         ({"pool": STOMPBOX, "ranges": {"delay": {"mxi": (0.2, 0.3)}}}, "did you mean 'mix'"),
         ({"pool": STOMPBOX, "ranges": {"delay": {"mix": (0.2, 3.0)}}}, "does not lie within"),
+        ({"pool": STOMPBOX, "ranges": {"delay": {"mix": (0.1, 0.3)}}}, "does not lie within"),
         ({"pool": STOMPBOX, "ranges": {"delay": {"mix": (0.3, 0.2)}}}, "first must not be larger"),
         ({"pool": STOMPBOX, "lengths": {}}, "lengths"),
+        ({"pool": STOMPBOX, "lengths": {-1: 1.0, 1: 1.0}}, r"lengths are \[-1, 1\], expected 0"),
         ({"pool": STOMPBOX, "held_out": (("delay", "revreb"),)}, "did you mean 'reverb'"),
         ({"pool": STOMPBOX, "lengths": {1: math.nan}}, "length weights"),
         ({"pool": STOMPBOX, "weights": {"delay": math.inf}}, "pedal weights"),

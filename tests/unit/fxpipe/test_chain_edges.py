@@ -4,19 +4,38 @@ import numpy as np
 import pytest
 
 from fxpipe.chains.balance import solve_balance
-from fxpipe.chains.chain import ChainSpec
+from fxpipe.chains.chain import ChainSpec, draw_names
 from fxpipe.chains.sets import pedal_sets
 from fxpipe.chains.tally import coverage, find_starved, tally
 from fxpipe.pedals import POOLS
 from fxtrain.contract import PAD, Param, UsageError
 
 POOL = ("overdrive", "chorus", "delay")
+STOMPBOX = POOLS["stompbox"]
 
 
 def test_the_longest_chain_is_what_a_shard_can_hold():
     assert ChainSpec(POOL, {PAD: 1.0}, repeats=True).max_length == PAD
     with pytest.raises(UsageError, match=f"{PAD} is the longest"):
         ChainSpec(POOL, {PAD + 1: 1.0}, repeats=True)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"temperature": 1e9, "order": "realistic"},
+        {"weights": {"chorus": 1e-9, "delay": 1e9}},
+        {"repeats": True, "exclusive": (("delay",),), "lengths": {2: 1.0}},
+        {"pool": POOL[:2], "held_out": (POOL[:2], POOL[:2])},
+        {"lengths": {1: 1.0, 9: 0.0}},
+        {"lengths": {1: 1.0, PAD: 0.0}, "balance": "pedals", "repeats": True, "pool": STOMPBOX},
+    ],
+)
+def test_what_just_may_be_asked_for_is_drawn(fields):
+    spec = ChainSpec(**{"pool": POOL, "lengths": {1: 1.0, 2: 1.0}, **fields})
+    rng = np.random.default_rng(0)
+    for length in spec.length_p:
+        assert len(draw_names(spec, length, rng, test=False)) == length
 
 
 @pytest.mark.parametrize("knobs", ["uniform", "linear"])
@@ -45,7 +64,7 @@ def test_one_share_that_is_met_from_the_start_is_not_all_of_them():
 def test_the_shares_of_a_large_pool_are_met(balance):
     weights = {"fuzz": 1.3, "delay": 0.8}
     lengths = {3: 1.0, 5: 2.0}
-    spec = ChainSpec(POOLS["stompbox"], lengths, weights=weights, balance=balance)
+    spec = ChainSpec(STOMPBOX, lengths, weights=weights, balance=balance)
     assert abs(spec.solved.worst[1]) < 1e-3
 
 

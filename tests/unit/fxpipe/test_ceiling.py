@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import pytest
 
 from fxpipe.chains.chain import ChainSpec
-from fxpipe.orders.ceiling import bounds, mean_bounds, text_table
+from fxpipe.orders.ceiling import Bounds, bounds, mean_bounds, text_table
 from fxpipe.pedals import POOLS
 from fxtrain.contract import normal_form
 
@@ -72,7 +74,28 @@ def test_a_listener_answers_the_order_that_it_has_heard_most() -> None:
     """Not the one that stands for the class."""
     pair = ("wah", "chorus")
     spec = ChainSpec(pair, {2: 1.0}, order="fixed")
-    assert bounds(spec, frozenset({frozenset(pair)}), seed=0, n_draws=5)[2].ceiling == 1.0
+    commutes = frozenset({frozenset(pair)})
+    assert bounds(spec, commutes, seed=0, n_draws=5)[2].ceiling == 1.0
+    often = bounds(dataclasses.replace(spec, order="realistic"), commutes, seed=0, n_draws=200)[2]
+    assert 0.6 < often.ceiling == often.null < 1
+
+
+def test_the_null_by_class_is_the_class_of_the_textbook_order() -> None:
+    """Six orders in four classes; the textbook's, whose two free pedals do not meet, holds one."""
+    spec = ChainSpec(("wah", "chorus", "reverb"), {3: 1.0})
+    found = bounds(spec, frozenset({frozenset(("wah", "reverb"))}), seed=0, n_draws=200)[3]
+    assert found.null == found.null_class == pytest.approx(1 / 6)
+
+
+def test_every_bound_stands_below_its_name() -> None:
+    spec = ChainSpec(("delay", "reverb"), {2: 1.0}, order="realistic")
+    lines = text_table(spec, {2: Bounds(0.1, 0.2, 0.3, 0.4, 5.0)}).splitlines()
+    names = ["length", "null", "ceiling", "null, class", "ceiling, class", "orders a class"]
+    assert re.split(r"  +", lines[0].strip()) == names
+    for line, name in zip(lines[1:3], ("2", "mean"), strict=True):
+        assert line.split() == [name, "0.100", "0.300", "0.200", "0.400", "5.00"]
+    assert lines[-1] == "That listener has met 4000 chains of each length: a lower bound."
+    assert "lower bound" not in text_table(spec_of("take4"), {2: Bounds(0.1, 0.2, 0.3, 0.4, 5.0)})
 
 
 def test_orders_that_are_held_out_for_test_are_asked_for() -> None:

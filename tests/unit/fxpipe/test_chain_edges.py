@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fxpipe.chains.balance import solve_balance
+from fxpipe.chains.balance import SetTable, solve_balance
 from fxpipe.chains.chain import ChainSpec, draw_names
 from fxpipe.chains.sets import pedal_sets
 from fxpipe.chains.tally import coverage, find_starved, tally
@@ -51,6 +51,11 @@ def test_the_last_bits_of_a_machines_arithmetic_change_no_table():
     one = solve_balance("pedals", sets, lengths, (1.0, 2.0, 3.0))
     other = solve_balance("pedals", sets, lengths, (1.0, 2.0, 3.0 * (1 + 1e-13)))
     assert one.tables == other.tables
+
+
+def test_odds_that_sum_to_a_hair_less_than_one_leave_no_draw_without_a_set():
+    table = SetTable(((0,), (1,)), (0.5, 1 - 1e-9))
+    assert [table.pick(u) for u in (0.0, 0.499, 0.501, 1 - 1e-16)] == [(0,), (0,), (1,), (1,)]
 
 
 def test_one_share_that_is_met_from_the_start_is_not_all_of_them():

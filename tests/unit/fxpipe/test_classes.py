@@ -66,8 +66,14 @@ def test_swaps_are_played_at_the_level_that_pedals_are_kept_at(dry: np.ndarray) 
     stages = [dry]
     for pedal in chain.pedals:
         stages.append(play(pedal, stages[-1], RATE_HZ, 0.1))
-    how = {"skip": SKIP, "alike_db": 0.5, "all_orders": False}
-    (far_db,) = order_class(stages, chain, RATE_HZ, **how, pedal_rms=0.1)["swap_db"]
+    found = [
+        order_class(
+            *(stages, chain, RATE_HZ), skip=SKIP, alike_db=0.5, all_orders=every, pedal_rms=0.1
+        )
+        for every in (False, True)
+    ]
+    assert found[0] == found[1]
+    (far_db,) = found[0]["swap_db"]
     turned = dry
     for pedal in reversed(chain.pedals):
         turned = play(pedal, turned, RATE_HZ, 0.1)

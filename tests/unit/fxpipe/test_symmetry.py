@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from click.testing import CliRunner
 from fxpipe import verbs_orders
 from fxpipe.chains.chain import ChainSpec, draw_settings, generator
 from fxpipe.cli import cli
-from fxpipe.distance import change_db
+from fxpipe.distance import change_db, mel_distance_db, mr_stft
 from fxpipe.orders import commute, symmetry
+from fxpipe.orders.ceiling import bounds
 from fxpipe.orders.commute import (
     LEVELS,
     PairMeasure,
@@ -30,9 +33,10 @@ from fxpipe.orders.commute import (
 )
 from fxpipe.pedals import PEDALS, make_of
 from fxpipe.plan import Plan, make_plan, save_plan, take_clip
-from fxpipe.render import RenderSpec, draw_clip
+from fxpipe.render import RenderSpec, draw_clip, run_chain
 from fxpipe.sources import open_source
 from fxtrain.contract import (
+    Chain,
     ContractError,
     LocalFolder,
     Pedal,
@@ -73,8 +77,9 @@ def test_linear_pairs_commute_by_theory_the_unmeasured_do_not() -> None:
 def test_a_changed_pedal_counts_as_never_measured() -> None:
     table = table_of(overdrive_chorus=0.01)
     assert ("overdrive", "chorus") in commuting_pairs(POOL, table)
-    stale = replace(table, pedals=table.pedals | {"chorus": "another"})
-    assert ("overdrive", "chorus") not in commuting_pairs(POOL, stale)
+    for name in ("overdrive", "chorus"):
+        stale = replace(table, pedals=table.pedals | {name: "another"})
+        assert ("overdrive", "chorus") not in commuting_pairs(POOL, stale)
 
 
 def test_a_table_goes_through_json(tmp_path: Path) -> None:
@@ -86,7 +91,12 @@ def test_a_table_goes_through_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{}", "kind"), ("[", "no symmetry table"), ('{"kind": "fxpipe-symmetry"}', "missing")],
+    [
+        ("{}", "kind"),
+        ("[]", "kind"),
+        ("[", "no symmetry table"),
+        ('{"kind": "fxpipe-symmetry"}', "missing"),
+    ],
 )
 def test_what_is_no_table_says_so(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "symmetry.json").write_text(text)
@@ -99,12 +109,14 @@ def test_what_is_no_table_says_so(text: str, words: str, tmp_path: Path) -> None
 def test_quantiles_are_those_of_the_values() -> None:
     assert quantiles(range(21)) == tuple(float(k) for k in range(21))
     assert quantiles([]) == ()
+    assert set(quantiles([0.12345])) == {0.123}
 
 
 @pytest.mark.parametrize(("threshold_db", "quantile"), [(-0.1, 0.9), (np.nan, 0.9), (0.5, 1.2)])
 def test_a_senseless_rule_is_refused(threshold_db: float, quantile: float) -> None:
     with pytest.raises(UsageError):
         Rule(threshold_db, quantile)
+    assert [Rule(0.0, end).quantile for end in (0.0, 1.0)] == [0.0, 1.0]
 
 
 def test_a_pair_that_was_never_heard_has_an_order_and_says_so() -> None:
@@ -143,7 +155,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, SymmetryTa
 def test_where_the_table_is_written_is_told(
     measured: tuple[Plan, SymmetryTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verbs_orders, "measure", lambda *_: measured[1])
+    asked: list[Plan] = []
+
+    def noted(folder: LocalFolder, plan: Plan, *_: object) -> SymmetryTable:
+        asked.append(plan)
+        return measured[1]
+
+    monkeypatch.setattr(verbs_orders, "measure", noted)
     config = tmp_path / "render.toml"  # of what chains are made, which is not asked here
     config.write_text(
         '[chain]\nheld_out = [["chorus", "delay"]]\nexclusive = ["wah,phaser"]\n'
@@ -154,6 +172,83 @@ def test_where_the_table_is_written_is_told(
     done = CliRunner().invoke(cli, line)
     assert done.stderr.endswith(f"written: {tmp_path}/symmetry.json, .csv, .png, .svg\n")
     assert load_table(tmp_path / "symmetry.json") == measured[1]
+    assert asked[0].n_clips == {"train": 3, "valid": 0, "test": 0}
+    assert asked[0].spec.chain.pool == POOL
+
+
+def test_the_ceiling_goes_by_the_table_and_the_line_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs_orders, "bounds", partial(bounds, n_draws=20))
+
+    def said(*words: str) -> dict[str, object]:
+        line = ["ceiling", "--pool", "overdrive,chorus", "--lengths", "2", "--json", *words]
+        found: dict[str, object] = json.loads(CliRunner().invoke(cli, line).stdout)
+        return found
+
+    quiet = tmp_path / "quiet.json"
+    quiet.write_text(json.dumps(to_dict(table_of(overdrive_chorus=1.0))))
+    assert said()["commutes"] == []
+    assert said("--symmetry", str(quiet))["commutes"] == []
+    found = said("--symmetry", str(quiet), "--threshold-db", "1", "--quantile", "0.5")
+    assert found["commutes"] == [["overdrive", "chorus"]]
+    assert found["mean"] == found["lengths"]["2"] | {"ceiling": 0.5}  # type: ignore[index]
+
+
+def test_every_clip_is_measured_as_it_would_be_by_hand(
+    measured: tuple[Plan, SymmetryTable],
+) -> None:
+    plan, table = measured
+    spec, found = plan.spec, []
+    for position in range(3):
+        draw = draw_clip(spec, plan.seed, symmetry.SPLIT, position)
+        dry, _ = take_clip(plan, symmetry.SPLIT, position, 0, draw)
+        one, other = (symmetry._audible_pedals(plan, position, dry)[0][name] for name in POOL[:2])
+        rng = generator(plan.seed, symmetry.SPLIT, position, "settings", 1_000_000)
+        nudged = [symmetry._nudged(pedal, rng) for pedal in (one, other)]
+        ab, ba, near = (
+            run_chain(dry, Chain(tuple(order)), spec.sample_rate_hz, skip=spec.n_run_in)[0]
+            for order in ((one, other), (other, one), nudged)
+        )
+        swap_db, floor_db = (mel_distance_db(ab, wave, spec.sample_rate_hz) for wave in (ba, near))
+        found.append((change_db(ba, ab), swap_db, mr_stft(ba, ab), floor_db))
+    entry = table.measured(*POOL[:2])
+    assert entry is not None
+    names = ("residual_db", "mel_db", "mr_stft", "floor_db")
+    for name, values in zip(names, zip(*found, strict=True), strict=True):
+        told = [entry.at(name, quantile) for quantile in (0.0, 0.5, 1.0)]
+        assert told == pytest.approx(sorted(values), abs=2e-3), name
+    assert (table.source, table.n_clips, table.seed) == (plan.scan.source, 3, 3)
+    assert (table.clip_s, table.audible_db) == (1.0, -30.0)
+
+
+def test_a_pair_is_told_by_its_quantile_and_its_floor() -> None:
+    """Each measure from half to one and a half times of what is given."""
+
+    def entry(a: str, b: str, *middles: float) -> PairMeasure:
+        return PairMeasure((a, b), 40, *(tuple(m * (0.5 + lv) for lv in LEVELS) for m in middles))
+
+    pairs = (
+        entry("overdrive", "chorus", -30.0, 2.0, 3.0, 1.0),
+        entry("overdrive", "delay", -20.0, 1.0, 4.0, 1.5),
+        entry("chorus", "delay", -10.0, 0.25, 5.0, 0.1),
+    )
+    table = replace(table_of(), pairs=pairs)
+    _, _, *lines = symmetry.text_table(table, Rule(0.5, 0.9)).split("\n\n")[0].splitlines()
+    assert [re.split(r"  +", line.strip()) for line in lines] == [
+        ["chorus, delay", "40", "0.25", "0.35", "0.10", "-10", "no order"],
+        ["overdrive, delay", "40", "1.00", "1.40", "1.50", "-20", "blind guess"],
+        ["overdrive, chorus", "40", "2.00", "2.80", "1.00", "-30", "audible"],
+    ]
+    header, first, *_, last = symmetry._csv_rows(table, Rule(0.1, 0.1))
+    assert dict(zip(header, first, strict=True)) == {
+        **{"first": "overdrive", "second": "chorus", "n": 40, "commutes": 0},
+        **{"residual_db_q10": -18.0, "residual_db_q50": -30.0, "residual_db_q90": -42.0},
+        **{"mel_db_q10": 1.2, "mel_db_q50": 2.0, "mel_db_q90": 2.8},
+        **{"mr_stft_q10": 1.8, "mr_stft_q50": 3.0, "mr_stft_q90": 4.2},
+        **{"floor_db_q10": 0.6, "floor_db_q50": 1.0, "floor_db_q90": 1.4},
+    }
+    assert last[3] == 0  # 0.15 dB at a tenth
 
 
 def test_what_theory_says_is_measured(measured: tuple[Plan, SymmetryTable]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -16,6 +17,7 @@ from fxpipe.chains.report import Report, read_report
 from fxpipe.chains.tally import (
     MIN_COUNT,
     N_BINS,
+    Starved,
     coverage,
     draw_tallies,
     find_starved,
@@ -139,6 +141,41 @@ def test_what_is_too_rare_is_named():
     assert str(found["order pairs"]).startswith("6 of 12 order pairs are starved in train")
 
 
+@pytest.mark.parametrize(
+    ("counts", "starved"),
+    [
+        ((80, 80, 20, 19), {"reverb": 19}),  # under MIN_COUNT
+        ((100, 100, 100, 25), {}),  # a quarter of their median
+        ((100, 100, 100, 24), {"reverb": 24}),
+        ((1000, 100, 100, 30), {}),  # less than a quarter of their mean
+    ],
+)
+def test_starved_is_under_twenty_or_a_quarter_of_the_median(counts, starved):
+    seen = [(name,) for name, n in zip(FOUR, counts, strict=True) for _ in range(n)]
+    spec = ChainSpec((*FOUR, "delay"), {1: 1.0}, weights={"delay": 0.0})  # which is never drawn
+    found = {each.kind: each.cells for each in find_starved(spec, tally(spec, seen, []))}
+    assert found.get("pedals", {}) == starved
+
+
+def test_the_rarest_are_named_first_and_five_at_most():
+    cells = {"a": 5, "b": 1, "c": 4, "d": 3, "e": 2}
+    told = str(Starved("pedals", 9, cells))
+    assert told == (
+        "5 of 9 pedals are starved in train (under 20, or a quarter of their median): "
+        "b: 1, e: 2, d: 3, c: 4, a: 5"
+    )
+    assert str(Starved("pedals", 9, cells | {"f": 6, "g": 7})).endswith("a: 5, … 2 more")
+
+
+def test_knobs_of_the_first_chains_are_counted_on_scales_of_their_own(monkeypatch):
+    monkeypatch.setattr("fxpipe.chains.tally.MAX_TURNED", 7)
+    spec = ChainSpec(("delay",), {1: 1.0}, knobs="linear")
+    found = draw_tallies(spec, {"train": 9, "valid": 0, "test": 0}, 0)["train"]
+    assert (found.n_chains, found.knobs["delay"]["delay_ms"].sum()) == (9, 7)
+    scales = {param.name: param.scale for param in knob_axes(spec, "delay")}
+    assert (scales["delay_ms"], spec.drawn_knobs["delay"][0].param.scale) == ("log", "linear")
+
+
 def test_a_set_without_training_chains_starves_nobody():
     spec = ChainSpec(FOUR, {2: 1.0})
     assert find_starved(spec, tally(spec, [], [])) == []
@@ -160,7 +197,7 @@ def test_text():
     assert done.exit_code == 0, done.output
     assert "400 chains from 4 pedals, seed 0: train 320, valid 40, test 40" in done.stdout
     assert "25.0%" in done.stdout.split("pedal ")[1]
-    assert "balance 'pedals': farthest from its target is" in done.stdout
+    assert re.search(r"'pedals': farthest from its target is \w+, [+-]\d\.\d\d%\n", done.stdout)
     assert "10 of 10 possible seen" in done.stdout
     assert "delay delay_ms" in done.stdout
     assert "80 to 600 ms, log" in done.stdout
@@ -173,6 +210,7 @@ def test_shares_that_are_met_are_no_digits_apart():
 
 def test_fractions_are_those_of_render():
     words = ("--pool", "okita3", "--n-chains", 60, "--fractions", "0,0,1")
+    words += ("--hold-out", "chorus,reverb")  # which test may hold
     splits = json.loads(run(*words, "--json").stdout)["splits"]
     assert [splits[split]["n_chains"] for split in ("train", "valid", "test")] == [0, 0, 60]
     spec = ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0, 3: 1.0})
@@ -182,6 +220,20 @@ def test_fractions_are_those_of_render():
     assert "train 0, valid 0, test 60" in text
     assert "position in test" in text
     assert "in train" not in text
+    (pairs,) = [line.split() for line in text.splitlines() if line.startswith("2 ")]
+    assert pairs[:4] + pairs[5:6] == ["2", "0", "0", str(splits["test"]["lengths"]["2"]), "6"]
+
+
+def test_what_is_possible_and_was_not_drawn_is_0_and_what_is_not_is_a_dot():
+    text = run("--pool", "okita3", "--n-chains", 3, "--lengths", "0,2", "--order", "fixed").stdout
+    rows = [line.split() for line in text.split("order in train")[1].splitlines()[2:5]]
+    assert [[cell == "·" for cell in row[1:]] for row in rows] == [
+        [True, False, False],
+        [True, True, False],
+        [True, True, True],
+    ]
+    assert "0" in rows[0] + rows[1]
+    assert "▁▁▁▁▁▁▁▁" in run("--pool", "okita3", "--n-chains", 3, "--lengths", "0").stdout
 
 
 def test_json_is_everything_that_was_counted():
@@ -252,6 +304,7 @@ def test_renders_are_counted_as_they_are_and_agree_with_the_draw(tmp_path, monke
     assert {split: t.n_chains for split, t in report.tallies.items()} == plan.n_clips
     by_pedal = dict(zip(chain.pool, report.train.pedals.tolist(), strict=True))
     assert by_pedal == index.counts["train"].by_pedal
+    assert report.train.knobs["chorus"]["rate_hz"].sum() == by_pedal["chorus"] > 0
     heard = [r for shard in index.shards for r in rd.read_shard(folder, shard)[1]]
     first = [r for r in heard if not r["redraws"] and r["seed"][2] == 0]
     assert len(first) > 15

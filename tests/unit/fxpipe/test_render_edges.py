@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +13,68 @@ import pytest
 from fixtures.audio import RATE_HZ, riff
 from fxpipe import render
 from fxpipe.chains.chain import ChainSpec
+from fxpipe.errors import RenderError
 from fxpipe.orders import classes
 from fxpipe.orders.commute import LEVELS, PairMeasure, Rule, commutes
 from fxpipe.pedals import PEDALS, POOLS
+from fxpipe.plan import make_plan
 from fxpipe.render import ORDERS, RENDER_KEYS, SETTINGS, RenderSpec, draw_and_render, play
-from fxtrain.contract import SPLITS, Chain
+from fxpipe.sources import open_source
+from fxtrain.contract import SPLITS, Chain, UsageError
 
 SPEC = RenderSpec(ChainSpec(POOLS["stompbox"]), clip_s=0.2, run_in_s=0.0)
 
 
 def test_every_setting_of_a_render_has_its_meaning() -> None:
     assert [*RENDER_KEYS] == [field.name for field in dataclasses.fields(RenderSpec)][1:]
+
+
+def test_every_setting_of_a_render_makes_another_data_set() -> None:
+    others: dict[str, Any] = {"chain": ChainSpec(POOLS["stompbox"], makes=0.5), "classes": True}
+    for name, value in vars(SPEC).items():
+        if isinstance(value, tuple):
+            others[name] = (value[0], value[1] - 1)
+        elif name not in others:
+            others[name] = value + 0.25
+    plan = make_plan(SPEC, open_source("synth"), 20, 0, progress=False)
+    plans = [replace(plan, spec=replace(SPEC, **{name: v})) for name, v in others.items()]
+    assert len({each.identity for each in (plan, *plans)}) == 1 + len(RENDER_KEYS) + 1
+
+
+@pytest.mark.parametrize(
+    ("just", "beyond"),
+    [
+        ({"clip_s": 0.1}, {"clip_s": 0.099}),
+        ({"clip_s": 60.0}, {"clip_s": 60.1}),
+        ({"phrases": 1.0, "guitars": 1.0}, {"guitars": 1.01}),
+        ({"sample_rate_hz": 192_000}, {"sample_rate_hz": 192_001}),
+        ({"sample_rate_hz": 8000}, {"sample_rate_hz": 7999}),
+        (
+            {"classes": True, "chain": ChainSpec(POOLS["stompbox"], {6: 1.0})},
+            {"classes": True, "chain": ChainSpec(POOLS["stompbox"], {7: 1.0})},
+        ),
+    ],
+)
+def test_what_a_render_may_just_be(just: dict[str, Any], beyond: dict[str, Any]) -> None:
+    replace(SPEC, **just)
+    with pytest.raises(UsageError):
+        replace(SPEC, **beyond)
+
+
+def test_seconds_are_the_nearest_number_of_samples() -> None:
+    """0.7 s at 44.1 kHz are 30869.999999999996."""
+    spec = replace(SPEC, clip_s=0.7, run_in_s=0.7)
+    assert (spec.n_samples, spec.n_run_in) == (30_870, 30_870)
+
+
+def test_a_pedal_that_swallows_its_input_is_silent_at_any_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pedal = PEDALS["delay"].example("delay")
+    assert not np.any(play(pedal, np.zeros(4410, np.float32), RATE_HZ, 0.1))
+    monkeypatch.setattr(render, "build_pedal", lambda *_: lambda wave: wave * np.float32(np.nan))
+    with pytest.raises(RenderError, match=r"pedal 'delay' with .* gave a non-finite sample"):
+        play(pedal, riff(), RATE_HZ)
 
 
 @pytest.fixture

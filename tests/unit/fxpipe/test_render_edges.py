@@ -41,6 +41,16 @@ def test_every_setting_of_a_render_makes_another_data_set() -> None:
     assert len({each.identity for each in (plan, *plans)}) == 1 + len(RENDER_KEYS) + 1
 
 
+def test_settings_that_came_later_and_are_off_leave_the_identity_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fxpipe.plan.identity_of", lambda told: told)
+    told: Any = make_plan(SPEC, open_source("synth"), 20, 0, progress=False).identity
+    assert not {"pedal_rms", "guitars"} & told["spec"].keys()
+    assert "makes" not in told["spec"]["chain"]
+    assert not {"phrases", "played", "guitars", "split_seed"} & told.keys()
+
+
 @pytest.mark.parametrize(
     ("just", "beyond"),
     [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,8 @@ from fxpipe.resume import (
     OWNER_NAME,
     RENDERS,
     alone_in,
+    is_begun,
+    is_finished,
     owner_of,
     refuse_late,
     what_is_left,
@@ -21,7 +25,15 @@ from fxpipe.resume import (
 )
 from fxpipe.tasks import INDEX_SUM, Receipt, read_receipts, receipt_name, write_receipt
 from fxpipe.verbs import resumable
-from fxtrain.contract import INDEX_NAME, FileEntry, FxError, LocalFolder, ShardEntry, UsageError
+from fxtrain.contract import (
+    INDEX_NAME,
+    FileEntry,
+    FormatVersionError,
+    FxError,
+    LocalFolder,
+    ShardEntry,
+    UsageError,
+)
 
 NAME = "train-000000"
 JOB = {"name": NAME, "split": "train", "first": 0, "n": 3}
@@ -78,6 +90,60 @@ def test_a_receipt_of_other_clips_is_not_of_this_shard(folder: LocalFolder, othe
     there = receipt()
     elsewhere = dataclasses.replace(there, shard=dataclasses.replace(there.shard, **other))
     assert what_is_left(folder, [JOB], {NAME: elsewhere}, {}) == ({}, [JOB])
+
+
+def test_finished_is_an_index_as_it_was_written_and_every_file_of_it(
+    folder: LocalFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = receipt().shard
+    plan = folder.write("plan.json", b"{}")
+
+    def is_whole(*files: FileEntry) -> bool:
+        shards = (dataclasses.replace(shard, files=files),)
+        index = SimpleNamespace(identity="other", files=(plan,), shards=shards)
+        return is_finished(folder, RENDERS, lambda _: index, "other")
+
+    wave = folder.write(f"{NAME}.npy", b"abc")
+    assert not is_whole(wave)  # its sum is another
+    assert "has another sha256 than .receipts/index.sha256 says: it is written anew" in (
+        capsys.readouterr().err
+    )
+    folder.write(INDEX_SUM, hashlib.sha256(folder.read(INDEX_NAME)).hexdigest().encode())
+    assert is_whole(wave)
+    assert not is_whole(wave, FileEntry("gone.npy", 3, "0" * 64))
+    folder.write("plan.json", b"{ }")
+    assert not is_whole(wave)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_later_version_wrote_is_not_written_anew(folder: LocalFolder) -> None:
+    def read(_: object) -> None:
+        raise FormatVersionError("format version 9, this build reads 1")
+
+    with pytest.raises(FormatVersionError):
+        is_finished(folder, RENDERS, read, "other")
+
+
+def test_what_a_killed_run_left_half_written_goes_before_anything_is_looked_at(
+    folder: LocalFolder,
+) -> None:
+    part = folder.path / f"{NAME}.npy.1@elsewhere.part"
+    part.write_bytes(b"half")
+    os.utime(part, (0, 0))
+    folder.delete(INDEX_NAME)
+    assert not is_finished(folder, RENDERS, lambda _: None, "other")
+    assert not part.exists()
+
+
+def test_begun_is_what_has_an_index_or_a_receipt(folder: LocalFolder) -> None:
+    assert is_begun(folder)
+    index = folder.read(INDEX_NAME)
+    folder.delete(INDEX_NAME)
+    assert is_begun(folder)
+    folder.delete(receipt_name(NAME))
+    assert not is_begun(folder)
+    folder.write(INDEX_NAME, index)
+    assert is_begun(folder)
 
 
 def test_without_a_mark_any_receipt_that_can_be_read_tells(folder: LocalFolder) -> None:

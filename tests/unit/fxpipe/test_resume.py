@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fxpipe.resume import (
+    LOCK_NAME,
     OWNER_NAME,
     RENDERS,
     alone_in,
@@ -113,6 +114,10 @@ def test_finished_is_an_index_as_it_was_written_and_every_file_of_it(
     assert not is_whole(wave, FileEntry("gone.npy", 3, "0" * 64))
     folder.write("plan.json", b"{ }")
     assert not is_whole(wave)
+    plan = folder.write("plan.json", b"{ }")
+    for name in (OWNER_NAME, receipt_name(NAME)):  # as a copy by `cp dir/*` lacks them
+        folder.delete(name)
+    assert is_whole(wave)
     assert capsys.readouterr().err == ""
 
 
@@ -171,6 +176,8 @@ def test_a_late_task_writes_where_its_data_set_or_no_mark_is(folder: LocalFolder
     refuse_late(folder, "other")
     with pytest.raises(FxError, match="was replaced by another data set"):
         refuse_late(folder, "mine")
+    folder.write(OWNER_NAME, b"[]")
+    refuse_late(folder, "mine")
     folder.delete(OWNER_NAME)
     refuse_late(folder, "mine")
 
@@ -186,14 +193,37 @@ def test_overwriting_takes_the_index_first(
         assert json.loads(folder.read(OWNER_NAME))["identity"] == "mine"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        (f"{NAME}.npy", "plan.json"),
+        (OWNER_NAME, "plan.json"),
+        (INDEX_NAME, "plan.json"),
+        (INDEX_SUM,),
+    ],
+)
+def test_what_is_ours_in_part_may_be_overwritten(
+    folder: LocalFolder, names: tuple[str, ...]
+) -> None:
+    for name in folder.names():
+        if name not in names:
+            folder.delete(name)
+    with alone_in(folder, RENDERS, "mine", overwrite=True):
+        assert set(folder.names()) == {OWNER_NAME, LOCK_NAME}
+
+
 def test_the_index_comes_after_its_sum(
     folder: LocalFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    part = folder.path / f"{NAME}.npy.1@elsewhere.part"
+    part.write_bytes(b"half")
+    os.utime(part, (0, 0))
     written = watched(monkeypatch, "write")
     monkeypatch.setattr("fxpipe.resume.json_bytes", lambda index: b"whole")
     write_finished(folder, SimpleNamespace(identity="mine", files=(), shards=()))
     assert written == [INDEX_SUM, INDEX_NAME]
     assert folder.read(INDEX_NAME) == b"whole"
+    assert not part.exists()  # of a worker that was killed meanwhile
 
 
 @pytest.mark.parametrize(

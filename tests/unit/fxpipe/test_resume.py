@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from fxpipe.resume import (
     alone_in,
     is_begun,
     is_finished,
+    made_with,
     owner_of,
     refuse_late,
     what_is_left,
@@ -79,6 +81,11 @@ def test_an_index_goes_where_a_shard_is_to_be_made_and_stays_where_none_is(
     done, missing = what_is_left(folder, [JOB], {NAME: receipt(n=2)}, {})
     assert (done, missing) == ({}, [JOB])
     assert folder.size(INDEX_NAME) is None
+
+
+def test_a_shard_is_made_with_a_version_whatever_the_hash_of_its_code() -> None:
+    made = made_with("click")
+    assert (made["fxpipe"], made["click"]) == (version("fxpipe"), version("click"))
 
 
 def test_a_receipt_of_no_file_is_no_shard(folder: LocalFolder) -> None:

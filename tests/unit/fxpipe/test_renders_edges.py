@@ -322,6 +322,10 @@ def test_a_plan_that_leaves_a_recording_out_or_does_not_know_its_licence_is_refu
     for splits in ({}, dict.fromkeys(plan.splits, "elsewhere")):
         with pytest.raises(ContractError, match="is in no split"):
             dataclasses.replace(plan, splits=splits)
+    with pytest.raises(ContractError, match="is not among those stated"):
+        dataclasses.replace(plan, scan=dataclasses.replace(plan.scan, licences={}))
+    with pytest.raises(ContractError, match="clips by split are"):
+        dataclasses.replace(plan, n_clips=plan.n_clips | {"test": -1})
     plan = plan_of("synth")
     two = dataclasses.replace(plan.scan, licences=plan.scan.licences | {"MIT": LICENCES["MIT"]})
     with pytest.raises(ContractError, match="2 licences of what is played, expected one"):

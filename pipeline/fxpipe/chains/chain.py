@@ -285,7 +285,7 @@ def _check_lengths(spec: ChainSpec) -> None:
             )
             raise UsageError(
                 f"a chain of {length} needs repeats or a larger pool: this one has "
-                f"{len(spec.pool)} pedals and, {limits}, at most {longest} in a chain"
+                f"{len(spec.pool)} pedal(s) and, {limits}, at most {longest} in a chain"
             )
 
 

@@ -60,6 +60,7 @@ from fxtrain.runs import (
 )
 from fxtrain.start import what_is_known
 from fxtrain.trainer import (
+    READER_DIED,
     StepTimes,
     Task,
     lightning_precision,
@@ -282,9 +283,9 @@ def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes
             f"{place} ran out of memory; give a smaller --batch-size than {config.train.batch_size}"
         ) from None
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if READER_DIED not in str(error):
             raise
-        if asked.is_set():  # a cluster ends every process of a job at once
+        if asked.is_set():
             raise InterruptedFitError(interrupted(task, card, model)) from None
         raise DiedError(
             "a process that reads batches (n_workers) died; if memory ran out, take fewer"

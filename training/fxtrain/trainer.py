@@ -147,6 +147,9 @@ class Task:
     progress: bool
 
 
+READER_DIED = "DataLoader worker"
+"""In what torch says of it. A cluster ends every process of a job at once, also those that read."""
+
 StepTimes = list[dict[str, float]]
 """Of every epoch: mean milliseconds a step took, and of those waited for its batch."""
 
@@ -201,9 +204,14 @@ def train_on_ranks(task: Task, say: Say) -> StepTimes:
     context = ranks.spawning()
     asked = context.Event()
     with stopped_by_ctrl_c(asked, say):
-        found: StepTimes = ranks.run_ranks(
-            train_rank, (task, asked), task.config.train.n_devices, say
-        )
+        try:
+            found: StepTimes = ranks.run_ranks(
+                train_rank, (task, asked), task.config.train.n_devices, say
+            )
+        except FxError as error:
+            if asked.is_set() and READER_DIED in str(error):
+                raise StopRequestedError from None
+            raise
     return found
 
 

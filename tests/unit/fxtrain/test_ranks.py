@@ -127,18 +127,19 @@ def test_a_fit_on_two_processes_scores_every_sample_and_goes_on(
     assert (last["epoch"], last["global_step"]) == (1, 6)
 
 
+@pytest.mark.parametrize("way", ["resident", "stream"])
 def test_a_job_that_ends_on_two_processes_leaves_a_model(
-    dataset: ShardDataset, tmp_path: Path
+    dataset: ShardDataset, tmp_path: Path, way: str
 ) -> None:
-    """A cluster tells the one that was typed and those that it began."""
+    """A cluster tells the one that was typed, those that it began, and theirs, who read."""
 
     def end(text: str) -> None:
-        if text.startswith("epoch   1/"):
+        if text.startswith("epoch   2/"):
             me = psutil.Process()
             for process in (*me.children(recursive=True), me):
                 process.send_signal(signal.SIGTERM)
 
-    config = replace_train(Config(MODEL, TRAIN), n_devices=2, max_epochs=99)
+    config = replace_train(Config(MODEL, TRAIN), n_devices=2, max_epochs=99, **WAYS[way])
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         with pytest.raises(InterruptedFitError, match="the best epoch so far is saved"):

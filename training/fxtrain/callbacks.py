@@ -145,7 +145,8 @@ class StopOnSignal(Callback):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """lightning would end one of several processes, and the others would wait for it."""
-        if threading.current_thread() is threading.main_thread():
+        mine = threading.current_thread() is threading.main_thread()
+        if mine and self.on_sigterm is not None:  # None: not Python's to put back
             signal.signal(signal.SIGTERM, self.on_sigterm)
 
     def on_train_batch_start(

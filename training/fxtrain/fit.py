@@ -270,10 +270,10 @@ def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes
         f"{run}: {task.dataset.n_samples('train')} samples, {card.model.kind} of "
         f"{model.n_parameters:,} parameters on {where}"
     )
-    asked = threading.Event()
     try:
         if n_devices > 1:
             return train_on_ranks(task, say)
+        asked = threading.Event()
         with stopped_by_ctrl_c(asked, say), torch.random.fork_rng(devices=[]):
             return train(task, card, model, asked, say)
     except (StopRequestedError, KeyboardInterrupt, SystemExit):
@@ -285,8 +285,6 @@ def teach(task: Task, card: ModelCard, model: Translator, say: Say) -> StepTimes
     except RuntimeError as error:
         if READER_DIED not in str(error):
             raise
-        if asked.is_set():
-            raise InterruptedFitError(interrupted(task, card, model)) from None
         raise DiedError(
             "a process that reads batches (n_workers) died; if memory ran out, take fewer"
         ) from None

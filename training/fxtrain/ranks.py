@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 POLL_S = 0.2
 ENDINGS = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n))
-"""What a process hears whose job is to end, and one whose terminal is closed; not on Windows."""
+"""What a process hears whose job is to end, and one whose terminal is closed (not on Windows)."""
 
 
 def spawning() -> Any:

@@ -148,7 +148,7 @@ class Task:
 
 
 READER_DIED = "DataLoader worker"
-"""In what torch says of it. A cluster ends every process of a job at once, also those that read."""
+"""In what torch says of it."""
 
 StepTimes = list[dict[str, float]]
 """Of every epoch: mean milliseconds a step took, and of those waited for its batch."""
@@ -204,14 +204,9 @@ def train_on_ranks(task: Task, say: Say) -> StepTimes:
     context = ranks.spawning()
     asked = context.Event()
     with stopped_by_ctrl_c(asked, say):
-        try:
-            found: StepTimes = ranks.run_ranks(
-                train_rank, (task, asked), task.config.train.n_devices, say
-            )
-        except FxError as error:
-            if asked.is_set() and READER_DIED in str(error):
-                raise StopRequestedError from None
-            raise
+        found: StepTimes = ranks.run_ranks(
+            train_rank, (task, asked), task.config.train.n_devices, say
+        )
     return found
 
 
@@ -295,7 +290,8 @@ def quiet_lightning() -> Iterator[None]:
 def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
     """The first Ctrl-C ends training between two batches, the second one at once. SIGTERM, which a
     cluster sends before it ends a job, and a terminal that is closed count as the first; the latter
-    not under nohup: there nobody hears of it."""
+    not under nohup: there nobody hears of it. A cluster tells every process of a job at once: those
+    that read batches may die of it first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -310,6 +306,10 @@ def stopped_by_ctrl_c(asked: Flag, say: Say) -> Iterator[None]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *endings)}
     try:
         yield
+    except (RuntimeError, FxError) as error:
+        if asked.is_set() and READER_DIED in str(error):
+            raise StopRequestedError from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import repeat
 
 import pytest
 
@@ -53,6 +54,30 @@ def test_threads_end_with_what_they_were_asked_for():
     before = threading.active_count()
     assert list(ahead(str, range(9), 3)) == list("012345678")
     wait_until(lambda: threading.active_count() <= before)
+
+
+def test_one_thread_may_make_several_in_their_order():
+    made = iter(range(100))
+    results = ahead(lambda _: next(made), repeat(None), n_threads=1, n_waiting=4)
+    assert [next(results) for _ in range(20)] == list(range(20))
+    results.close()
+    assert next(made) <= 20 + 4
+
+
+def test_what_nobody_asks_for_any_more_is_not_begun():
+    begun, go_on, others = [], threading.Event(), set(threading.enumerate())
+
+    def work(number):
+        begun.append(number)
+        return number == 0 or go_on.wait(10)
+
+    results = ahead(work, range(50), n_threads=1, n_waiting=8)
+    assert next(results)
+    wait_until(lambda: len(begun) == 2)
+    results.close()
+    go_on.set()
+    wait_until(lambda: not set(threading.enumerate()) - others)
+    assert begun == [0, 1]
 
 
 def test_an_error_comes_in_its_turn():

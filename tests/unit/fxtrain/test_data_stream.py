@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import tarfile
 import threading
+import time
 import types
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.http import wait_until
 from fixtures.shards import make_shards
 from fxtrain.contract import PAD, ContractError, DamagedError, UsageError, sample_layout
 from fxtrain.data import BACKENDS, open_shards, pool, stream
@@ -23,6 +25,7 @@ from fxtrain.data.stream import (
     StreamingDataset,
     StreamLoader,
     bytes_per_sample,
+    made_ahead,
     make_loader,
 )
 
@@ -359,8 +362,27 @@ def test_a_stream_may_be_left_in_the_middle(plain):
     for _ in range(3):
         assert len(next(iter(loader))) == 3
     gc.collect()
-    assert threading.active_count() == before
+    wait_until(lambda: threading.active_count() == before)
     assert sorted(positions(loader)) == list(range(N_TRAIN))
+
+
+def test_who_leaves_a_stream_does_not_wait_for_a_store_that_stalls():
+    """Else neither would a second Ctrl-C end ``fit``, nor the end of the program after it."""
+    asked, answer, others = threading.Event(), threading.Event(), set(threading.enumerate())
+
+    def stalling():
+        yield 0
+        asked.set()
+        answer.wait(10)
+
+    batches = made_ahead(stalling())
+    assert next(batches) == 0
+    assert asked.wait(10)
+    began = time.monotonic()
+    batches.close()
+    assert time.monotonic() - began < 5
+    assert all(each.daemon for each in set(threading.enumerate()) - others)
+    answer.set()
 
 
 def test_a_split_that_is_too_large_streams(plain, monkeypatch):

@@ -25,9 +25,13 @@ def readers(n_bytes: Iterable[int]) -> int:
 
 
 def ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], n_threads: int = READERS
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    n_threads: int = READERS,
+    n_waiting: int | None = None,
 ) -> Iterator[Result]:
-    """``function`` of each of ``items``, in their order; at most ``n_threads`` results wait.
+    """``function`` of each of ``items``, in their order; at most ``n_waiting`` results wait, one a
+    thread where nothing else is said.
 
     An error is raised where its result would have come. Whoever stops asking, or presses Ctrl-C,
     waits for nothing: a store that stalls would hold the program for minutes.
@@ -44,8 +48,8 @@ def ahead(
             pass  # and a result is held by nobody but who asked for it
 
     rest = iter(items)
-    waiting = deque(begin(item) for item in islice(rest, n_threads))
-    n_begun = len(waiting)
+    waiting = deque(begin(item) for item in islice(rest, n_waiting or n_threads))
+    n_begun = min(n_threads, len(waiting))
     for _ in range(n_begun):
         threading.Thread(target=work, daemon=True).start()
     try:
@@ -54,6 +58,8 @@ def ahead(
             waiting.extend(begin(item) for item in islice(rest, 1))
             yield result
     finally:
+        for future in waiting:
+            future.cancel()
         for _ in range(n_begun):
             asked.put(None)
 
@@ -63,6 +69,8 @@ def _done(function: Callable[[Item], Result], job: tuple[Future[Result], Item] |
     if job is None:
         return False
     future, item = job
+    if not future.set_running_or_notify_cancel():
+        return True
     try:
         future.set_result(function(item))
     except BaseException as error:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 import signal
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat, takewhile
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from fxtrain.contract import FxError, Layout, UsageError, sample_layout
+from fxtrain.contract import FxError, Layout, UsageError, ahead, sample_layout
 from fxtrain.data.batch import Batch, Rows, as_tensors, heard_fields, widen
 from fxtrain.data.dataset import ShardDataset
 from fxtrain.data.pool import POOL_SAMPLES, StreamingDataset
@@ -176,15 +175,8 @@ class StreamLoader:
 def made_ahead(items: Iterator[T]) -> Iterator[T]:
     """``items``, up to ``AHEAD`` of them made by a thread before they are asked for."""
     end = object()
-    with ThreadPoolExecutor(1, "fxtrain-stream") as reader:
-        waiting: deque[Future[Any]] = deque(reader.submit(next, items, end) for _ in range(AHEAD))
-        try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(reader.submit(next, items, end))
-                yield item
-        finally:
-            for future in waiting:
-                future.cancel()
+    made = ahead(lambda _: next(items, end), repeat(None), n_threads=1, n_waiting=AHEAD)
+    yield from takewhile(lambda item: item is not end, made)
 
 
 def _as_it_is(rows: Any) -> Any:

@@ -219,3 +219,4 @@ def test_a_row_for_spreadsheets() -> None:
 def test_the_name_of_a_file_moves_no_cursor() -> None:
     assert printable("é 音 a\x1b[31m\n\u202eb\udcff.wav") == "é 音 a\\x1b[31m\\n\\u202eb\\udcff.wav"
     assert str(FxError("a\x1b[31m: no such file")) == "a\\x1b[31m: no such file"
+    assert str(FxError("a\nb.wav: no such file")) == "a b.wav: no such file"

@@ -42,7 +42,7 @@ class FxError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        text = "\n".join(map(printable, message.split("\n")))
+        text = " ".join(map(printable, message.split("\n")))
         super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…")
 
 

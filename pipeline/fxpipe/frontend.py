@@ -115,6 +115,7 @@ class PipelineFrontend:
         hearing, codec = self._hearing, self._codec
         if hearing is None or codec is None:
             raise CodecError("this frontend was opened without a codec: open it with a hearing")
+        wave, sample_rate_hz = _mono(wave, sample_rate_hz)
         n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
         windows = sounding_windows(wave, sample_rate_hz, n)
         also = PICTURE if codec.info.sample_rate_hz == RATE_HZ else None
@@ -134,6 +135,7 @@ class PipelineFrontend:
     def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:
         from fxpipe.render import run_chain
 
+        dry, sample_rate_hz = _mono(dry, sample_rate_hz)
         return run_chain(dry.astype(np.float32), chain, sample_rate_hz)[0]
 
     def pedals(self) -> tuple[PedalEntry, ...]:
@@ -148,17 +150,23 @@ class PipelineFrontend:
         return perform(np.random.default_rng(seed), n_samples)[0], SAMPLE_RATE_HZ
 
     def loudness_lufs(self, wave: np.ndarray, sample_rate_hz: int) -> float:
-        return loudness_lufs(wave, sample_rate_hz)
+        return loudness_lufs(*_mono(wave, sample_rate_hz))
 
     def distance_db(self, one: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> float:
         from fxpipe.distance import mel_distance_db
 
-        return mel_distance_db(one, other, sample_rate_hz)
+        (one, _), (other, rate) = _mono(one, sample_rate_hz), _mono(other, sample_rate_hz)
+        if len(one) != len(other):
+            raise UsageError(
+                f"waves of {len(one)} and {len(other)} samples: cut them to one length"
+            )
+        return mel_distance_db(one, other, rate)
 
     def nearness(self, true: np.ndarray, other: np.ndarray, sample_rate_hz: int) -> Nearness:
         from fxpipe.nearness import nearness
 
-        return nearness(true, other, sample_rate_hz)
+        (true, _), (other, rate) = _mono(true, sample_rate_hz), _mono(other, sample_rate_hz)
+        return nearness(true, other, rate)
 
     def remake(
         self, record: Record, recipe: Mapping[str, Any], renders: str | None = None
@@ -170,6 +178,7 @@ class PipelineFrontend:
     def flac(self, wave: np.ndarray, sample_rate_hz: int) -> tuple[bytes, float]:
         import soundfile
 
+        wave, sample_rate_hz = _mono(wave, sample_rate_hz)
         file = io.BytesIO()
         levelled, lufs = normalise(wave, sample_rate_hz)
         soundfile.write(file, levelled, sample_rate_hz, format="FLAC", subtype="PCM_16")
@@ -180,6 +189,7 @@ class PipelineFrontend:
     def example(self, names: Sequence[str]) -> Chain:
         from fxpipe.pedals import PEDALS
 
+        names = tuple(names)
         for name in names:
             if name not in PEDALS:
                 raise UsageError(unknown_name("pedal", name, PEDALS))
@@ -191,6 +201,28 @@ class PipelineFrontend:
         from fxpipe.boards import board_files
 
         return board_files(chain, title, remarks)
+
+
+def _mono(wave: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, int]:
+    """A wave and its rate as they were given, the rate as an int. UsageError for what would be
+    heard as something else: integers, channels, samples that are no numbers, a rate in kHz."""
+    from fxpipe.recording import RATES_HZ, no_sound
+
+    audio = np.asarray(wave)
+    if audio.ndim != 1 or audio.dtype.kind != "f":
+        raise UsageError(
+            f"a wave of {audio.dtype} {list(audio.shape)}, expected floats [N]: divide integers by "
+            "their full scale, and give one channel"
+        )
+    if len(bad := no_sound(audio)):
+        raise UsageError(
+            f"a wave with {len(bad)} samples of {len(audio)} that are no numbers or far beyond "
+            f"full scale, the first at {bad[0]}; full scale is 1"
+        )
+    low, high = RATES_HZ
+    if not low <= sample_rate_hz <= high:
+        raise UsageError(f"a sample rate of {sample_rate_hz} Hz, expected {low} to {high}")
+    return audio, int(sample_rate_hz)
 
 
 NOT_RECOGNISED = 1

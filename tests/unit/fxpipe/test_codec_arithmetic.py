@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,6 +140,23 @@ def test_callers_of_one_codec_at_the_same_time_get_their_own_codes():
     with ThreadPoolExecutor(6) as pool:
         at_once = list(pool.map(codec.encode, clips[:, None]))
     np.testing.assert_array_equal(np.concatenate(at_once), alone)
+
+
+def test_codecs_side_by_side_leave_numpy_its_threads():
+    """The one that ended last put back what it had found: the one thread of the other."""
+
+    def n_threads() -> set[int]:
+        found = threadpoolctl.threadpool_info()
+        return {each["num_threads"] for each in found if each["user_api"] == "blas"}
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        one, other = cpu.one_blas_thread(), cpu.one_blas_thread()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        assert n_threads() == {1}  # the other still wants one
+        other.__exit__(None, None, None)
+        assert n_threads() == {2}
 
 
 def test_near_ties_in_the_quantiser_fall_as_in_dac():

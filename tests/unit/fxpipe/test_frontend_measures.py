@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from fxpipe.guitar.check import strangeness
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
 from fxpipe.nearness import nearness
-from fxtrain.contract import MISSING_CODE, NOT_RUN, CodecInfo, Hearing
+from fxtrain.contract import MISSING_CODE, NOT_RUN, CodecInfo, Hearing, UsageError
 
 CODEC = CodecInfo("t", "0" * 64, RATE_HZ, 512, 2, 4, 2, NOT_RUN, "none")
 HEARING = Hearing(CODEC, mel_info(CODEC), LEVEL_RULE, RATE_HZ // 2)
@@ -93,3 +95,54 @@ def test_a_model_of_another_level_is_refused() -> None:
     louder = dataclasses.replace(LEVEL_RULE, target_lufs=-14.0)
     with pytest.raises(CodecError, match="another level rule"):
         open_frontend(dataclasses.replace(HEARING, level=louder))
+
+
+def asked_of(wave: np.ndarray, rate_hz: float) -> list[Callable[[], object]]:
+    """All that a frontend can be asked of a wave."""
+    frontend = open_frontend(HEARING)
+    return [
+        lambda: frontend.encode(wave, rate_hz),
+        lambda: frontend.render(wave, rate_hz, frontend.example(["delay"])),
+        lambda: frontend.loudness_lufs(wave, rate_hz),
+        lambda: frontend.distance_db(wave, wave, rate_hz),
+        lambda: frontend.nearness(wave, wave, rate_hz),
+        lambda: frontend.flac(wave, rate_hz),
+    ]
+
+
+WAVE = riff(RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    ("wave", "rate_hz", "told"),
+    [
+        ((WAVE * 32767).astype(np.int16), RATE_HZ, "int16 [44100], expected floats [N]"),
+        (WAVE[None], RATE_HZ, "float32 [1, 44100], expected floats [N]"),
+        (np.stack([WAVE, WAVE], 1), RATE_HZ, "float32 [44100, 2], expected floats [N]"),
+        (np.where(WAVE[7] == WAVE, np.nan, WAVE), RATE_HZ, "that are no numbers or far beyond"),
+        (WAVE, 44.1, "a sample rate of 44.1 Hz, expected 4000 to 768000"),
+    ],
+    ids=["int16", "[1, N]", "[N, 2]", "NaN", "kHz"],
+)
+def test_a_wave_that_would_be_heard_as_something_else_is_refused(wave, rate_hz, told) -> None:
+    for ask in asked_of(wave, rate_hz):
+        with pytest.raises(UsageError, match=re.escape(told)):
+            ask()
+
+
+@pytest.mark.parametrize("rate_hz", [float(RATE_HZ), np.int32(RATE_HZ), np.uint16(RATE_HZ)])
+def test_a_rate_may_be_any_number_that_libraries_give(rate_hz) -> None:
+    """As of 32 bits, the length of a window in samples overflowed."""
+    found = open_frontend(HEARING).encode(WAVE, rate_hz)
+    assert found.starts_s == open_frontend(HEARING).encode(WAVE, RATE_HZ).starts_s
+    assert (type(found.length_s), type(found.sample_rate_hz)) == (float, int)
+
+
+def test_waves_of_two_lengths_have_no_distance() -> None:
+    with pytest.raises(UsageError, match="waves of 44100 and 1000 samples"):
+        open_frontend().distance_db(WAVE, WAVE[:1000], RATE_HZ)
+
+
+def test_pedals_of_a_generator_are_all_there() -> None:
+    names = ("overdrive", "delay")
+    assert open_frontend().example(name for name in names).names == names

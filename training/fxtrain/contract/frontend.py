@@ -116,6 +116,8 @@ class BoardFile:
 
 
 class Frontend(Protocol):
+    """A wave is one channel of floats, full scale at 1; another is refused with a UsageError."""
+
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         """(mono float32 [N], sample rate in Hz) of an audio file."""
 

@@ -7,6 +7,7 @@ no shards. ``model.json`` is written after it and names its hash: both or neithe
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,10 +125,12 @@ def save_model(
     return card
 
 
-def load_run(path: Path, device: str | torch.device = "cpu") -> Run:
+def load_run(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Run:
     """The model of a run directory, its weights checked against the card."""
+    path = Path(path)
     card, tensors = read_weights(path)
-    model = new_model(card)
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn are not those it gets
+        model = new_model(card)
     _put(tensors, model)
     return Run(path, card, model.to(device).eval(), torch.device(device))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import sys
 import threading
@@ -182,7 +183,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def fit(
     dataset: ShardDataset,
     config: Config,
-    run: Path | None = None,
+    run: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -198,7 +199,8 @@ def fit(
     Raises ``InterruptedFitError`` (with the line that goes on) when stopped by hand; what was best
     until then is saved and can be used.
     """
-    started = time.monotonic()
+    started, n_threads = time.monotonic(), torch.get_num_threads()
+    run = None if run is None else Path(run)
     if run is not None and CUT_URI.match(str(run)):
         raise UsageError(
             f"{run}: a run is written to a directory of this machine, not to a store; give a "
@@ -236,6 +238,8 @@ def fit(
             if (told := with_the_way_on(error, task)) is error:
                 raise
             raise told from None
+        finally:
+            torch.set_num_threads(n_threads)  # which training may have lowered
 
 
 def with_the_way_on(error: BaseException, task: Task) -> BaseException:

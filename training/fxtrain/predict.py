@@ -62,14 +62,14 @@ class AnyRun(Protocol):
     def listen(self, features: Features) -> Listened: ...
 
 
-def open_run(folder: Path, device: str = "auto") -> AnyRun:
+def open_run(folder: str | os.PathLike[str], device: str = "auto") -> AnyRun:
     """A model for a few clips: with NumPy on this process's own core, which has answered before
     torch is loaded; with torch where a GPU is asked for by name."""
     check_device(device)
     if not device.startswith("cuda"):
         from fxtrain.quick import load_quick
 
-        return load_quick(folder)
+        return load_quick(Path(folder))
     from fxtrain.checkpoint import load_run
 
     return load_run(folder, resolve_device(device))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import shlex
 import shutil
 import time
@@ -116,8 +117,9 @@ def clear(run: Path) -> None:
             (run / name).unlink(missing_ok=True)
 
 
-def load_run_config(run: Path, *, max_epochs: int | None = None) -> Config:
+def load_run_config(run: str | os.PathLike[str], *, max_epochs: int | None = None) -> Config:
     """The settings a run was begun with; ``max_epochs`` may be raised."""
+    run = Path(run)
     where = run / CONFIG_NAME
     if not where.is_file() or not (run / LAST_NAME).is_file():
         missing = CONFIG_NAME if not where.is_file() else LAST_NAME

@@ -39,6 +39,7 @@ from fxtrain.evaluate import evaluate
 from fxtrain.finding import model_folder
 from fxtrain.fit import fit, plan, put_model
 from fxtrain.module import TranslatorModule
+from fxtrain.predict import open_run
 from fxtrain.runs import BEST_NAME, BEST_SCORES_NAME, LAST_NAME, claim, load_run_config
 
 MODEL = ModelConfig(kind="gru", d_model=16, n_layers=1, n_heads=2, frame_mask=0.0)
@@ -269,3 +270,25 @@ def test_other_settings_than_it_began_with_are_refused_and_not_written_into_a_ru
     assert (run / CONFIG_NAME).read_bytes() == before
     more = replace_train(SETTINGS, max_epochs=3)
     assert fit(dataset, more, run, resume=True, device="cpu", say=lambda text: None).path == run
+
+
+def test_a_run_may_be_named_by_a_string(dataset: ShardDataset, finished: Path) -> None:
+    assert load_run(str(finished)).path == open_run(str(finished)).path == finished
+    assert load_run_config(str(finished)) == load_run_config(finished)
+    with pytest.raises(UsageError, match="a run is there already"):
+        fit(dataset, SETTINGS, str(finished), device="cpu", say=lambda text: None)
+
+
+def test_training_and_loading_leave_torch_as_it_was(
+    dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the user's own draws change, nor how many threads torch takes."""
+    monkeypatch.setattr("fxtrain.trainer.n_cores", lambda: 1)
+    before = torch.get_num_threads(), torch.get_rng_state().tolist()
+    try:
+        torch.set_num_threads(2)
+        run = fit(dataset, replace_train(SETTINGS, max_epochs=1), tmp_path / "run", device="cpu")
+        load_run(run.path)
+        assert (torch.get_num_threads(), torch.get_rng_state().tolist()) == (2, before[1])
+    finally:
+        torch.set_num_threads(before[0])

@@ -142,6 +142,12 @@ def test_orders_that_no_chain_has_are_refused(order):
         VOCABULARY.decode_order(np.array(order, np.uint8))
 
 
+def test_ids_below_zero_are_no_pedals():
+    """A model of somebody's own may pad with -1, which was read as the last pedal."""
+    with pytest.raises(VocabularyError, match=r"order \[0, -1, -1\] does not fit"):
+        VOCABULARY.decode_order(np.array([0, -1, -1]))
+
+
 def test_a_chain_that_is_too_long_is_refused():
     with pytest.raises(ContractError, match="fuzz → fuzz is longer than 1"):
         VOCABULARY.encode_order(["fuzz", "fuzz"], 1)

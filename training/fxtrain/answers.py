@@ -67,7 +67,7 @@ def clip_rows(answers: Answers) -> Iterator[dict[str, Any]]:
             "group": i if answers.groups is None else int(answers.groups[i]),
             "true": list(truth),
             "answer": list(best.names),
-            "exact": best.names == truth,
+            "exact": tuple(best.names) == tuple(truth),
             "exact_class": alike.holds(best.names),
             "orders_alike": alike.size,
             "audible_pairs": [list(pair) for pair in alike.fixed],

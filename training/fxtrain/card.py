@@ -6,7 +6,7 @@ Whoever hears a clip needs no more than this to begin.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fxtrain.config import DecodeSettings, ModelConfig, Rules
@@ -50,7 +50,7 @@ class ModelCard:
     licences: dict[str, Licence]
     shareable: bool
     versions: dict[str, str]
-    recordings: str = ""
+    recordings: str = field(default="", repr=False)
     weights: FileEntry | None = None
     format_version: int = MODEL_FORMAT_VERSION
     kind: str = "fxtrain-model"

@@ -154,7 +154,8 @@ def sample_columns(
     truth: Chains, predicted: Chains, families: Mapping[str, str], classes: Classes
 ) -> Columns:
     """Per-sample numbers [n] from whose sums every score follows."""
-    rows = [_sample(c, y, p) for c, y, p in zip(classes, truth, predicted, strict=True)]
+    both = zip(classes, map(tuple, truth), map(tuple, predicted), strict=True)
+    rows = [_sample(c, y, p) for c, y, p in both]
     columns = {
         name: np.array([row[name] for row in rows], float)
         for name in _sample(OrderClass(()), (), ())

@@ -76,7 +76,8 @@ class Knob:
 
 @dataclass(frozen=True)
 class ChainSpec:
-    """What chains may be drawn; ``CHAIN_KEYS`` says what each field means.
+    """What chains may be drawn; ``CHAIN_KEYS`` says what each field means, and what a file may have
+    in its place: a pool's name, strings of lengths and weights.
 
     Raises UsageError where no chain of an asked length can be drawn.
     """
@@ -98,7 +99,7 @@ class ChainSpec:
 
     def __post_init__(self) -> None:
         register(self.plugins)
-        pool_of(self.pool)
+        _check_pool(self.pool)
         _check_words(self)
         _check_weights(self)
         _check_knobs(self)
@@ -200,6 +201,16 @@ def _cumulative(odds: Sequence[float]) -> list[float]:
     """Running sums as shares of the whole: a uniform number falls into its odds' slot."""
     sums = list(accumulate(odds))
     return [value / sums[-1] for value in sums]
+
+
+def _check_pool(pool: Sequence[str]) -> None:
+    """Of a word its letters would be drawn, and of a set other chains in every process."""
+    if isinstance(pool, str) or not isinstance(pool, Sequence) or len({*pool}) < len(pool):
+        raise UsageError(
+            f"pool is {shorten(pool)}, expected a tuple of different pedals, as "
+            "fxpipe.pedals.pool_of makes one of a pool's name"
+        )
+    pool_of(pool)
 
 
 def _check_words(spec: ChainSpec) -> None:
@@ -342,7 +353,12 @@ def draw_length(spec: ChainSpec, rng: np.random.Generator) -> int:
 def draw_names(
     spec: ChainSpec, length: int, rng: np.random.Generator, *, test: bool
 ) -> tuple[str, ...]:
-    """Which pedals, in which order. Held-out orders are drawn again unless ``test``."""
+    """Which pedals, in which order. Held-out orders are drawn again unless ``test``.
+
+    Raises UsageError for a ``length`` beyond the spec's longest.
+    """
+    if length > spec.max_length:
+        raise UsageError(f"a chain of {length}, but the spec's longest is {spec.max_length}")
     for _ in range(MAX_HELD_OUT_DRAWS):
         names = _ordered([spec.sets.names[i] for i in _pick(spec, length, rng)], spec, rng)
         if test or names not in spec.held_out:

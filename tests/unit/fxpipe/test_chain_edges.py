@@ -109,3 +109,18 @@ def test_a_place_that_no_chain_has_reached_is_starved():
     starved = {found.kind: found.cells for found in find_starved(spec, seen)}
     assert starved["positions"] == {f"{name} in place 2": 0 for name in POOL}
     assert set(starved) == {"positions", "order pairs"}
+
+
+@pytest.mark.parametrize("pool", ["seed5", "delay", ("delay", "chorus", "delay"), {"delay"}])
+def test_a_pool_that_would_be_drawn_as_another_is_refused(pool):
+    """Of a word its letters were drawn, and a pedal that stands twice stood twice in a chain."""
+    with pytest.raises(UsageError, match=r"^pool is .*pool_of makes one of a pool's name"):
+        ChainSpec(pool, {1: 1.0})
+
+
+@pytest.mark.parametrize("rules", [{}, {"exclusive": (POOL[:2],)}, {"balance": "pedals"}])
+@pytest.mark.parametrize("length", [3, 9])
+def test_a_chain_beyond_the_spec_is_not_drawn(rules, length):
+    spec = ChainSpec(POOL, {1: 1.0, 2: 1.0}, **rules)
+    with pytest.raises(UsageError, match=f"a chain of {length}, .* longest is 2$"):
+        draw_names(spec, length, np.random.default_rng(0), test=False)

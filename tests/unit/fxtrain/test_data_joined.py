@@ -242,6 +242,15 @@ def test_the_order_of_directories_is_part_of_what_they_are(tmp_path):
         assert check_layout(joined.index.shards) == []
 
 
+def test_a_data_set_of_many_shards_is_shown_on_one_line(tmp_path):
+    """In a notebook it may be shown by accident; each shard had shown the whole index again."""
+    make_shards(tmp_path, n_train=48, n_valid=4, n_test=0, shard_size=4)
+    dataset = open_shards(tmp_path)
+    assert repr(dataset) == f"ShardDataset({str(tmp_path)!r}, {{'train': 48, 'valid': 4}})"
+    assert max(len(repr(shard)) for shard in dataset.shards) < 1000
+    assert "records" not in repr(dataset.load("valid"))
+
+
 @pytest.mark.parametrize("claim", [{"n_samples": 48}, {"first": 12}])
 def test_a_zarr_shard_that_claims_its_neighbours_samples_is_refused(claim, tmp_path):
     make_shards(tmp_path, backend="zarr", n_train=48, n_valid=0, n_test=0, shard_size=24)

@@ -18,6 +18,7 @@ from fxtrain.contract import (
     MISSING_CODE,
     DamagedError,
     LocalFolder,
+    UsageError,
     pack_npy,
     sample_layout,
     unpack_npy,
@@ -340,3 +341,16 @@ def test_hashes_are_compared(tmp_path: Path, resident: bool, world_size: int) ->
     for _ in range(2):  # told once, it is no more whole than before
         with pytest.raises(DamagedError, match="another CRC-32C"):
             list(stream.batches(0, 1))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("fields", ["codes", ("codes",), ("codes", "order", "mell")])
+def test_fields_that_are_no_fields_are_named(dataset: ShardDataset, resident: bool, fields) -> None:
+    """Of the last one, log-mel was left away without a word."""
+    with pytest.raises(UsageError, match=r"^fields are .* expected 'codes', 'order' and what"):
+        make_loader(
+            *(dataset, "train"),
+            **{"batch_size": 4, "seed": 0, "shuffle": True},
+            resident=resident,
+            fields=fields,
+        )

@@ -32,6 +32,16 @@ def answers_of(said: list[tuple[str, ...]], groups: list[int] | None = None) -> 
     )
 
 
+def test_chains_may_be_lists_as_json_has_them() -> None:
+    """None of them was exact, though it was of the right class of orders."""
+    lists = answers_of([list(names) for names in RIGHT_OFTEN])  # type: ignore[misc]
+    other = answers_of(RIGHT_SELDOM)
+    assert differences(lists, other, FAMILIES) == differences(
+        answers_of(RIGHT_OFTEN), other, FAMILIES
+    )
+    assert list(clip_rows(lists)) == list(clip_rows(answers_of(RIGHT_OFTEN)))
+
+
 def test_scores_can_be_computed_again_from_the_lines(tmp_path: Path) -> None:
     answers = answers_of(RIGHT_OFTEN, [i // 4 for i in range(40)])
     save_clips(tmp_path, answers)

@@ -137,7 +137,8 @@ class Vocabulary:
         """Names of the ids before the first ``PAD``."""
         ids = [int(i) for i in order]
         length = ids.index(PAD) if PAD in ids else len(ids)
-        if any(i != PAD for i in ids[length:]) or any(i >= len(self.pedals) for i in ids[:length]):
+        known = range(len(self.pedals))
+        if any(i != PAD for i in ids[length:]) or any(i not in known for i in ids[:length]):
             raise VocabularyError(f"order {ids} does not fit a vocabulary of {len(self.pedals)}")
         return tuple(self.names[i] for i in ids[:length])
 

@@ -253,7 +253,7 @@ class Block:
     order: np.ndarray
     params: np.ndarray
     mel: np.ndarray | None
-    records: tuple[Record, ...]
+    records: tuple[Record, ...] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -49,7 +49,7 @@ class Shard:
 
     folder: Folder
     entry: ShardEntry
-    index: DatasetIndex
+    index: DatasetIndex = dataclasses.field(repr=False)
     first: int
 
     def __len__(self) -> int:
@@ -90,6 +90,11 @@ class ShardDataset:
     folder: Folder
     index: DatasetIndex
     shards: tuple[Shard, ...]
+
+    def __repr__(self) -> str:
+        """On one line: an index lists every shard, and every shard has its index."""
+        counts = {split: facts.n_samples for split, facts in self.index.counts.items()}
+        return f"ShardDataset({self.folder.uri!r}, {counts})"
 
     @property
     def all_codes(self) -> bool:

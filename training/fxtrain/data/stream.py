@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from fxtrain.contract import FxError, Layout, UsageError, ahead, sample_layout
+from fxtrain.contract import FIELDS, FxError, Layout, UsageError, ahead, sample_layout, shorten
 from fxtrain.data.batch import Batch, Rows, as_tensors, heard_fields, widen
 from fxtrain.data.dataset import ShardDataset
 from fxtrain.data.pool import POOL_SAMPLES, StreamingDataset
@@ -75,6 +75,11 @@ def make_loader(
     ``resident`` None keeps the split on the device when it has at most ``RESIDENT_BYTES``.
     ``fields`` None reads all that is stored; "codes" and "order" are always needed.
     """
+    if fields is not None and not {"codes", "order"} <= {*fields} <= {spec.name for spec in FIELDS}:
+        raise UsageError(
+            f"fields are {shorten(fields)}, expected 'codes', 'order' and what else is wanted of "
+            + ", ".join(spec.name for spec in FIELDS if spec.name not in ("codes", "order"))
+        )
     if batch_size < 1 or not 0 <= rank < world_size or n_workers < 0:
         raise UsageError(
             f"batch size {batch_size}, rank {rank} of {world_size}, {n_workers} workers: expected "

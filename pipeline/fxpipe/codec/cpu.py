@@ -104,18 +104,24 @@ class CpuCodec:
         n_parts = min(self._n_threads, n_clips)
 
         def part(number: int) -> None:
-            encoder = self._encoder.twin() if number else self._encoder
+            own = encoder.twin() if number else encoder
             wave = np.zeros(n_frames * self.info.hop_samples, np.float32)
             for i in range(number, n_clips, n_parts):
                 wave[:n_samples] = finite(audio[i])
-                codes[i] = self._quantizer(encoder(wave))
+                codes[i] = self._quantizer(own(wave))
 
         with self._one_at_a_time, one_blas_thread():
-            if n_parts > 1:
-                with ThreadPoolExecutor(n_parts, "encode") as pool:
-                    list(pool.map(part, range(n_parts)))
-            elif n_clips:
-                part(0)
+            encoder = self._encoder
+            try:
+                if n_parts > 1:
+                    with ThreadPoolExecutor(n_parts, "encode") as pool:
+                        list(pool.map(part, range(n_parts)))
+                elif n_clips:
+                    part(0)
+            except BaseException:
+                # Ctrl-C while a thread is begun leaves it at work: the next clip gets other memory.
+                self._encoder = encoder.twin()
+                raise
         return codes
 
 

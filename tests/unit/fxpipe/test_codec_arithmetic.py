@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -140,6 +141,29 @@ def test_callers_of_one_codec_at_the_same_time_get_their_own_codes():
     with ThreadPoolExecutor(6) as pool:
         at_once = list(pool.map(codec.encode, clips[:, None]))
     np.testing.assert_array_equal(np.concatenate(at_once), alone)
+
+
+def test_a_thread_that_ctrl_c_left_at_work_disturbs_no_later_clip(monkeypatch):
+    """concurrent.futures forgets a thread while it begins it: Ctrl-C then waits for it no more."""
+    info = cpu.codec_info("seeded", "0" * 64, Architecture(encoder_dim=12), "fp32", "")
+    codec = cpu.CpuCodec(plain(seeded(encoder_dim=12)), RATES["44khz"], info, n_threads=2)
+    clips = notes(2, 88_200, seed=3)
+    alone = codec.encode(clips)
+    left = []
+
+    class Pool(ThreadPoolExecutor):
+        def map(self, function, *_):
+            left.append(threading.Thread(target=function, args=(0,)))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cpu, "ThreadPoolExecutor", Pool)
+    with pytest.raises(KeyboardInterrupt):
+        codec.encode(clips)
+    monkeypatch.undo()
+    left[0].start()
+    found = codec.encode(clips)
+    left[0].join()
+    np.testing.assert_array_equal(found, alone)
 
 
 def test_codecs_side_by_side_leave_numpy_its_threads():

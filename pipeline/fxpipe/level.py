@@ -47,8 +47,8 @@ def normalise(wave: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, float]
         return wave.astype(np.float32), before
     gain = 10 ** ((LEVEL_RULE.target_lufs - before) / 20)
     peak = float(np.max(np.abs(louder)))
-    levelled = (louder * np.float32(min(gain, LEVEL_RULE.peak_limit / peak))).astype(np.float32)
-    return levelled, before - doublings * DB_A_DOUBLING
+    levelled = louder * np.float32(min(gain, LEVEL_RULE.peak_limit / peak))
+    return levelled.astype(np.float32, copy=False), before - doublings * DB_A_DOUBLING
 
 
 def n_doublings(wave: np.ndarray) -> int:

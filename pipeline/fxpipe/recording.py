@@ -79,8 +79,15 @@ def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dic
         _check_header(file, most_s)
         facts: dict[str, Fact] = {"channels": file.channels, "subtype": file.subtype}
         sample_rate_hz = int(file.samplerate)
-        blocks, powers = zip(*_mono_blocks(file, most_s), strict=True)
-    mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        known = file.frames <= _longest(file)
+        mono, n, powers = np.empty(file.frames if known else 0, np.float32), 0, []
+        for block, power in _mono_blocks(file, most_s):
+            if n + len(block) > len(mono):  # its header did not know how long it is
+                mono.resize(n + len(block), refcheck=False)
+            mono[n : n + len(block)] = block
+            n += len(block)
+            powers.append(power)
+    mono = mono[:n]
     if np.vdot(mono, mono) < CANCELLED * sum(powers):
         raise ValueError("its channels cancel each other when mixed: keep only one of them")
     return mono, sample_rate_hz, facts
@@ -88,6 +95,8 @@ def read_mono(data: bytes, most_s: float | None = None) -> tuple[Audio, int, dic
 
 def no_sound(audio: Audio) -> npt.NDArray[np.intp]:
     """Places of the samples [N] that are no numbers, or far beyond full scale."""
+    if audio.min(initial=0.0) >= -LOUDEST and audio.max(initial=0.0) <= LOUDEST:
+        return np.empty(0, np.intp)
     return np.flatnonzero(~((audio >= -LOUDEST) & (audio <= LOUDEST)))
 
 

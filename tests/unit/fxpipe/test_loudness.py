@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from fixtures.audio import RATE_HZ, riff
+from fxpipe import loudness
+from fxpipe.level import normalise
 from fxpipe.loudness import BLOCK_S, RUN, filtered, integrated_lufs, k_weighting
 
 RATES_HZ = (4_000, 16_000, 44_100, 48_000, 96_000, 192_000)
@@ -39,6 +42,27 @@ def test_filtering_in_runs_is_filtering(n_samples):
     wave = np.random.default_rng(0).standard_normal(n_samples)
     for b, a in k_weighting(RATE_HZ):
         np.testing.assert_allclose(filtered(wave, b, a), lfilter(b, a, wave), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_samples", [7 * RUN, 8 * RUN, 8 * RUN + 1, 50 * RUN + 9])
+def test_filtering_a_part_at_a_time_changes_no_bit(n_samples, monkeypatch):
+    wave = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32)
+    for b, a in k_weighting(RATE_HZ):
+        whole = filtered(wave, b, a)
+        monkeypatch.setattr(loudness, "RUNS_AT_ONCE", 8)
+        np.testing.assert_array_equal(filtered(wave, b, a), whole)
+        monkeypatch.undo()
+
+
+def test_a_long_wave_takes_little_memory_beside_its_own(monkeypatch):
+    """Two minutes at 655 kHz, 0.3 GB, took the page 2.9 GB."""
+    monkeypatch.setattr(loudness, "RUNS_AT_ONCE", 128, raising=False)
+    wave = np.random.default_rng(0).standard_normal(1_000_000).astype(np.float32)
+    tracemalloc.start()
+    normalise(wave, RATE_HZ)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * wave.nbytes
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
-from fixtures.browser import chromium, complaints, needs_chromium, resize
+from fixtures.browser import chromium, complaints, needs_chromium, requested, resize
 from fixtures.guitarist import SIZES, Guitarist
 from fixtures.models import random_run
 from fixtures.page import page_served, wav
+from fxtrain.app.server import board_json
+from fxtrain.export.board import Board
 
 pytestmark = needs_chromium
 
@@ -172,31 +174,85 @@ def test_the_board_plays_what_was_chosen_last(page: Hasty, clip: Path) -> None:
     )
 
 
+def test_a_slow_file_is_said_to_be_on_its_way_and_comes_once(page: Hasty, clip: Path) -> None:
+    page.give(clip)
+    for url, press, under_way, done in (
+        ("/api/export/svg", "[data-format=svg]", "Saving: The drawing (SVG) …", "Saved board.svg."),
+        ("/api/example", "#example", "Playing the built-in guitar …", "Heard on the built-in"),
+    ):
+        requested(page.driver)
+        page.hold(url)
+        page.press(press)
+        page.until_held()
+        page.press(press)
+        assert page.status == page.text("#brief") == under_way
+        page.let_go()
+        page.until(lambda done=done: page.status.startswith(done))
+        assert len([each for each in requested(page.driver) if each.endswith(url)]) == 1
+    page.hold("/api/export/svg", "lose")
+    page.press("[data-format=svg]")
+    page.until_held()
+    page.let_go()
+    page.until(lambda: page.error)
+    assert not page.one("#brief").is_displayed()
+    page.press("[data-format=svg]")  # one that was lost can be asked for again
+    page.until(lambda: page.status == "Saved board.svg.")
+
+
+CLEAR = "for (let it; (it = document.querySelector('.remove'));) it.click();"
+FILL = """
+  for (const name of ["compressor", "delay", "reverb", "fuzz"]) {
+    document.getElementById("add").value = name;
+    document.getElementById("add-button").click();
+  }
+"""
+
+
 def test_a_swap_is_one_of_the_board_that_is_shown(page: Hasty, clip: Path) -> None:
     page.give(clip)
-    clear = "for (let it; (it = document.querySelector('.remove'));) it.click();"
-    place = "document.getElementById('play').getBoundingClientRect().top + scrollY"
-    fill = """
-      for (const name of ["compressor", "delay", "reverb", "fuzz"]) {
-        document.getElementById("add").value = name;
-        document.getElementById("add-button").click();
-      }
-    """
-    for size in SIZES:
-        resize(page.driver, *size)
-        page.rendering(partial(page.do, clear))
-        page.rendering(partial(page.do, f"{fill} window.was = {place};"))
-        assert page.text("#swaps").startswith("⇄ delay and reverb could be swapped")
-        assert page.do(f"return {place} - was") == 0  # the answer moves nothing below it
-        where = page.one("#hear-b").rect
-        page.press("#play")
-        page.until(lambda: page.text("#play") == "Pause")
-        assert page.one("#hear-b").rect == where
-        page.press("#play")
-    page.rendering(lambda: page.one("#swaps button").send_keys("\ue007"))
-    assert page.board == ["compressor", "reverb", "delay", "fuzz"]
-    held = page.driver.switch_to.active_element.get_attribute("aria-label")
-    assert held == "Swap reverb and delay and listen"
-    page.do("for (const what of ['.remove', '#swaps button']) document.querySelector(what).click()")
-    assert page.board == ["delay", "reverb", "fuzz"]
+    page.rendering(lambda: page.do(CLEAR + FILL))
+    for before, after in (("delay", "reverb"), ("reverb", "delay")):
+        (swap,) = page.all(".swap")
+        assert swap.accessible_name == f"Swap {before} and {after}: nobody would hear it"
+        page.rendering(lambda swap=swap: swap.send_keys("\ue007"))
+        assert page.board == ["compressor", after, before, "fuzz"]
+        assert page.driver.switch_to.active_element == page.one(".swap")
+    page.do("for (const what of ['.remove', '.swap']) document.querySelector(what).click()")
+    assert page.board == ["reverb", "delay", "fuzz"]
     page.rendering(lambda: None)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (390, 844)])
+def test_pairs_that_could_be_swapped_move_nothing_and_leave_no_hole(
+    page: Hasty, clip: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0
+
+    def with_pairs(board: Board) -> dict[str, Any]:
+        names = board.chain.names
+        return board_json(board) | {"swaps": tuple(itertools.pairwise(names))[:most]}
+
+    monkeypatch.setattr("fxtrain.app.server.board_json", with_pairs)
+    page.give(clip)
+    resize(page.driver, *size)
+    place = "document.getElementById('play').getBoundingClientRect().top + scrollY"
+    hole = """
+      const [row, panel] = ["#reset", "section:has(#reset)"].map((css) => (
+        document.querySelector(css).getBoundingClientRect().bottom));
+      return panel - row;
+    """
+    for most in (0, 3, 1):  # what with_pairs gives
+        page.rendering(lambda: page.do(f"{CLEAR} {FILL} window.was = {place};"))
+        assert len(page.all(".swap")) == most
+        assert page.do(f"return {place} - was") == 0
+        assert page.do(hole) < 30
+        assert page.do("return document.documentElement.scrollWidth <= innerWidth")
+    swap = page.one(".swap")
+    assert min(swap.rect["width"], swap.rect["height"]) >= 24
+    page.do("document.querySelector('.swap').focus()")
+    turn = "const knob = document.querySelector('.knob input'); knob.stepUp(3);"
+    turn += " knob.dispatchEvent(new Event('input'));"
+    most = 0
+    page.rendering(lambda: page.do(turn))
+    assert not page.all(".swap")  # whose keyboard is still there
+    assert page.driver.switch_to.active_element == page.one(".card button:enabled")

@@ -228,30 +228,6 @@ function told(board) {
   // Never hidden: what is below would move away under a hand that is about to press it.
   at("basis").textContent = board.pedals.length ? board.basis : NO_PEDALS;
   view.showSwaps(board.swaps);
-  const items = board.swaps.map(([first, second]) => {
-    const item = document.createElement("li");
-    const text = document.createElement("span");
-    text.textContent = `⇄ ${first} and ${second} could be swapped, nobody would hear it.`;
-    item.append(text);
-    if (view.neighbours(first, second)) {
-      const swap = document.createElement("button");
-      swap.type = "button";
-      swap.textContent = "Swap them and listen";
-      swap.setAttribute("aria-label", `Swap ${first} and ${second} and listen`);
-      swap.addEventListener("click", () => {
-        const places = view.neighbours(first, second);
-        if (places) view.move(...places);
-      });
-      item.append(swap);
-    }
-    return item;
-  });
-  const list = at("swaps");
-  const text = (rows) => rows.map((row) => row.textContent).join();
-  if (text(items) === text([...list.children])) return; // a button may be pressed this very moment
-  const held = list.contains(document.activeElement);
-  list.replaceChildren(...items);
-  if (held) (list.querySelector("button") ?? at("add")).focus();
 }
 
 let waiting = 0;
@@ -286,8 +262,18 @@ async function render() {
   document.body.dataset.renders = number;
 }
 
-async function save(format) {
+const saving = new Set(); // formats that are on their way: a second press is none
+
+async function save(format, what) {
+  if (saving.has(format)) return;
+  saving.add(format);
   ease();
+  const text = `Saving: ${what} …`;
+  say(text, text, true);
+  try { await saved(format); } catch (error) { fail(error); } finally { saving.delete(format); }
+}
+
+async function saved(format) {
   const answer = await ask(`/api/export/${format}`, asked({}));
   const notes = JSON.parse(answer.headers.get("X-Notes"));
   const [, name] = /filename="(.*)"/.exec(answer.headers.get("Content-Disposition"));
@@ -347,9 +333,12 @@ function wire() {
     else if (files.length > 1) fail(new Error("That is more than one file; drop one clip at a time."));
     else if (files.length) listen(files[0], files[0].name);
   });
-  at("example").addEventListener("click", () => busily("Playing the built-in guitar …", async () => {
+  let coming = false; // the example: a second press meanwhile is none
+  at("example").addEventListener("click", () => !coming && busily("Playing the built-in guitar …", async () => {
     const number = ++given;
-    await shown(await (await ask("/api/example", "{}")).json(), number);
+    coming = true;
+    const answer = await ask("/api/example", "{}").finally(() => { coming = false; });
+    await shown(await answer.json(), number);
   }));
   let recorder = null;
   let asking = false; // the browser whether the input may be used: a second click is no second recording
@@ -410,7 +399,7 @@ function wire() {
     button.type = "button";
     button.textContent = text;
     button.dataset.format = format;
-    button.addEventListener("click", () => save(format).catch(fail));
+    button.addEventListener("click", () => save(format, text));
     return button;
   }));
 }

@@ -32,18 +32,32 @@ export class BoardView {
   /** Pairs of names whose order cannot be heard. */
   showSwaps(pairs) {
     this.swaps = pairs;
-    [...this.list.children].forEach((card, i) => card.classList.toggle("swaps", this.swappable(i)));
+    [...this.list.children].forEach((card, i) => this.between(card, i));
   }
 
-  /** The places of two pedals that stand side by side; null where they do not, or no longer. */
-  neighbours(...names) {
-    const places = names.map((name) => this.pedals.findIndex((pedal) => pedal.name === name));
-    return !places.includes(-1) && Math.abs(places[0] - places[1]) === 1 ? places : null;
+  /** In place of the arrow from this card to the next, a button where nobody would hear them
+      swapped: what lies below does not move when it comes. One that stays may be pressed this moment. */
+  between(card, i) {
+    const there = card.querySelector(".swap");
+    if (Boolean(there) === this.swappable(i + 1)) return;
+    if (!there) {
+      const [one, other] = [this.pedals[i].name, this.pedals[i + 1].name];
+      const swap = button("", `Swap ${one} and ${other}: nobody would hear it`, () => {
+        this.move(i, i + 1);
+        this.list.children[i].querySelector(".swap")?.focus();
+      });
+      swap.classList.add("swap");
+      card.append(swap);
+      return;
+    }
+    const held = there === document.activeElement;
+    there.remove();
+    if (held) card.querySelector("button:enabled").focus();
   }
 
   /** Could the pedals at i - 1 and i be swapped without a difference that anyone hears? */
   swappable(i) {
-    if (i < 1) return false;
+    if (i < 1 || i >= this.pedals.length) return false;
     const [a, b] = [this.pedals[i - 1].name, this.pedals[i].name];
     return this.swaps.some(([x, y]) => (x === a && y === b) || (x === b && y === a));
   }
@@ -81,7 +95,6 @@ export class BoardView {
     const card = document.createElement("li");
     card.className = "card";
     card.classList.toggle("bypassed", pedal.bypassed);
-    card.classList.toggle("swaps", this.swappable(i));
     card.style.setProperty("--box", kind.colour);
     card.dataset.pedal = pedal.name;
     const head = document.createElement("header");
@@ -132,6 +145,7 @@ export class BoardView {
     remove.classList.add("remove");
     tools.append(earlier, bypass, later, remove);
     card.append(head, sure, knobs, tools);
+    this.between(card, i);
     this.draggable(head, card, i);
     return card;
   }

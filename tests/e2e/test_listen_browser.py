@@ -354,3 +354,53 @@ def test_a_slow_line_and_a_hasty_hand(driver: Any, tmp_path: Path) -> None:
         assert page.find("#status").text == ""
         complaints(driver)
     assert answers(tmp_path, study) == [{"choice": "a"}, None]
+
+
+def slow_press(page: Listener, url: str, button: str, under_way: str) -> None:
+    """Two presses, of which one counts; what is under way is said, and not as an error."""
+    page.driver.execute_script("held = arguments[0]; n = 0", url)
+    page.driver.execute_script(2 * f"document.querySelector('{button}').click();")
+    assert page.find("#status:not(:empty)").text == under_way
+    assert "wrong" not in page.find("#status").get_attribute("class")
+    assert page.driver.execute_script("letGo(); held = ''; return n") == 1
+
+
+def test_a_page_whose_first_answer_is_lost_or_slow_says_so(driver: Any, tmp_path: Path) -> None:
+    """It stood at "Loading …" until it was loaded again."""
+    study = small_study(tmp_path, "abx", n_items=1, trials=1, repeats=1, catches=0)
+    lose = """
+      const real = window.fetch;
+      Object.assign(window, { lost: "/api/state", held: "", n: 0 });
+      window.fetch = async (url, ...more) => {
+        if (url === window.lost) {
+          window.lost = "";
+          return new Response("<p>no gateway</p>", { status: 502 });
+        }
+        window.n += url === window.held;
+        if (url === window.held) await new Promise((done) => { window.letGo = done; });
+        return real(url, ...more);
+      };
+    """
+    at_first = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": lose})
+    try:
+        with served("fxtrain", "listen", "serve", tmp_path) as (address, _):
+            driver.get(address)
+            driver.delete_all_cookies()
+            page = Listener(driver, address)
+            page.find("#retry")
+            assert page.find("#status").text.startswith("The server does not answer.")
+            page.press("#retry")
+            page.press("label[for=device-headphones]")
+            assert page.find("#status").text == ""
+            slow_press(page, "/api/start", "#start", "One moment …")
+            page.press("#next")
+            for slot in page.slots():
+                page.press(f"#hear-{slot}")
+            page.press("label[for=pick-a]")
+            slow_press(page, "/api/answer", "#next", "Saving your answer …")
+            page.find("#feedback")
+            assert page.find("#status").text == ""
+            complaints(driver)
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", at_first)
+    assert answers(tmp_path, study) == [{"choice": "a"}, None]

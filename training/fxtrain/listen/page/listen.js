@@ -5,6 +5,7 @@ import { LockStep, fetchSound, openContext } from "/shared/lockstep.js";
 
 const BANDS = ["bad", "poor", "fair", "good", "excellent"];
 const USES_SPACE = ["BUTTON", "SUMMARY"];
+const SLOW_MS = 400; // what takes longer is said to be under way
 const TAKES_SPACE = "input:not(:checked), input[type=checkbox]";
 const main = document.getElementById("main");
 const status = document.getElementById("status");
@@ -34,8 +35,12 @@ function show(...nodes) {
   window.scrollTo(0, 0);
 }
 
-function say(text) {
+let waiting = 0;
+/** What went wrong, or what is under way. */
+function say(text, wrong = true) {
+  clearTimeout(waiting);
   status.textContent = text;
+  status.classList.toggle("wrong", wrong);
 }
 
 async function ask(path, data) {
@@ -44,13 +49,13 @@ async function ask(path, data) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(data),
   };
-  let answer;
+  let answer, found;
   try {
     answer = await fetch(path, { credentials: "same-origin", ...request });
+    found = await answer.json();
   } catch {
     throw new Error("The server does not answer. Your answers so far are kept; try again.");
   }
-  const found = await answer.json();
   if (!answer.ok) throw new Error(found.error ?? `${path}: ${answer.status}`);
   return found;
 }
@@ -62,12 +67,17 @@ function loading(text) {
   show(make("p", {}, text));
 }
 
+/** A button in place of what did not come; what went wrong is said by whoever asked for it. */
+function retry(again) {
+  show(make("button", { class: "go", id: "retry", onclick: () => attempt(again) }, "Try again"));
+}
+
 /** The sounds at `urls`; where one does not come, a button for `again`. */
 async function open(rate, urls, again) {
   context ??= openContext(rate);
   if (context.state === "suspended") await context.resume();
   const buffers = await Promise.all(urls.map((url) => fetchSound(context, url))).catch((error) => {
-    show(make("button", { class: "go", id: "retry", onclick: () => attempt(again) }, "Try again"));
+    retry(again);
     throw error;
   });
   player = new LockStep(context, buffers, { gain: volume });
@@ -157,7 +167,7 @@ async function trial(state, feedback = null) {
   const fill = make("div");
   const pause = make("button", { id: "pause", onclick: () => toggle() }, "Pause");
   pause.disabled = true;
-  const next = make("button", { class: "go", id: "next", onclick: () => attempt(send) }, "Next");
+  const next = make("button", { class: "go", id: "next", onclick: () => attempt(send, "Saving your answer …") }, "Next");
   const why = make("p", { class: "soft", id: "why" }); // what Next still waits for
 
   function hear(slot) {
@@ -356,12 +366,14 @@ function begin(how) {
 
 let working = false;
 /** One thing at a time: a second press while an answer is on its way is none. */
-async function attempt(work) {
+async function attempt(work, slow = "One moment …") {
   if (working) return;
   working = true;
   say("");
+  waiting = setTimeout(() => say(slow, false), SLOW_MS);
   try {
     await work();
+    say("");
   } catch (error) {
     say(error.message);
   } finally {
@@ -369,8 +381,14 @@ async function attempt(work) {
   }
 }
 
-attempt(async () => {
-  const state = await ask("/api/state");
+async function first() {
+  loading("Loading …");
+  const state = await ask("/api/state").catch((error) => {
+    retry(first);
+    throw error;
+  });
   if (state.session && state.trial === null) done(state);
   else welcome(state);
-});
+}
+
+attempt(first);

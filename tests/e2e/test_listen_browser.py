@@ -404,3 +404,33 @@ def test_a_page_whose_first_answer_is_lost_or_slow_says_so(driver: Any, tmp_path
     finally:
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", at_first)
     assert answers(tmp_path, study) == [{"choice": "a"}, None]
+
+
+def test_large_type_forced_colours_and_a_narrow_page(tmp_path: Path) -> None:
+    """Nothing sticks out, what is chosen is seen, and the letters can be turned off at 400 %."""
+    small_study(tmp_path / "mushra", "mushra", n_items=1, trials=1, standard="bs1534")
+    small_study(tmp_path / "abx", "abx", n_items=1, trials=1, repeats=1, catches=0)
+    with chromium(more=["--blink-settings=defaultFontSize=32"]) as large:
+        for kind in ("mushra", "abx"):
+            with served("fxtrain", "listen", "serve", tmp_path / kind) as (address, _):
+                page = Listener(large, address)
+                page.find("#start")
+                assert page.fits(320)
+                page.begin()
+                slots = page.slots()
+                assert page.fits(320)
+                resize(large, 320, 256)
+                assert page.find("#letters").is_displayed()
+                for slot in slots:
+                    page.press(f"#hear-{slot}")
+        page.press("label[for=pick-a]")
+        forced = {"features": [{"name": "forced-colors", "value": "active"}]}
+        large.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
+        paint = "return getComputedStyle(document.querySelector(arguments[0])).backgroundColor"
+        for chosen, other in (
+            ("label[for=pick-a]", "label[for=pick-b]"),
+            ("#hear-x", "#hear-a"),
+            (".where div", ".where"),
+        ):
+            assert large.execute_script(paint, chosen) != large.execute_script(paint, other)
+        assert complaints(large) == []

@@ -40,14 +40,30 @@ const player = new Player(at("wave"), (seconds, duration) => {
 });
 
 let fading = 0;
-/** `text` for screen readers; `brief` for eyes, for a few seconds or until the next word. */
-function say(text, brief = text, stays = false) {
-  status.textContent = text;
-  at("brief").textContent = brief;
-  at("brief").hidden = !brief;
+let kept = false;
+/** For eyes, for a few seconds or until the next word. */
+function brief(text, stays = false) {
+  at("brief").textContent = text;
+  at("brief").hidden = !text;
+  kept = stays;
   clearTimeout(fading);
   if (!stays) fading = setTimeout(() => { at("brief").hidden = true; }, SEEN_MS);
 }
+
+/** `text` for screen readers; `short` for eyes. */
+function say(text, short = text, stays = false) {
+  status.textContent = text;
+  brief(short, stays);
+}
+
+/** What a knob does, for fingers and keys: no mouse rests on it. */
+function hint(text) {
+  if (!kept) brief(text);
+}
+
+new ResizeObserver(([{ target }]) => {
+  document.documentElement.style.setProperty("--told", `${target.offsetHeight + 16}px`);
+}).observe(document.querySelector(".told"));
 
 /** An error stays until the next action. */
 function fail(error) {
@@ -100,11 +116,11 @@ let busy = 0;
 async function busily(text, act) {
   ease();
   say(text, text, true);
-  document.body.setAttribute("aria-busy", "true");
+  at("result").setAttribute("aria-busy", "true"); // alone: of what is busy, screen readers tell nothing
   busy += 1;
   try { await act(); } catch (error) { fail(error); } finally {
     busy -= 1;
-    if (!busy) document.body.removeAttribute("aria-busy");
+    if (!busy) at("result").removeAttribute("aria-busy");
   }
 }
 
@@ -393,7 +409,11 @@ function wire() {
     }
   });
   at("add-button").addEventListener("click", () => view.add(at("add").value));
-  at("reset").addEventListener("click", () => { view.show(clip.board.pedals); changed(); });
+  at("reset").addEventListener("click", () => {
+    view.show(clip.board.pedals);
+    say("On the board: what was heard.");
+    changed();
+  });
   at("exports").replaceChildren(...FILES.map(([format, text]) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -412,7 +432,8 @@ async function begin() {
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.error);
   facts = told;
-  view = new BoardView(at("board"), new Map(facts.pedals.map((pedal) => [pedal.name, pedal])), changed, say);
+  const kinds = new Map(facts.pedals.map((pedal) => [pedal.name, pedal]));
+  view = new BoardView(at("board"), kinds, { changed, say, hint });
   fill(at("add"), facts.pedals.map(({ name }) => [name, name]));
   fill(at("dry"), facts.phrases.map((name, i) => [name, `built-in guitar ${i + 1}`]));
   const known = facts.pedals.filter((pedal) => pedal.known).map(({ name }) => name);

@@ -19,9 +19,9 @@ export function percent(p) {
 
 export class BoardView {
   /** `list` is an <ol>; `kinds` maps a pedal's name to what the server says of it; `changed()` is
-      called after every change, `say(text)` tells a screen reader what happened. */
-  constructor(list, kinds, changed, say) {
-    Object.assign(this, { list, kinds, changed, say, pedals: [], swaps: [], guess: false });
+      called after every change, `say(text)` tells what happened, `hint(text)` what a knob does. */
+  constructor(list, kinds, { changed, say, hint }) {
+    Object.assign(this, { list, kinds, changed, say, hint, pedals: [], swaps: [], guess: false });
   }
 
   show(pedals) {
@@ -114,11 +114,13 @@ export class BoardView {
     knobs.className = "knobs";
     for (const knob of kind.knobs) {
       const guess = pedal.unheard?.includes(knob.name);
-      knobs.append(makeKnob(pedal.name, knob, pedal.settings[knob.name], guess, (value) => {
+      const made = makeKnob(pedal.name, knob, pedal.settings[knob.name], guess, (value) => {
         pedal.settings[knob.name] = value;
         pedal.unheard = pedal.unheard?.filter((name) => name !== knob.name);
         this.changed();
-      }));
+      });
+      made.addEventListener("focusin", () => this.hint(`${knob.label}: ${knob.meaning}`));
+      knobs.append(made);
     }
     const tools = document.createElement("div");
     tools.className = "tools";

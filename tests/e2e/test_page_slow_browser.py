@@ -29,6 +29,10 @@ LINE = """
     window.next = "";
     await new Promise((done) => window.held.push(done));
     if (todo === "lose") throw new TypeError("Failed to fetch");
+    if (todo === "break off") {
+      const broken = { pull: (line) => line.error(new TypeError("network error")) };
+      return new Response(new ReadableStream(broken));
+    }
     return real(url, ...more);
   };
   AudioContext.prototype.decodeAudioData = function (data) {
@@ -44,7 +48,7 @@ LINE = """
     stop.call(this, at);
   };
 """
-"""The next request under `next` is held until it is let go; then it is answered, or lost."""
+"""The next request under `next` is held until it is let go; then all comes, a part, or nothing."""
 
 
 class Hasty(Guitarist):
@@ -116,6 +120,20 @@ def test_a_press_before_the_clips_sound_is_there_is_not_lost(page: Hasty, clip: 
     assert page.do("return events") == ["made", "made", "stopped", "stopped"]
     page.press("#play")
     assert page.text("#play") == "Play"
+
+
+def test_an_answer_that_breaks_off_is_told_as_one_that_does_not_come(
+    page: Hasty, clip: Path
+) -> None:
+    page.give(clip)
+    for url, press in (("/api/render", ".card [aria-pressed]"), ("/api/export", "[data-format]")):
+        page.hold(url, "break off")
+        page.press(press)
+        page.until_held()
+        page.let_go()
+        page.until(lambda: page.error)
+        assert page.error.startswith("The program behind this page does not answer.")
+    page.rendering(lambda: page.bypass(1))
 
 
 def test_b_is_the_board_that_is_shown_or_silent(page: Hasty, clip: Path) -> None:

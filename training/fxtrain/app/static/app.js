@@ -76,6 +76,7 @@ function ease() { at("error").hidden = true; }
 
 async function ask(path, body, type = "application/json") {
   const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } })
+    .then(async (begun) => new Response(await begun.blob(), begun)) // all of it, or none
     .catch(() => { throw new Error(GONE); });
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({ error: `The answer was ${answer.status}.` }));

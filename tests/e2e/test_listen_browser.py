@@ -209,6 +209,11 @@ def assert_loops_and_pauses(page: Listener) -> None:
             value,
         )
     assert page.driver.execute_script("return fxlisten.player.region") == [0.4, 0.9]
+    ends = [page.find(css) for css in ("#loop-from", "#loop-to")]
+    assert [end.accessible_name for end in ends] == ["Loop from", "Loop to"]
+    assert [end.get_attribute("aria-valuetext") for end in ends] == ["0.4 s", "0.9 s"]
+    # An <output> is a live region: each step of a slider would be spoken twice.
+    assert page.driver.find_elements("css selector", "output:not([aria-hidden=true])") == []
     before = page.driver.execute_script("return fxlisten.context.currentTime")
     WebDriverWait(page.driver, WAIT_S, 0.05).until(
         lambda driver: driver.execute_script("return fxlisten.context.currentTime") > before + 0.6

@@ -228,7 +228,7 @@ async function trial(state, feedback = null) {
   const rows = {};
   function row(slot) {
     if (rows[slot]) return rows[slot].slider;
-    const out = make("output", { for: `rate-${slot}` }, "–");
+    const out = make("output", { for: `rate-${slot}`, "aria-hidden": "true" }, "–");
     const rated = () => {
       ratings[slot] = Number(slider.value);
       out.textContent = slider.value;
@@ -320,18 +320,23 @@ function region(sounds) {
     sounds.setRegion(Number(from.value), Number(to.value));
     from.value = sounds.region[0];
     to.value = sounds.region[1];
-    for (const [input, out] of [[from, fromOut], [to, toOut]]) out.textContent = `${Number(input.value).toFixed(1)} s`;
+    tell();
   };
-  const end = sounds.duration.toFixed(1);
-  const slider = (id, value) => make("input", { type: "range", id, min: 0, max: sounds.duration, step: 0.1, value, onchange: moved });
-  const from = slider("loop-from", 0);
-  const to = slider("loop-to", sounds.duration);
-  const fromOut = make("output", { for: "loop-from" }, "0.0 s");
-  const toOut = make("output", { for: "loop-to" }, `${end} s`);
+  const slider = (id, label, value) => make("input", {
+    type: "range", id, "aria-label": label, min: 0, max: sounds.duration, step: 0.1, value, onchange: moved,
+  });
+  const from = slider("loop-from", "Loop from", 0);
+  const to = slider("loop-to", "Loop to", sounds.duration);
+  const outs = [from, to].map((input) => make("output", { for: input.id, "aria-hidden": "true" }));
+  const tell = () => [from, to].forEach((input, i) => {
+    outs[i].textContent = `${Number(input.value).toFixed(1)} s`;
+    input.setAttribute("aria-valuetext", outs[i].textContent);
+  });
+  tell();
   return make("details", {}, make("summary", {}, "Loop a part"),
     make("div", { class: "region" },
-      make("label", { for: "loop-from" }, "from"), from, fromOut,
-      make("label", { for: "loop-to" }, "to"), to, toOut));
+      make("label", { for: "loop-from" }, "from"), from, outs[0],
+      make("label", { for: "loop-to" }, "to"), to, outs[1]));
 }
 
 function done(state) {

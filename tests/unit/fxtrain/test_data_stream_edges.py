@@ -17,6 +17,7 @@ from fixtures.shards import make_shards
 from fxtrain.contract import (
     MISSING_CODE,
     DamagedError,
+    FxError,
     LocalFolder,
     UsageError,
     pack_npy,
@@ -50,6 +51,18 @@ def test_no_epoch_of_one_seed_is_an_epoch_of_another(dataset: ShardDataset, resi
         for epoch in range(3)
     }
     assert len(orders) == 9
+
+
+def test_only_reader_processes_need_shared_memory(dataset: ShardDataset, monkeypatch) -> None:
+    def refuse(tensor: torch.Tensor) -> None:
+        raise RuntimeError("unable to open shared memory object </torch_7> in read-write mode")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    assert sorted(order_of(dataset, 0, 0, resident=False)) == list(range(40))
+    with pytest.raises(FxError, match=r"need shared memory: unable to open .* n_workers = 0"):
+        make_loader(
+            *(dataset, "train"), batch_size=8, seed=0, shuffle=True, resident=False, n_workers=1
+        )
 
 
 def stream_of(

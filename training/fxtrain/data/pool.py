@@ -6,11 +6,11 @@ cost more than reading it. Shapes: B batch, N sample of the pool.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fxtrain.contract import ContractError, FxError, Layout, open_folder
@@ -84,9 +84,20 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._world_size = rank, world_size
         self._pool_samples = max(pool_samples if shuffle else 1, batch_size)
-        # In memory that worker processes share: they live on from epoch to epoch.
-        self._epoch = _shared(torch.zeros(1, dtype=torch.int64))
-        self._trusted = _shared(torch.zeros(len(shards), dtype=torch.bool))
+        self._epoch = torch.zeros(1, dtype=torch.int64)
+        self._trusted = torch.zeros(len(shards), dtype=torch.bool)
+
+    def share(self) -> None:
+        """Put what changes where worker processes see it: they live on from epoch to epoch."""
+        try:
+            multiprocessing.Lock()  # of which a loader with workers needs some
+            for tensor in (self._epoch, self._trusted):
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+        except (OSError, RuntimeError) as error:
+            raise FxError(
+                f"processes that read batches (n_workers) need shared memory: {error}; give this "
+                "container a /dev/shm that can be written, or set n_workers = 0"
+            ) from None
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch[0] = epoch
@@ -183,8 +194,3 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
             yield pool.take(rows[done : done + size], out)
             done += size
         pool.keep(rows[done:])
-
-
-def _shared(tensor: Tensor) -> Tensor:
-    shared: Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call]
-    return shared

@@ -131,6 +131,7 @@ class StreamLoader:
         self._dataset, self._device = dataset, torch.device(device)
         self._workers: DataLoader[Any] | None = None
         if n_workers:
+            dataset.share()
             self._workers = DataLoader(
                 dataset,
                 batch_size=None,

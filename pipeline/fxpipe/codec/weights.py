@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fxpipe.codec import CodecSpec
 from fxpipe.errors import CodecError
+from fxtrain.contract import at_home
 
 EMBEDDED = Path(__file__).with_name("embedded")
 VARIABLE = "FXPIPE_CODEC"
@@ -22,7 +23,7 @@ def weights_path(spec: CodecSpec) -> Path:
     """In the package for the embedded codec, else the path descript-audio-codec itself uses."""
     if spec.url is None:
         return EMBEDDED / spec.file_name
-    cache = Path.home() / ".cache" / "descript" / "dac"
+    cache = at_home("~/.cache/descript/dac")
     return cache / f"weights_{spec.model_type}_{spec.bitrate}_{spec.tag}.pth"
 
 
@@ -46,11 +47,11 @@ def find_checkpoint(name: str, sha256: str | None = None) -> Path | None:
 
     Of several the first, or the first with ``sha256``: every export has the same name.
     """
-    path = Path(name).expanduser()
+    path = at_home(name)
     found = [path] if path.is_file() else []
     if path.name == name:
         for place in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-            there = Path(place).expanduser()
+            there = at_home(place)
             there = there / name if there.is_dir() else there
             if there.name == name and there.is_file():
                 found.append(there)
@@ -80,7 +81,13 @@ def fetch(spec: CodecSpec, *, progress: bool = True, base_url: str | None = None
         return _bring(spec, path, progress, base_url)
     from fxpipe.fetch.download import one_fetch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CodecError(
+            f"codec {spec.name!r}: {path.parent}: cannot be made ({error.strerror}); set HOME to a "
+            "folder that can be written, or use --codec embedded, which needs no weights"
+        ) from None
     with one_fetch(path.with_name(f".{path.name}.busy"), spec.name, progress):
         return _bring(spec, path, progress, base_url)
 

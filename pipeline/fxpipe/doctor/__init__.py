@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fxtrain.contract import to_install
+from fxtrain.contract import FxError, to_install
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 COLOURS = {OK: "green", WARNING: "yellow", PROBLEM: "red"}
@@ -57,7 +57,8 @@ def guarded(section: str, check: Check) -> list[Finding]:
     except ModuleNotFoundError as error:
         return [_not_looked_at(section, name, error)]
     except Exception as error:
-        what = " ".join(f"could not be looked at: {type(error).__name__}: {error}".split())
+        kind = "" if isinstance(error, FxError) else f"{type(error).__name__}: "
+        what = " ".join(f"could not be looked at: {kind}{error}".split())
         return [Finding(section, name, WARNING, what[:300])]
 
 

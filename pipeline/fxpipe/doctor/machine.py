@@ -142,13 +142,19 @@ def limits() -> Iterator[Finding]:
 
 
 def shared_memory(place: Path = Path("/dev/shm")) -> Iterator[Finding]:
-    """Reader processes of ``fxtrain fit`` hand batches over through it."""
+    """Processes hold their locks there, which are small; NCCL hands over what GPUs share."""
+    import torch
+
     if not place.is_dir():
         return
     total = shutil.disk_usage(place).total
-    what = f"{total / 1e9:.1f} GB at {place}"
-    if total < MIN_SHM_BYTES:
-        do = "in a container: start it with --shm-size=2g, or train with n_workers = 0"
+    what = f"{total / 1e9:.2f} GB at {place}"
+    if not os.access(place, os.W_OK | os.X_OK):
+        what += ", but it cannot be written: no worker can start"
+        do = "give this container one that can be, as --shm-size does"
+        yield Finding("machine", "shared memory", PROBLEM, what, do)
+    elif total < MIN_SHM_BYTES and torch.cuda.device_count() > 1:
+        do = "to train on several GPUs in a container, start it with --shm-size=2g"
         yield Finding("machine", "shared memory", WARNING, what, do)
     else:
         yield Finding("machine", "shared memory", OK, what)

@@ -26,6 +26,15 @@ CLIP_BYTES = 176_400
 IN_MEMORY = ("tmpfs", "ramfs")
 
 
+ELSEWHERE = {
+    "output": "-o",
+    "data sets": "--data-dir, or HOME",
+    "codec weights": "HOME",
+    "temporary files": "TMPDIR",
+}
+"""What names another place."""
+
+
 def places() -> tuple[tuple[str, Path], ...]:
     """What is written, and where by default."""
     return (
@@ -48,8 +57,9 @@ def disks() -> Iterator[Finding]:
             what += f" ({kind}: it lies in memory and is gone after a restart)"
         state, do = OK, ""
         if not os.access(existing, os.W_OK | os.X_OK):
-            mend = f"chmod u+w {shlex.quote(str(existing))}"
-            state, do = PROBLEM, f"make it writable: {mend}, or choose another"
+            state, do = PROBLEM, f"choose another place that can be written ({ELSEWHERE[name]})"
+            if existing == path:
+                do = f"make it writable: chmod u+w {shlex.quote(str(path))}, or {do}"
             what += ", but it cannot be written"
         elif free < FULL_BYTES:
             state, do = PROBLEM, "free some space, or choose another disk (-o, --data-dir, TMPDIR)"

@@ -8,7 +8,7 @@ from typing import Any
 
 from fxpipe.doctor import OK, PROBLEM, Check, Finding
 from fxpipe.tasks import Job, Workers, run_tasks
-from fxtrain.contract import REINSTALL, to_install
+from fxtrain.contract import REINSTALL, FxError, to_install
 from fxtrain.contract.remote import within
 
 WORKER_S = 60.0
@@ -38,7 +38,8 @@ def worker(
         return
     except Exception as error:
         what = " ".join(f"a dask worker could not start: {error}".split())[:300]
-        yield Finding("trial", "dask worker", PROBLEM, what, to_install("pipeline"))
+        do = "" if isinstance(error, FxError) else to_install("pipeline")
+        yield Finding("trial", "dask worker", PROBLEM, what, do)
         return
     seconds = time.monotonic() - began
     state = OK if answer == {"n": 42} else PROBLEM

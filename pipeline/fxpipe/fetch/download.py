@@ -25,7 +25,7 @@ from fxpipe.fetch.transfer import Found, Manner, Wanted, fetch_part, look_at
 from fxpipe.fetch.unzip import need_space, unzip
 from fxpipe.sources.base import default_data_dir
 from fxpipe.sources.manifest import Manifest, RemoteFile, load_manifest
-from fxtrain.contract import alone
+from fxtrain.contract import alone, at_home
 
 FETCHED_NAME = "fetched.json"
 
@@ -120,7 +120,7 @@ def fetch_dataset(
         by_hand = manifest.by_hand or f"see {manifest.url}"
         raise SourceError(f"{name}: no archive to fetch. {by_hand}")
     at_hand = _assign(manifest, archives)
-    base = (data_dir or default_data_dir()).expanduser().absolute()
+    base = at_home(data_dir or default_data_dir()).absolute()
     folder = base / manifest.name
     if _is_fetched(folder, manifest):
         return folder
@@ -231,7 +231,7 @@ def _assign(manifest: Manifest, archives: Sequence[Path]) -> dict[str, Path]:
     names = {file.name.lower(): file.name for file in manifest.files}
     assigned: dict[str, Path] = {}
     for given in archives:
-        path = given.expanduser().absolute()
+        path = at_home(given).absolute()
         if not path.is_file():
             found = "a folder: --data-dir takes that" if path.is_dir() else "not there"
             raise SourceError(f"--archive {path}: {found}; give the file as it was downloaded")

@@ -218,7 +218,7 @@ def _start(pedal: PluginPedal) -> Plugin:
 def search_folders() -> list[Path]:
     """Where a plugin is looked for by its file name."""
     named = [Path(part) for part in os.environ.get(SEARCH_VARIABLE, "").split(os.pathsep) if part]
-    return named + [Path(folder).expanduser() for folder in STANDARD_FOLDERS]
+    return named + [Path(os.path.expanduser(folder)) for folder in STANDARD_FOLDERS]  # noqa: PTH111 - without a home, too
 
 
 def listed(folders: Sequence[Path]) -> str:

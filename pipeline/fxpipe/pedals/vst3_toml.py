@@ -22,7 +22,7 @@ from fxpipe.pedals.vst3 import (
     sha256_of,
 )
 from fxpipe.pedals.vst3_host import Facts, direction
-from fxtrain.contract import ContractError, UsageError, from_dict, unknown_name
+from fxtrain.contract import ContractError, UsageError, at_home, from_dict, unknown_name
 
 PROBE_RATE_HZ = 44_100
 REPEATS_DB = -60.0
@@ -32,7 +32,7 @@ never initialises). A random or free-running LFO is far above."""
 
 def find_plugin(plugin: str, label: str, folder: Path) -> Path:
     """A path from ``folder``, or a bare file name looked for there and where hosts look."""
-    given = Path(plugin).expanduser()
+    given = at_home(plugin)
     folders = [folder] + (search_folders() if len(given.parts) == 1 else [])
     for place in folders:
         path = (place / given).absolute()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fxpipe.errors import DataMissingError
-from fxtrain.contract import ContractError, shorten
+from fxpipe.errors import DataMissingError, SourceError
+from fxtrain.contract import ContractError, at_home, shorten
 from fxtrain.contract.schema import Licence
 
 MetaValue = str | int | float
@@ -162,7 +162,13 @@ def default_data_dir() -> Path:
     """Where data sets are kept unless told otherwise."""
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("fxpipe"))
+    try:
+        return Path(platformdirs.user_data_dir("fxpipe"))
+    except RuntimeError:
+        raise SourceError(
+            "there is no home directory, where data sets are kept: set HOME to a folder that can "
+            "be written, or name a --data-dir"
+        ) from None
 
 
 def find_root(
@@ -178,7 +184,7 @@ def find_root(
     Accepts the folder `fxpipe fetch` writes, the data set's own top folder, or a folder at most
     one level above it. Raises DataMissingError naming ``what`` is missing and its ``size``.
     """
-    base = default_data_dir() if data_dir is None else data_dir.expanduser().absolute()
+    base = default_data_dir() if data_dir is None else at_home(data_dir).absolute()
     for candidate in _candidates(base, name):
         if is_root(candidate):
             return candidate

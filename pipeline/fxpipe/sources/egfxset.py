@@ -16,6 +16,7 @@ from pathlib import Path
 from fxpipe.sources.base import Scan, Skipped, find_root
 from fxpipe.sources.manifest import load_manifest, size_text
 from fxpipe.sources.scan import Candidate, scan_files, walk_audio
+from fxtrain.contract import at_home
 
 NAME = "egfxset"
 OPEN_STRING_MIDI = {1: 64, 2: 59, 3: 55, 4: 50, 5: 45, 6: 40}
@@ -75,7 +76,7 @@ class EgfxSetSource:
 
 def open_egfxset(path: str, data_dir: Path | None, include: tuple[str, ...]) -> EgfxSetSource:
     """From the unpacked ``Clean.zip``: the folder that holds ``Clean``, or ``Clean`` itself."""
-    asked = Path(path).expanduser() if path else data_dir
+    asked = at_home(path) if path else data_dir
     if asked is not None and asked.name == "Clean" and _has_pickups(asked):
         return EgfxSetSource(asked.absolute().parent, include)
     manifest = load_manifest(NAME)

@@ -37,7 +37,7 @@ from fxpipe.sources.base import (
 )
 from fxpipe.sources.manifest import Manifest, load_manifest, size_text
 from fxpipe.sources.scan import Candidate, scan_files, walk_audio
-from fxtrain.contract import shorten
+from fxtrain.contract import at_home, shorten
 
 _DYNAMIC = r"ppp|pp|p|mp|mf|f|ff|fff"  # in lower case only: F is a pitch
 _SAME_AGAIN = (
@@ -136,7 +136,7 @@ class ManifestSource:
 
 def open_folder(path: str, data_dir: Path | None, include: tuple[str, ...] = ()) -> FolderSource:
     """``folder:PATH``. DataMissingError where PATH is no folder. A folder has no optional parts."""
-    root = Path(path).expanduser().absolute() if path else data_dir
+    root = at_home(path).absolute() if path else data_dir
     if root is None:
         raise SourceError("folder: which one? type folder:PATH, for example folder:my-recordings")
     if not root.is_dir():
@@ -150,7 +150,7 @@ def manifest_opener(name: str, describe: Describe = tells_nothing) -> Opener:
 
     def open_it(path: str, data_dir: Path | None, include: tuple[str, ...]) -> ManifestSource:
         manifest = load_manifest(name)
-        named = Path(path).expanduser() if path else None
+        named = at_home(path) if path else None
         if named is not None and holds_dry(named, manifest, include):
             return ManifestSource(named.absolute(), manifest, include, describe)
         own = {name, *(Path(file.name).stem.lower() for file in manifest.files)}

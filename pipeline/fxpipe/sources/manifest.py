@@ -20,7 +20,7 @@ import regex
 from fxpipe.errors import SourceError
 from fxpipe.sources.base import LICENCES
 from fxpipe.sources.form import check_form
-from fxtrain.contract import DamagedError, read_json, shorten, unknown_name
+from fxtrain.contract import DamagedError, at_home, read_json, shorten, unknown_name
 from fxtrain.contract.schema import Licence
 
 SCHEMA_NAME = "schema.json"
@@ -153,7 +153,7 @@ def load_manifest(name: str) -> Manifest:
     Raises SourceError for an unknown name, a missing file or a malformed one.
     """
     if name.lower().endswith(".json"):
-        return _load_own(Path(name).expanduser())
+        return _load_own(at_home(name))
     if name not in manifest_names():
         hint = "; a manifest of your own is named by its file, such as ./my-set.json"
         raise SourceError(unknown_name("data set", name, manifest_names()) + hint)

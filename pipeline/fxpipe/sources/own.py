@@ -11,6 +11,7 @@ from fxpipe.sources.base import default_data_dir
 from fxpipe.sources.folder import ManifestSource, holds_dry
 from fxpipe.sources.manifest import load_manifest, size_text
 from fxpipe.sources.scan import walk_audio
+from fxtrain.contract import at_home
 
 _OWN = re.compile(r"(?P<file>.*\.json)(?::(?P<path>.+))?", re.IGNORECASE | re.DOTALL)
 
@@ -36,11 +37,11 @@ def open_own(name: str, data_dir: Path | None, include: tuple[str, ...] = ()) ->
     found = _OWN.fullmatch(name)
     file, path = (found["file"], found["path"]) if found else (name, None)
     manifest = load_manifest(file)
-    base = (data_dir or default_data_dir()).expanduser().absolute()
-    beside = Path(file).expanduser().absolute().parent
+    base = at_home(data_dir or default_data_dir()).absolute()
+    beside = at_home(file).absolute().parent
     places = [base / manifest.name, beside / manifest.name]
     if path is not None:
-        places = [Path(path).expanduser().absolute()]
+        places = [at_home(path).absolute()]
     for place in places:
         if holds_dry(place, manifest, include):
             return ManifestSource(place, manifest, include)

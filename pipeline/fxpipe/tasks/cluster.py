@@ -11,11 +11,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from fxpipe.tasks.where import WORKER_ENVIRONMENT
-from fxtrain.contract import FxError, UsageError
+from fxtrain.contract import FxError, UsageError, at_home
 
 PAGE = "docs/cluster.md has a file that works"
 ADAPT_S = "100ms"
@@ -124,7 +123,7 @@ def kubernetes_spec() -> dict[str, Any]:
         spec = _made_spec(config)
     elif isinstance(custom, str):
         try:
-            spec = yaml.safe_load(Path(custom).expanduser().read_text(encoding="utf-8"))
+            spec = yaml.safe_load(at_home(custom).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise UsageError(
                 f"--cluster k8s: kubernetes.custom-cluster-spec {custom}: cannot be read "

@@ -7,8 +7,10 @@ Each is opened as a dask client and closed again. What distributed logs is kept 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import re
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,6 +37,7 @@ from fxtrain.contract.remote import within
 
 CLUSTERS = {"slurm": "dask_jobqueue", "k8s": "dask_kubernetes"}
 CONNECT_S = 10
+LOOPBACK = "127.0.0.1"
 STARTS = 3
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -226,11 +229,36 @@ def missing_there(who: str, error: BaseException) -> str:
     )
 
 
+def _can_start() -> None:
+    """What dask waits for minutes for, or dies without, where a container or a sandbox lacks it."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise FxError(
+            f"local workers cannot be started: shared memory (/dev/shm) cannot be used "
+            f"({error.strerror}); give this container one that can be written, or name a running "
+            "--scheduler"
+        ) from None
+    try:
+        with (
+            socket.create_server((LOOPBACK, 0)) as server,
+            socket.create_connection(server.getsockname(), CONNECT_S),
+        ):
+            pass
+    except OSError as error:
+        raise FxError(
+            f"local workers cannot be started: this machine does not reach itself at {LOOPBACK} "
+            f"({error.strerror or error}); switch its loopback on (ip link set lo up), or look "
+            "for a firewall"
+        ) from None
+
+
 @contextmanager
 def _local(n_workers: int) -> Iterator[Any]:
     import dask
     import distributed
 
+    _can_start()
     with (
         _covered_ears() as ears,
         dask.config.set(
@@ -305,8 +333,8 @@ def _start(kind: Callable[..., Any], options: dict[str, Any]) -> Any:
             cause = str(error.__cause__ or error)
     raise FxError(
         f"local workers died while they started, {STARTS} times ({cause:.100}): not enough memory, "
-        "or too few open files (ulimit -n)? Try fewer at a time (-j); finished shards are kept: "
-        "type the same line again"
+        "or too few open files (ulimit -n) or processes (ulimit -u)? Try fewer at a time (-j); "
+        "finished shards are kept: type the same line again"
     )
 
 

@@ -189,12 +189,7 @@ def test_few_open_files(monkeypatch, soft, state):
     assert ("ulimit -n" in found.do) == (state != OK)
 
 
-def test_little_shared_memory_and_another_encoding(monkeypatch, tmp_path):
-    usage = SimpleNamespace(total=64 * 2**20, free=0)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
-    (found,) = machine.shared_memory(tmp_path)
-    assert found.state == WARNING
-    assert "--shm-size" in found.do
+def test_another_encoding(monkeypatch):
     monkeypatch.setattr(machine.locale, "getpreferredencoding", lambda setlocale: "ANSI_X3.4-1968")
     (found,) = machine.encoding()
     assert found.state == WARNING

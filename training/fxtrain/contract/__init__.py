@@ -46,7 +46,7 @@ from fxtrain.contract.errors import (
     to_install,
     unknown_name,
 )
-from fxtrain.contract.folder import Folder, LocalFolder, cannot_write, open_folder
+from fxtrain.contract.folder import Folder, LocalFolder, at_home, cannot_write, open_folder
 from fxtrain.contract.frontend import (
     ENTRY_POINT_GROUP,
     NEARNESS_LIMITS,
@@ -213,6 +213,7 @@ __all__ = [
     "ahead",
     "alone",
     "arrow",
+    "at_home",
     "block_of",
     "cannot_write",
     "canonical_json",

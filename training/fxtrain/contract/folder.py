@@ -72,7 +72,7 @@ def open_folder(uri: str | os.PathLike[str]) -> Folder:
             f"{text!r} is no directory; give a path, or a URI such as s3://bucket/shards"
         )
     if text.startswith("~/"):  # which the shell leaves as it is behind an = sign
-        return LocalFolder(Path(text).expanduser())
+        return LocalFolder(at_home(text))
     if "://" not in text:
         return LocalFolder(text)
     if text.startswith("file://"):
@@ -80,6 +80,17 @@ def open_folder(uri: str | os.PathLike[str]) -> Folder:
     from fxtrain.contract.remote import RemoteFolder
 
     return RemoteFolder(text)
+
+
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """``path`` with a home in place of its ~, as a shell has it where it knows that home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{os.fspath(path)}: no such home directory is known here; set HOME to a folder that "
+            "can be written, or give the path without ~"
+        ) from None
 
 
 def file_entry(name: str, data: bytes | bytearray) -> FileEntry:

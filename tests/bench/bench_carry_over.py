@@ -3,24 +3,36 @@
     python tests/bench/bench_carry_over.py OUT [--run RUN] [--clips 300]
 
 First table: the same performances of the built-in guitar through the same chains, with another
-noise floor, another playing level, pedals of another make. Second table: chains of four and five
-pedals, apart by whether one of the chains that the shipped model was taught had the same pedals in
-the same order (``LESSONS``; orders that were drawn again because a pedal was not heard are not
-followed: one in thirty). What is in OUT already is used again.
+noise floor, another playing level, pedals of another make. Second table: the first row's clips as
+files that keep less of the sound. Third table: chains of four and five pedals, apart by whether one
+of the chains that the shipped model was taught had the same pedals in the same order (``LESSONS``;
+orders that were drawn again because a pedal was not heard are not followed: one in thirty). What is
+in OUT already is used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import io
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
 
 from fxpipe.chains.chain import draw_order
 from fxpipe.config import render_spec
 from fxpipe.plan import split_sizes
+from fxpipe.renders import read_renders_index, read_shard
+from fxpipe.resume import write_finished
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import load_run
+from fxtrain.contract import LocalFolder, empty_npy
 from fxtrain.data import open_shards
 from fxtrain.evaluate import answer
 from fxtrain.finding import SHIPPED, model_folder
@@ -38,6 +50,32 @@ CONDITIONS = {
     "every pedal of another make": "[chain]\nmakes = 1.0",
 }
 SEED, LONG_SEED = 905, 906
+RATE_HZ = 44_100
+
+
+def compressed(kind: str, level: float, wave: np.ndarray) -> np.ndarray:
+    """``level``: libsndfile's compression level, 0 to 1; an MP3 has a constant rate of bits."""
+    file, how = io.BytesIO(), {"bitrate_mode": "CONSTANT"} if kind == "MP3" else {}
+    soundfile.write(file, wave, RATE_HZ, format=kind, compression_level=level, **how)
+    return soundfile.read(io.BytesIO(file.getvalue()), dtype="float32")[0]
+
+
+def at_rate(rate_hz: int, wave: np.ndarray) -> np.ndarray:
+    return soxr.resample(soxr.resample(wave, RATE_HZ, rate_hz), rate_hz, RATE_HZ)
+
+
+FILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "MP3, 160 kbit/s": partial(compressed, "MP3", 0.5),
+    "MP3, 96 kbit/s": partial(compressed, "MP3", 0.8),
+    "MP3, 56 kbit/s": partial(compressed, "MP3", 0.9),
+    "OGG Vorbis, 110 kbit/s": partial(compressed, "OGG", 0.4),
+    "OGG Vorbis, 75 kbit/s": partial(compressed, "OGG", 0.8),
+    "at 32 kHz": partial(at_rate, 32_000),
+    "at 22.05 kHz": partial(at_rate, 22_050),
+    "at 16 kHz": partial(at_rate, 16_000),
+    "at 8 kHz": partial(at_rate, 8_000),
+}
+"""One channel each."""
 
 SYNTH, NOTES = (0.95, 0.02, 0.03), (0.88, 0.04, 0.08)
 SYNTH_MOST, INSTRUMENTS = (0.98, 0.01, 0.01), (0.99, 0.005, 0.005)
@@ -81,8 +119,39 @@ def make(out: Path, name: str, settings: str, flags: str, n_chains: int) -> Path
             f"{flags} -o {renders}",
             f"encode {renders} -o {shards} --codec embedded --with-mel",
         ):
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            subprocess.run(["fxpipe", *words.split()], check=True, **quiet)
+            fxpipe(words)
+    return shards
+
+
+def fxpipe(words: str) -> None:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(["fxpipe", *words.split()], check=True, **quiet)
+
+
+def saved(out: Path, name: str, before: Path, save: Callable[[np.ndarray], np.ndarray]) -> Path:
+    """Shards of the clips in the renders ``before``, each saved and read again."""
+    shards, renders = out / name, LocalFolder(out / f"{name}-renders")
+    if not (shards / "index.json").is_file():
+        source = LocalFolder(before)
+        index = read_renders_index(source)
+        entries = []
+        for shard in index.shards:
+            waves, _ = read_shard(source, shard)
+            again, packed = empty_npy(waves.shape, np.int16)
+            for row, wave in enumerate(waves):  # at 0.7 of full scale: what comes back may be more
+                heard = save(wave.astype(np.float32) * np.float32(0.7 / 32768))[: len(wave)]
+                assert len(heard) == len(wave)
+                again[row] = np.rint(np.clip(heard * 32767, -32768, 32767))
+            records = shard.files[1]
+            files = (
+                renders.write(shard.files[0].path, packed),
+                renders.write(records.path, source.read(records.path)),
+            )
+            entries.append(dataclasses.replace(shard, files=files))
+        (plan,) = index.files
+        renders.write(plan.path, source.read(plan.path))
+        write_finished(renders, dataclasses.replace(index, shards=tuple(entries)))
+        fxpipe(f"encode {renders.uri} -o {shards} --codec embedded --with-mel")
     return shards
 
 
@@ -139,6 +208,13 @@ def main() -> None:
         for i, (name, settings) in enumerate(CONDITIONS.items())
     }
     show("the clips are", rows, run)
+    rows = {
+        name: answer(
+            run, open_shards(saved(options.out, f"f{i}", options.out / "c0-renders", save))
+        )
+        for i, (name, save) in enumerate(FILES.items())
+    }
+    show("the file is", rows, run)
     taught, rows = lessons(), {}
     for length in (4, 5):
         flags = f"--pool stompbox --lengths {length} --seed {LONG_SEED + length}"

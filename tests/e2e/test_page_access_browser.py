@@ -57,12 +57,19 @@ def do(page: Guitarist, script: str) -> Any:
     return page.driver.execute_script(script)
 
 
+CLEAR = "for (let it; (it = document.querySelector('.remove'));) it.click();"
+COVERED = """
+  const [swap, ...cards] = [".swap", ".card:first-child", ".card:last-child"]
+    .map((css) => document.querySelector(css).getBoundingClientRect());
+  return cards.filter((card) => swap.left < card.right && swap.right > card.left
+    && swap.top < card.bottom && swap.bottom > card.top).length;
+"""
 OUTSIDE = """
   return [...document.querySelectorAll("button, .button, select")].filter((each) => {
     if (!each.checkVisibility()) return false;
-    const panel = each.closest(".card, .drop, section").getBoundingClientRect();
-    const { left, right } = each.getBoundingClientRect();
-    return left < panel.left || right > panel.right;
+    const panel = each.closest(each.matches(".swap") ? "section" : ".card, .drop, section");
+    const [own, all] = [each, panel].map((e) => e.getBoundingClientRect());
+    return own.left < all.left || own.right > all.right || each.scrollWidth > each.offsetWidth;
   }).map((each) => each.ariaLabel ?? each.textContent);
 """
 
@@ -83,6 +90,11 @@ def test_type_is_as_large_as_the_browser_is_set_to_and_all_of_it_is_there(
     page.rendering(lambda: do(page, turn))
     assert (before, page.text("#basis")) == (BASES["heard"], BASES["given"])
     assert do(page, f"return {place} - was") == 0
+    add = "document.getElementById('add').value = '%s';"
+    add += "document.getElementById('add-button').click();"
+    page.rendering(lambda: do(page, CLEAR + add % "delay" + add % "reverb"))
+    assert do(page, OUTSIDE) == []
+    assert do(page, COVERED) == 0
     assert complaints(page.driver) == []
 
 

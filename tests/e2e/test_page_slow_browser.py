@@ -240,6 +240,12 @@ def test_a_swap_is_one_of_the_board_that_is_shown(page: Hasty, clip: Path) -> No
     page.rendering(lambda: None)
 
 
+ARROWS = """
+  return [...document.querySelectorAll(".card")]
+    .filter((card) => getComputedStyle(card, "::after").content !== "none").length;
+"""
+
+
 @pytest.mark.parametrize("size", [*SIZES, (390, 844)])
 def test_pairs_that_could_be_swapped_move_nothing_and_leave_no_hole(
     page: Hasty, clip: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
@@ -261,7 +267,7 @@ def test_pairs_that_could_be_swapped_move_nothing_and_leave_no_hole(
     """
     for most in (0, 3, 1):  # what with_pairs gives
         page.rendering(lambda: page.do(f"{CLEAR} {FILL} window.was = {place};"))
-        assert len(page.all(".swap")) == most
+        assert [len(page.all(".swap")), page.do(ARROWS)] == [most, 3 - most]
         assert page.do(f"return {place} - was") == 0
         assert page.do(hole) < 30
         assert page.do("return document.documentElement.scrollWidth <= innerWidth")

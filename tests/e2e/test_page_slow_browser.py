@@ -134,6 +134,14 @@ def test_an_answer_that_breaks_off_is_told_as_one_that_does_not_come(
         page.until(lambda: page.error)
         assert page.error.startswith("The program behind this page does not answer.")
     page.rendering(lambda: page.bypass(1))
+    begun = {"source": f"{LINE} next = '/api/start'; todo = 'break off';"}
+    script = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", begun)
+    page.driver.refresh()
+    page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    page.until_held()
+    page.let_go()
+    page.until(lambda: page.error)
+    assert page.error.startswith("The program behind this page does not answer.")
 
 
 def test_b_is_the_board_that_is_shown_or_silent(page: Hasty, clip: Path) -> None:

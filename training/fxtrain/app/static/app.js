@@ -32,8 +32,8 @@ let answered = 0; // boards shown and renders asked for; an answer counts if the
 let given = 0; // clips given, and the number of the one that is shown: an older one comes too late
 let latest = 0;
 let chosen = 0; // what the board is to play was chosen so often: a recording read late is not the choice
-const GONE = "The program behind this page does not answer. "
-  + "Start it again (fxtrain serve), then load this page again.";
+const gone = () => { throw new Error("The program behind this page does not answer. "
+  + "Start it again (fxtrain serve), then load this page again."); };
 const player = new Player(at("wave"), (seconds, duration) => {
   at("seek").value = Math.round((1000 * seconds) / duration);
   at("seek").setAttribute("aria-valuetext", `${seconds.toFixed(1)} of ${duration.toFixed(1)} seconds`);
@@ -77,7 +77,7 @@ function ease() { at("error").hidden = true; }
 async function ask(path, body, type = "application/json") {
   const answer = await fetch(path, { method: "POST", body, headers: { "Content-Type": type } })
     .then(async (begun) => new Response(await begun.blob(), begun)) // all of it, or none
-    .catch(() => { throw new Error(GONE); });
+    .catch(gone);
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({ error: `The answer was ${answer.status}.` }));
   throw Object.assign(new Error(told.error), { status: answer.status });
@@ -429,8 +429,8 @@ async function begin() {
   for (const button of document.querySelectorAll("#drop button")) button.disabled = true;
   at("file").disabled = true;
   wire();
-  const answer = await fetch("/api/start").catch(() => { throw new Error(GONE); });
-  const told = await answer.json();
+  const answer = await fetch("/api/start").catch(gone);
+  const told = await answer.json().catch(gone);
   if (!answer.ok) throw new Error(told.error);
   facts = told;
   const kinds = new Map(facts.pedals.map((pedal) => [pedal.name, pedal]));

@@ -176,3 +176,18 @@ def test_where_a_pedal_will_stand_is_seen_in_forced_colours(page: Guitarist) -> 
     do(page, "document.querySelector('.card').classList.add('before')")
     assert do(page, style) == "solid"
     page.theme("light")
+
+
+def test_two_pedals_of_one_name_are_told_apart_by_ear(page: Guitarist) -> None:
+    add = "document.getElementById('add').value = 'fuzz';"
+    add += "document.getElementById('add-button').click();"
+    names = """
+      const found = [...document.querySelectorAll(".card button, .card input")];
+      return found.map((each) => each.ariaLabel);
+    """
+    page.rendering(lambda: do(page, CLEAR + add))
+    assert "Remove fuzz" in do(page, names)
+    page.rendering(lambda: do(page, add))
+    found = do(page, names)
+    assert len(found) == len(set(found))
+    assert {"Remove fuzz (pedal 1)", "Bypass fuzz (pedal 2)", "fuzz (pedal 2) tone"} <= set(found)

@@ -92,6 +92,8 @@ export class BoardView {
 
   card(pedal, i) {
     const kind = this.kinds.get(pedal.name);
+    const alone = this.pedals.every((other) => other === pedal || other.name !== pedal.name);
+    const who = alone ? pedal.name : `${pedal.name} (pedal ${i + 1})`;
     const card = document.createElement("li");
     card.className = "card";
     card.classList.toggle("bypassed", pedal.bypassed);
@@ -114,7 +116,7 @@ export class BoardView {
     knobs.className = "knobs";
     for (const knob of kind.knobs) {
       const guess = pedal.unheard?.includes(knob.name);
-      const made = makeKnob(pedal.name, knob, pedal.settings[knob.name], guess, (value) => {
+      const made = makeKnob(who, knob, pedal.settings[knob.name], guess, (value) => {
         pedal.settings[knob.name] = value;
         pedal.unheard = pedal.unheard?.filter((name) => name !== knob.name);
         this.changed();
@@ -124,19 +126,19 @@ export class BoardView {
     }
     const tools = document.createElement("div");
     tools.className = "tools";
-    const earlier = button("", `Move ${pedal.name} towards the guitar`, () => this.step(i, -1));
+    const earlier = button("", `Move ${who} towards the guitar`, () => this.step(i, -1));
     earlier.classList.add("earlier");
     earlier.disabled = i === 0;
-    const bypass = button("Bypass", `Bypass ${pedal.name}`, () => {
+    const bypass = button("Bypass", `Bypass ${who}`, () => {
       pedal.bypassed = !pedal.bypassed;
       this.draw();
       this.list.children[i].querySelector("[aria-pressed]").focus();
       this.changed();
     }, pedal.bypassed);
-    const later = button("", `Move ${pedal.name} away from the guitar`, () => this.step(i, 1));
+    const later = button("", `Move ${who} away from the guitar`, () => this.step(i, 1));
     later.classList.add("later");
     later.disabled = i === this.pedals.length - 1;
-    const remove = button("Remove", `Remove ${pedal.name}`, () => {
+    const remove = button("Remove", `Remove ${who}`, () => {
       this.pedals.splice(i, 1);
       this.draw();
       this.say(`${pedal.name} was removed.`);

@@ -90,7 +90,12 @@ def free_port() -> int:
 
 
 def _died(code: int) -> str:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    if code > 0:  # errors of its work are told by the queue
+        return (
+            f"a training process ended with code {code} before it began; each reads the script "
+            "that called fit: put what is not to happen again under 'if __name__ == \"__main__\":'"
+        )
+    how = f"was killed by {signal.Signals(-code).name}"
     return f"a training process {how}; if memory ran out, it takes a smaller --batch-size"
 
 

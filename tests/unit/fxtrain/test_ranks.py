@@ -201,3 +201,13 @@ def test_a_dead_reader_is_one_line(tmp_path, dataset, monkeypatch):
         fit(dataset, Config(), tmp_path / "run", device="cpu")
     with pytest.raises(UsageError, match="not to a store"):
         fit(dataset, Config(), Path("s3://bucket/run"), device="cpu")
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    """Each process reads the script again; that it ended was laid to memory."""
+    script = tmp_path / "mine.py"
+    script.write_text("from fxtrain.ranks import run_ranks\n\nrun_ranks(print, (), 1, print)\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("fxtrain.errors.DiedError: a training process ended with code 1 before")
+    assert told.endswith("put what is not to happen again under 'if __name__ == \"__main__\":'")

@@ -23,6 +23,7 @@ from fxtrain.contract import (
     arrow,
     class_size,
     normal_form,
+    unknown_name,
 )
 
 LETTERS = "abcde"
@@ -156,6 +157,13 @@ def test_a_chain_that_is_too_long_is_refused():
 def test_an_unknown_pedal_names_the_nearest():
     with pytest.raises(UsageError, match="unknown pedal 'fuz': did you mean 'fuzz'"):
         VOCABULARY.index("fuz")
+
+
+def test_what_is_no_name_is_an_unknown_one():
+    """`TrainConfig(precision=32)` was a traceback of difflib's."""
+    assert unknown_name("precision", 32, ("auto", "32", "bf16")) == (  # type: ignore[arg-type]
+        "unknown precision 32: did you mean '32'? known: auto, 32, bf16"
+    )
 
 
 def test_parameters_stand_in_the_order_of_the_vocabulary():

@@ -241,11 +241,17 @@ def translate(
 
 
 def _listen(run: AnyRun, features: Features) -> Listened:
-    if run.card.model.use_mel and features.mel is None:
-        raise UsageError(
-            f"{called(run.path)}: this model hears log-mel, and these features hold none; make "
-            "them with open_frontend(run.card.ears)"
-        )
+    if run.card.model.use_mel:
+        if features.mel is None:
+            raise UsageError(
+                f"{called(run.path)}: this model hears log-mel, and these features hold none; make "
+                "them with open_frontend(run.card.ears)"
+            )
+        if features.mel.dtype != np.uint8:
+            raise UsageError(
+                f"log-mel of {features.mel.dtype}, expected uint8 as ears and shards have it (a "
+                "batch's is divided by 255)"
+            )
     return run.listen(features)
 
 

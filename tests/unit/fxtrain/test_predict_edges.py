@@ -12,7 +12,7 @@ import pytest
 
 from fxtrain.card import ModelCard, read_card
 from fxtrain.config import DecodeSettings, Rules
-from fxtrain.contract import Features
+from fxtrain.contract import Features, UsageError
 from fxtrain.decode import Listened
 from fxtrain.finding import SHIPPED
 from fxtrain.logits import log_softmax
@@ -55,6 +55,14 @@ def recording(n_windows: int = 1) -> Features:
 
 def chain_of(*names: str) -> Says:
     return Says([{name: 0.0} for name in names])
+
+
+def test_log_mel_of_a_batch_is_not_taken_for_that_of_ears() -> None:
+    """In 0 to 1 it is nearly silence: other pedals were heard, and nothing was said."""
+    features = recording()
+    mel = np.zeros(features.codes.shape, np.float32)
+    with pytest.raises(UsageError, match="log-mel of float32, expected uint8"):
+        predict_features(chain_of(NAMES[0]), dataclasses.replace(features, mel=mel))
 
 
 def test_pedals_are_told_in_the_order_of_the_answer() -> None:

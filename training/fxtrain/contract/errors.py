@@ -106,6 +106,6 @@ def to_install(extra: str) -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that is not registered: the nearest names first, then all of them."""
     names = list(known)
-    near = difflib.get_close_matches(name[:SHOWN].lower(), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:SHOWN].lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     return f"unknown {kind} {shorten(name)}: {hint}known: {', '.join(names)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -18,10 +19,13 @@ LINE_EVERY_S = 10.0
 
 
 def open_streams() -> None:
-    """Where a daemon or a shell (``2>&-``) closed one, what would be written there is dropped."""
+    """Where a daemon or a shell (``2>&-``) closed one, what would be written there is dropped.
+    What stdout has no letter for, as an arrow in Latin-1, is written as \\u2192."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def run(group: click.Group, prog: str) -> int:

@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 something 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -57,6 +58,8 @@ def main(args: list[str] | None = None) -> None:
     for name in ("stdout", "stderr"):  # closed by a daemon, or by a shell (2>&-)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # an arrow has no letter in Latin-1
     code = run_cli(cli, "fxtrain", args)
     if "torch" in sys.modules and "lightning" not in sys.modules:
         leave(code)

@@ -6,7 +6,7 @@ import shlex
 from importlib.resources import files
 from pathlib import Path
 
-from fxtrain.contract import INDEX_NAME, UsageError
+from fxtrain.contract import INDEX_NAME, UsageError, legible
 from fxtrain.errors import CheckpointError
 
 RUNS = Path("runs")
@@ -44,7 +44,7 @@ def model_folder(run: Path | None) -> Path:
 
 def called(folder: Path) -> str:
     """A run as people name it: the one in the package by its word, wherever that lies."""
-    return SHIPPED.name if folder == SHIPPED else str(folder)
+    return SHIPPED.name if folder == SHIPPED else legible(str(folder))
 
 
 def runs_in(folder: Path) -> list[Path]:

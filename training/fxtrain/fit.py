@@ -35,7 +35,7 @@ from fxtrain.checkpoint import (
 )
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, TrainConfig, config_json
-from fxtrain.contract import FxError, LocalFolder, UsageError
+from fxtrain.contract import FxError, LocalFolder, UsageError, legible
 from fxtrain.contract.errors import UnwrittenError
 from fxtrain.contract.folder import CUT_URI
 from fxtrain.data import ShardDataset
@@ -205,6 +205,11 @@ def fit(
         raise UsageError(
             f"{run}: a run is written to a directory of this machine, not to a store; give a "
             "path, and copy it there when it is finished"
+        )
+    if run is not None and legible(str(run)) != str(run):
+        raise UsageError(
+            f"{run}: no text in UTF-8, and TensorBoard writes nowhere else; give a run directory "
+            "with another path (-o)"
         )
     if run is None and resume:
         raise UsageError("resume goes on with a run: name it, or leave resume away")

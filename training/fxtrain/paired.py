@@ -16,7 +16,7 @@ import numpy as np
 
 from fxtrain.answers import Answers
 from fxtrain.columns import number, without_nan
-from fxtrain.contract import UsageError
+from fxtrain.contract import UsageError, legible
 from fxtrain.intervals import (
     N_RESAMPLES,
     SHARE,
@@ -107,4 +107,4 @@ def difference_lines(
 def differences_dict(found: Mapping[str, Difference], other: str) -> dict[str, Any]:
     """As JSON values; a number that is none becomes null."""
     rows = {name: without_nan(dataclasses.asdict(row)) for name, row in found.items()}
-    return {"against": other, "differences": rows}
+    return {"against": legible(other), "differences": rows}

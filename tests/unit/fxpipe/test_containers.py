@@ -1,4 +1,4 @@
-"""What a container or a sandbox takes from a program: a home, shared memory, the loopback."""
+"""What a container or a sandbox takes from a program: home, shared memory, loopback, UTF-8."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import pwd
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
@@ -115,3 +117,20 @@ def test_shared_memory_of_a_container(tmp_path, monkeypatch, n_gpus, may_write, 
     (found,) = machine.shared_memory(tmp_path)
     assert found.state == state
     assert do in found.do
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("latin-1", r"a \u2192 b \udcff"), ("utf-8", r"a → b \udcff")]
+)
+@pytest.mark.parametrize(
+    ("module", "called"), [("fxpipe.cli", "console.run"), ("fxtrain.cli", "run_cli")]
+)
+def test_what_stdout_has_no_letter_for_is_written_as_a_number(module, called, encoding, shown):
+    code = (
+        f"import click, {module} as cli; "
+        f"cli.{called} = lambda *_: click.echo('a \\u2192 b \\udcff') or 0; cli.main()"
+    )
+    env = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=False)
+    assert done.stdout.decode(encoding).rstrip() == shown, done.stderr
+    assert done.returncode == 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ import torch
 from fixtures.shards import PEDALS, make_shards
 from fxtrain import evaluate as scoring
 from fxtrain.answers import CLIPS_NAME
-from fxtrain.checkpoint import EVALUATION_NAME, card_of, new_model, save_model
+from fxtrain.checkpoint import EVALUATION_NAME, PAGE_NAME, card_of, new_model, save_model
 from fxtrain.cli import cli, run_cli
 from fxtrain.config import ModelConfig
 from fxtrain.contract import DatasetIndex
@@ -99,3 +103,20 @@ def test_the_model_in_the_package_has_its_own_name_wherever_scores_go(
     for output, options in (("scores", ("-o", "scores")), (f"runs/{(place / 'a').name}", ())):
         assert call("evaluate", place / "a", place / "one", *options) == 0
         assert json.loads(Path(output, EVALUATION_NAME).read_text())["run"] == "a"
+
+
+def test_scores_of_a_run_whose_name_is_no_text_are_written(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / os.fsdecode(b"Andr\xe9")  # in Latin-1, from another machine
+    shutil.copytree(place / "a", old)
+    (old / "tensorboard").mkdir()
+    line = ["evaluate", str(old), str(place / "one"), "--against", str(old)]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert run_cli(cli, "fxtrain", line) == 0
+    written = json.loads((old / EVALUATION_NAME).read_bytes())
+    assert written["run"] == written["against"] == str(tmp_path / r"Andr\udce9")
+    assert r"Andr\udce9" in (old / PAGE_NAME).read_text()
+    assert run_cli(cli, "fxtrain", ["fit", str(place / "one"), "-o", str(old / "new")]) == 2
+    assert "TensorBoard writes nowhere else; give a run" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fxtrain.contract import ContractError, from_dict, read_json
+from fxtrain.contract import ContractError, from_dict, legible, read_json
 from fxtrain.finding import METRICS_NAME
 from fxtrain.intervals import Score
 
@@ -72,7 +72,7 @@ Scalars = dict[str, dict[int, float]]
 
 def read_scalars(folder: Path) -> Scalars:
     """All scalars under a log folder; none where it is not there or cannot be read."""
-    if not folder.is_dir():
+    if not folder.is_dir() or legible(str(folder)) != str(folder):  # no UTF-8: not for TensorBoard
         return {}
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from fxtrain.answers import Answers
 from fxtrain.card import ModelCard
 from fxtrain.confusions import confusion_by_position, pair_orders
-from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow
+from fxtrain.contract import Commutes, DatasetIndex, LocalFolder, arrow, legible
 from fxtrain.data import ShardDataset
 from fxtrain.faint import span
 from fxtrain.finding import PAGE_NAME
@@ -131,7 +131,7 @@ def page(
         template().render(
             css=asset("page.css"),
             js=asset("page.js"),
-            run=run.path.resolve().name,
+            run=legible(run.path.resolve().name),
             what=what,
             evaluation=evaluation,
             card=run.card,

@@ -7,11 +7,11 @@ channel, S codebook entry, D codebook dimension.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -145,30 +145,10 @@ def finite(audio: Any) -> Any:
     return audio
 
 
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """While inside, numpy's matrix products use the calling thread alone.
-
-    The limit is the whole process's: of several codecs, the first to begin sets it and the last to
-    end takes it back. Else the last would put back what it found, the limit of another.
-    """
-    global _n_inside, _limit
-    with _COUNTING:
-        _n_inside += 1
-        if _n_inside == 1:
-            _limit = _controller().limit(limits=1, user_api="blas")
-    try:
-        yield
-    finally:
-        with _COUNTING:
-            _n_inside -= 1
-            if not _n_inside:
-                _limit.restore_original_limits()
-
-
-_COUNTING = threading.Lock()
-_n_inside = 0
-_limit: Any = None
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """While inside, numpy's matrix products use the calling thread alone."""
+    limited: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limited
 
 
 @functools.cache

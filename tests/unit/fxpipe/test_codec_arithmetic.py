@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import threadpoolctl
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,23 +163,6 @@ def test_a_thread_that_ctrl_c_left_at_work_disturbs_no_later_clip(monkeypatch):
     found = codec.encode(clips)
     left[0].join()
     np.testing.assert_array_equal(found, alone)
-
-
-def test_codecs_side_by_side_leave_numpy_its_threads():
-    """The one that ended last put back what it had found: the one thread of the other."""
-
-    def n_threads() -> set[int]:
-        found = threadpoolctl.threadpool_info()
-        return {each["num_threads"] for each in found if each["user_api"] == "blas"}
-
-    with threadpoolctl.threadpool_limits(2, "blas"):
-        one, other = cpu.one_blas_thread(), cpu.one_blas_thread()
-        one.__enter__()
-        other.__enter__()
-        one.__exit__(None, None, None)
-        assert n_threads() == {1}  # the other still wants one
-        other.__exit__(None, None, None)
-        assert n_threads() == {2}
 
 
 def test_near_ties_in_the_quantiser_fall_as_in_dac():

@@ -42,14 +42,18 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
     except (click.Abort, KeyboardInterrupt):
         message, code = "interrupted", INTERRUPTED
     except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = 1
-    except Exception as error:
-        from fxtrain.contract import FxError  # loads numpy, which --help can do without
+        from fxtrain.contract import starved
 
-        if not isinstance(error, FxError):
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        message, code = starved(error) or message, 1
+    except Exception as error:
+        from fxtrain.contract import FxError, starved  # loads numpy: --help can do without
+
+        message, code = starved(error), 1
+        if isinstance(error, FxError):
+            message, code = str(error), error.exit_code
+        if not message:
             raise
-        message, code = str(error), error.exit_code
     click.echo(f"{prog}: error: {' '.join(message.split())}", err=True)
     return code
 

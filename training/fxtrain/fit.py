@@ -35,7 +35,7 @@ from fxtrain.checkpoint import (
 )
 from fxtrain.columns import without_nan
 from fxtrain.config import Config, TrainConfig, config_json
-from fxtrain.contract import FxError, LocalFolder, UsageError, legible
+from fxtrain.contract import FxError, LocalFolder, UsageError, legible, starved
 from fxtrain.contract.errors import UnwrittenError
 from fxtrain.contract.folder import CUT_URI
 from fxtrain.data import ShardDataset
@@ -264,8 +264,9 @@ def with_the_way_on(error: BaseException, task: Task) -> BaseException:
             f"{error.problem}; what was trained before is kept: mend that, then go on with: "
             f"{go_on(task)}"
         )
-    if isinstance(error, DiedError):
-        return FxError(f"{error}. What the last epoch saved is kept; go on with: {go_on(task)}")
+    if isinstance(error, DiedError) or (missing := starved(error)):
+        problem = str(error) if isinstance(error, DiedError) else missing
+        return FxError(f"{problem}. What the last epoch saved is kept; go on with: {go_on(task)}")
     return error
 
 

@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -25,6 +27,7 @@ from fxpipe.errors import CodecError
 from fxpipe.fetch.download import fetch_dataset
 from fxpipe.pedals.vst3 import search_folders
 from fxpipe.tasks import Workers, run_tasks
+from fxtrain.cli import run_cli
 from fxtrain.contract import FxError, UsageError, open_folder
 
 
@@ -117,6 +120,27 @@ def test_shared_memory_of_a_container(tmp_path, monkeypatch, n_gpus, may_write, 
     (found,) = machine.shared_memory(tmp_path)
     assert found.state == state
     assert do in found.do
+
+
+@pytest.mark.parametrize("run", [console.run, run_cli])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), r"memory ran out: .* \(ulimit -v\)"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory ran out: "),
+        (RuntimeError("can't start new thread"), r"no further process or thread .*\(ulimit -u, "),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no further process"),
+    ],
+)
+def test_what_a_limit_ends_is_one_line(run, error, told, monkeypatch, capsys):
+    @click.command()
+    def ends():
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["fx"])
+    assert run(ends, "fx") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"fx: error: {told}", line)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,18 @@ def test_where_a_process_died_only_what_is_there_is_gone_on_with(
     assert not (tmp_path / "new").exists()
 
 
+def test_where_the_system_gives_no_more_what_is_there_is_gone_on_with(
+    dataset: ShardDataset, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8")
+
+    monkeypatch.setattr(training, "train", full)
+    run = shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(FxError, match=r"^memory ran out: .* is kept; go on with: .* --resume "):
+        fit(dataset, load_run_config(run), run, resume=True, device="cpu", say=quiet)
+
+
 def test_memory_that_runs_out_after_training_costs_no_epoch(
     dataset: ShardDataset, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

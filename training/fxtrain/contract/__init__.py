@@ -43,6 +43,7 @@ from fxtrain.contract.errors import (
     legible,
     printable,
     shorten,
+    starved,
     to_install,
     unknown_name,
 )
@@ -273,6 +274,7 @@ __all__ = [
     "shorten",
     "sole_writer",
     "spell",
+    "starved",
     "to_dict",
     "to_install",
     "to_unit",

@@ -80,6 +80,19 @@ class VocabularyError(ContractError):
     pass
 
 
+def starved(error: BaseException) -> str:
+    """What the system gives no more of, where ``error`` is that, and what to do; or nothing."""
+    said = str(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in said:
+        return "memory ran out: close other programs, or allow this job more (ulimit -v)"
+    if isinstance(error, BlockingIOError) or "can't start new thread" in said:
+        return (
+            "no further process or thread can be started: allow this job more of them (ulimit -u, "
+            "a container's limit of pids), or more memory (ulimit -v)"
+        )
+    return ""
+
+
 SHOWN = 80
 """Characters of a foreign value that an error repeats."""
 

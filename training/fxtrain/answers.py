@@ -7,7 +7,7 @@ can compute it again, and two systems can be compared clip by clip.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ class Answers:
     """
 
     split: str
-    truth: list[Names]
-    heard: list[tuple[Candidate, ...]]
-    untuned: list[tuple[Candidate, ...]]
-    classes: list[OrderClass]
+    truth: Sequence[Names]
+    heard: Sequence[Sequence[Candidate]]
+    untuned: Sequence[Sequence[Candidate]]
+    classes: Sequence[OrderClass]
     directs: list[Direct] = field(default_factory=list)
     groups: np.ndarray | None = None
     played: list[str] = field(default_factory=list)

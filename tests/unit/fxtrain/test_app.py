@@ -26,6 +26,7 @@ from fxtrain.app.server import page_app
 from fxtrain.app.work import Work
 from fxtrain.cli import cli, run_cli
 from fxtrain.errors import CheckpointError
+from fxtrain.export.board import BASES
 from fxtrain.finding import model_folder
 from fxtrain.predict import Kin
 from fxtrain.web.requests import RefusedError
@@ -436,3 +437,8 @@ def test_a_missing_model_is_said_before_anything_starts(
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped/model.json").write_text("{}")
     assert model_folder(None) == tmp_path / "shipped"
+
+
+def test_the_page_keeps_room_for_what_it_says_of_settings():
+    page = (Path(server.__file__).with_name("static") / "index.html").read_text("utf-8")
+    assert all(f'="{BASES[basis]}"' in page for basis in ("heard", "typical"))

@@ -74,7 +74,13 @@ def test_training_has_no_more_threads_than_cores(monkeypatch, tmp_path):
         for n_threads, expected in ((5, 2), (1, 1)):
             torch.set_num_threads(n_threads)
             run = tmp_path / f"run{n_threads}"
-            fit(open_shards(tmp_path / "shards"), config, run, device="cpu", say=lambda text: None)
-            assert torch.get_num_threads() == expected
+            seen = []
+            fit(
+                *(open_shards(tmp_path / "shards"), config, run),
+                device="cpu",
+                say=lambda text, seen=seen: seen.append(torch.get_num_threads()),
+            )
+            assert set(seen[1:]) == {expected}  # the first line is of what will be done
+            assert torch.get_num_threads() == n_threads
     finally:
         torch.set_num_threads(before)

@@ -41,20 +41,14 @@ def run(group: click.Group, prog: str) -> int:
     except click.ClickException as error:
         click.echo(f"{prog}: error: {' '.join(error.format_message().split())}", err=True)
         return error.exit_code
-    except OSError as error:
-        from fxtrain.contract import starved
-
-        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
-        click.echo(f"{prog}: error: {starved(error) or said}", err=True)
-        return 1
     except Exception as error:
-        from fxtrain.contract import FxError, starved  # loads numpy: --help can do without
+        from fxtrain.contract import expected  # loads numpy, which --help can do without
 
-        said = str(error) if isinstance(error, FxError) else starved(error)
-        if not said:
+        if (told := expected(error)) is None:
             raise
-        click.echo(f"{prog}: error: {' '.join(said.split())}", err=True)
-        return error.exit_code if isinstance(error, FxError) else 1
+        message, code = told
+        click.echo(f"{prog}: error: {message}", err=True)
+        return code
     return code if isinstance(code, int) else 0
 
 

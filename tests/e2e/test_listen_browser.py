@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,6 @@ AXE = os.environ.get("FXTRAIN_AXE", "")
 """The axe.min.js of npm's axe-core."""
 
 WAIT_S = 20
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 class Listener:

@@ -11,27 +11,13 @@ import pytest
 from fixtures.audio import RATE_HZ, riff
 from fixtures.browser import chromium, complaints, needs_chromium, resize
 from fixtures.guitarist import SIZES, Guitarist
-from fixtures.models import random_run
-from fixtures.page import page_served, wav
+from fixtures.page import wav
 from fxtrain.export.board import BASES
 
 pytestmark = needs_chromium
 
 NARROWEST = (320, 256)
 """1280 by 1024 at 400 %, as WCAG 2.2 has it (1.4.10)."""
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    run = random_run(tmp_path_factory.mktemp("access") / "run", hear_knobs=True)
-    with page_served(run) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

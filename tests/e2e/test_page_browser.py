@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
-from fixtures.browser import chromium, complaints, needs_chromium, requested, resize
+from fixtures.browser import complaints, needs_chromium, requested, resize
 from fixtures.guitarist import SIZES, Guitarist
-from fixtures.models import random_run
-from fixtures.page import page_served, wav
+from fixtures.page import wav
 from fxtrain.app.server import board_json
 
 pytestmark = needs_chromium
@@ -30,19 +29,6 @@ FILES = {
     "svg": "board.svg", "chain": "chain.json", "pedalboard": "board.py", "guitarix": "board.gx",
     "mod": "board.pedalboard.zip", "sox": "board.sox.sh", "readme": "README.txt",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    run = random_run(tmp_path_factory.mktemp("page") / "run", hear_knobs=True)
-    with page_served(run) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.audio import RATE_HZ, riff
-from fixtures.browser import chromium, complaints, needs_chromium, requested, resize
+from fixtures.browser import complaints, needs_chromium, requested, resize
 from fixtures.guitarist import SIZES, Guitarist
 from fixtures.models import random_run
 from fixtures.page import page_served, wav
@@ -81,12 +81,6 @@ class Hasty(Guitarist):
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with page_served(random_run(tmp_path_factory.mktemp("slow") / "run")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with chromium() as found:
         yield found
 
 

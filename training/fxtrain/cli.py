@@ -41,19 +41,12 @@ def run_cli(group: click.Group, prog: str, args: list[str] | None = None) -> int
         message, code = error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):
         message, code = "interrupted", INTERRUPTED
-    except OSError as error:
-        from fxtrain.contract import starved
-
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        message, code = starved(error) or message, 1
     except Exception as error:
-        from fxtrain.contract import FxError, starved  # loads numpy: --help can do without
+        from fxtrain.contract import expected  # loads numpy, which --help can do without
 
-        message, code = starved(error), 1
-        if isinstance(error, FxError):
-            message, code = str(error), error.exit_code
-        if not message:
+        if (told := expected(error)) is None:
             raise
+        message, code = told
     click.echo(f"{prog}: error: {' '.join(message.split())}", err=True)
     return code
 

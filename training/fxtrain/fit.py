@@ -264,8 +264,7 @@ def with_the_way_on(error: BaseException, task: Task) -> BaseException:
             f"{error.problem}; what was trained before is kept: mend that, then go on with: "
             f"{go_on(task)}"
         )
-    if isinstance(error, DiedError) or (missing := starved(error)):
-        problem = str(error) if isinstance(error, DiedError) else missing
+    if problem := str(error) if isinstance(error, DiedError) else starved(error):
         return FxError(f"{problem}. What the last epoch saved is kept; go on with: {go_on(task)}")
     return error
 

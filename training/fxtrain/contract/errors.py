@@ -93,6 +93,19 @@ def starved(error: BaseException) -> str:
     return ""
 
 
+def expected(error: Exception) -> tuple[str, int] | None:
+    """One line for the user, and the exit code; None where it is a fault of the program."""
+    code = 1
+    if isinstance(error, FxError):
+        said, code = str(error), error.exit_code
+    elif not (said := starved(error)):
+        if not isinstance(error, OSError):
+            return None
+        said = error.strerror or str(error)
+        said = f"{error.filename}: {said}" if error.filename else said
+    return " ".join(said.split()), code
+
+
 SHOWN = 80
 """Characters of a foreign value that an error repeats."""
 

@@ -321,7 +321,7 @@ def encode_identity(
         "seed": renders.seed,
         "split_seed": renders.split_seed,
         "fractions": list(renders.fractions),
-        "spec": plain_spec(renders.spec, "guitars"),
+        "spec": plain_spec(renders.spec, "guitars", "band_limited"),
         "weights_sha256": codec.weights_sha256,
         "precision": codec.precision,
         "with_mel": spec.with_mel,

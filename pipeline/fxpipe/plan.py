@@ -17,7 +17,14 @@ from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.orders.commute import Rule, SymmetryTable, basis, commuting_pairs
 from fxpipe.pedals import MAKES, PLUGINS
-from fxpipe.render import RENDER_VERSION, ClipDraw, RenderSpec, plain_spec, to_input_level
+from fxpipe.render import (
+    BANDWIDTH_HZ,
+    RENDER_VERSION,
+    ClipDraw,
+    RenderSpec,
+    plain_spec,
+    to_input_level,
+)
 from fxpipe.sources import Item, Scan, Source, assign_splits, pick_start, read_clip, read_recording
 from fxpipe.sources.phrases import (
     MIN_SOUNDING,
@@ -98,9 +105,11 @@ class Plan:
             more = {"phrases": PHRASE_VERSION, "played": self._played}
         if self.split_seed not in (None, self.seed):
             more |= {"split_seed": self.split_seed}
-        spec = plain_spec(self.spec, "pedal_rms", "guitars")
+        spec = plain_spec(self.spec, "pedal_rms", "guitars", "band_limited")
         if self.spec.guitars:
             more |= {"guitars": GUITAR_VERSION}
+        if self.spec.band_limited:
+            more |= {"bandwidth_hz": BANDWIDTH_HZ}
         if not self.spec.chain.makes:
             del spec["chain"]["makes"]  # younger than the first identities, too
         return identity_of(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import soxr
 
 from fxpipe.chains.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
 from fxpipe.distance import change_db, hear
@@ -21,6 +22,10 @@ from fxtrain.contract import Chain, Pedal, UsageError, to_dict
 RENDER_VERSION = 2
 """Part of a plan's identity; raise it when the same draws would give other samples.
 1: normal noise after the chain, 2: even noise."""
+
+BANDWIDTH_HZ = (3_500.0, 16_000.0)
+"""How much of the sound small and old files keep: nearly 4 kHz at the sample rate of telephones,
+nearly 16 kHz at 32 kHz."""
 
 ORDERS, SETTINGS = 4, 8
 """How many orders a clip is tried with, and settings for each pedal of one."""
@@ -63,6 +68,7 @@ RENDER_KEYS = {
     "pedal_rms": "set every pedal's output to this RMS and clip it at full scale; 0: levels are "
     "left alone, as on a board",
     "guitars": "share of clips that are played on another guitar than was recorded",
+    "band_limited": "share of clips that keep nothing above 3.5 to 16 kHz, as small or old files",
 }
 
 
@@ -91,6 +97,7 @@ class RenderSpec:
     phrases: float = 0.0
     pedal_rms: float = 0.0
     guitars: float = 0.0
+    band_limited: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
@@ -100,7 +107,7 @@ class RenderSpec:
                 f"--classes lists the orders of chains up to {MAX_CLASS_LENGTH} pedals, --lengths "
                 f"go up to {self.chain.max_length}; shorten --lengths, or leave --classes away"
             )
-        for name in ("phrases", "guitars"):
+        for name in ("phrases", "guitars", "band_limited"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name):g}, expected a share from 0 to 1")
         for name, (least, most) in LIMITS.items():
@@ -129,11 +136,21 @@ def plain_spec(spec: RenderSpec, *younger: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class After:
-    """What was put on after the chain: noise through a one-pole lowpass, then gain."""
+    """What was put on after the chain: noise through a one-pole lowpass, then gain; where there is
+    a ``bandwidth_hz``, nothing above it was kept."""
 
     noise_snr_db: float
     noise_cutoff_hz: float
     gain_db: float
+    bandwidth_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.bandwidth_hz is not None and not 100 <= self.bandwidth_hz <= 1e6:
+            raise UsageError(f"bandwidth_hz is {self.bandwidth_hz:g}, expected 100 to 1e6 Hz")
+
+    def record(self) -> dict[str, float]:
+        """Of what was done, what was drawn."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -173,8 +190,16 @@ def draw_clip(spec: RenderSpec, seed: int, split: str, position: int, attempt: i
             noise_snr_db=_uniform(rng, spec.noise_snr_db),
             noise_cutoff_hz=round(math.exp(_uniform(rng, (low_hz, high_hz))), 2),
             gain_db=_uniform(rng, spec.output_gain_db),
+            bandwidth_hz=_bandwidth(rng, spec.band_limited) if spec.band_limited else None,
         ),
     )
+
+
+def _bandwidth(rng: np.random.Generator, share: float) -> float | None:
+    if rng.random() >= share:
+        return None
+    low, high = np.log(BANDWIDTH_HZ)
+    return round(math.exp(_uniform(rng, (low, high))), 2)
 
 
 def _uniform(rng: np.random.Generator, bounds: Range) -> float:
@@ -262,7 +287,7 @@ def to_input_level(dry: np.ndarray, peak: float, peak_dbfs: float) -> np.ndarray
 def finish(
     wave: np.ndarray, after: After, sample_rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Noise floor and gain after the chain; float32 [N]."""
+    """Noise floor and gain after the chain, and what a file keeps of it all; float32 [N]."""
     pole = math.exp(-2 * math.pi * after.noise_cutoff_hz / sample_rate_hz)
     finished = lowpassed_noise(rng, len(wave), pole)
     signal_rms = math.sqrt(float(np.dot(wave, wave)) / len(wave))
@@ -271,7 +296,21 @@ def finish(
     level = signal_rms * 10 ** (-after.noise_snr_db / 20) / noise_rms
     finished *= np.float32(gain * level)
     finished += np.float32(gain) * wave
-    return finished
+    if after.bandwidth_hz is None:
+        return finished
+    return band_limited(finished, after.bandwidth_hz, sample_rate_hz)
+
+
+def band_limited(wave: np.ndarray, bandwidth_hz: float, sample_rate_hz: int) -> np.ndarray:
+    """What a file at the sample rate 2 ``bandwidth_hz`` keeps of ``wave``; float32 [N]."""
+    rate_hz = 2 * bandwidth_hz
+    if rate_hz >= sample_rate_hz:
+        return wave
+    narrow = soxr.resample(wave, sample_rate_hz, rate_hz)
+    kept = np.zeros_like(wave)
+    again = soxr.resample(narrow, rate_hz, sample_rate_hz)[: len(wave)]
+    kept[: len(again)] = again
+    return kept
 
 
 def lowpassed_noise(rng: np.random.Generator, n_samples: int, pole: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import itertools
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
@@ -208,7 +208,7 @@ def render_clip(
             "split": split,
             "seed": [plan.seed, position, attempt],
             "chain": to_dict(wet.chain)["pedals"],
-            "after": asdict(draw.after),
+            "after": draw.after.record(),
             "stage_change_db": list(wet.stage_change_db),
             "redraws": list(wet.redrawn),
             **(_orders(spec, wet, split) if spec.classes else {}),

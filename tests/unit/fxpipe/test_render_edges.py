@@ -46,7 +46,7 @@ def test_settings_that_came_later_and_are_off_leave_the_identity_of_before(
 ) -> None:
     monkeypatch.setattr("fxpipe.plan.identity_of", lambda told: told)
     told: Any = make_plan(SPEC, open_source("synth"), 20, 0, progress=False).identity
-    assert not {"pedal_rms", "guitars"} & told["spec"].keys()
+    assert not {"pedal_rms", "guitars", "band_limited"} & told["spec"].keys()
     assert "makes" not in told["spec"]["chain"]
     assert not {"phrases", "played", "guitars", "split_seed"} & told.keys()
 

@@ -78,7 +78,7 @@ def test_every_try_of_a_clip_is_another_recording(
     assert not np.allclose(other, third, atol=1e-3)
     assert record["seed"] == [0, 3, 2]
     assert record["item"] == expected[2][1]["item"]
-    assert record["after"] == dataclasses.asdict(draws[2].after)
+    assert record["after"] == draws[2].after.record()
 
 
 @pytest.mark.parametrize("pedal_rms", [0.0, 0.1])

@@ -351,9 +351,8 @@ def _locked(folder: Folder) -> AbstractContextManager[None]:
     """A local directory's lock; its file goes: a directory holds what it would in a store."""
     if not isinstance(folder, LocalFolder):
         return nullcontext()
-    lock = folder.path / LOCK_NAME
-    folder.stays_inside(lock)
-    return sole_writer(lock, _busy(folder))
+    folder.stays_inside(LOCK_NAME)
+    return sole_writer(folder.path / LOCK_NAME, _busy(folder))
 
 
 def _busy(folder: Folder) -> FxError:

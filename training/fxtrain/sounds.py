@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 
 from fxtrain.contract import (
     INDEX_NAME,
@@ -80,5 +79,5 @@ def _beside(shard: Shard) -> list[str]:
     """``renders/`` next to the shards, where there is one."""
     if not isinstance(shard.folder, LocalFolder):
         return []
-    renders = Path(shard.folder.uri).absolute().parent / RENDERS
+    renders = shard.folder.root.parent / RENDERS
     return [str(renders)] if (renders / INDEX_NAME).is_file() else []

@@ -53,6 +53,23 @@ def test_no_epoch_of_one_seed_is_an_epoch_of_another(dataset: ShardDataset, resi
     assert len(orders) == 9
 
 
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_a_data_set_stays_where_it_was_when_the_process_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_workers: int
+) -> None:
+    make_shards(tmp_path / "shards", n_train=8, n_valid=4, n_test=0, shard_size=4)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    dataset = open_shards("shards")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    loader = make_loader(
+        dataset, "train", batch_size=4, seed=0, shuffle=True, resident=False, n_workers=n_workers
+    )
+    assert sum(len(batch) for batch in loader) == 8
+    assert len(dataset.load("valid")) == 4
+    assert repr(dataset).startswith("ShardDataset('shards', ")  # as it was typed
+
+
 def test_only_reader_processes_need_shared_memory(dataset: ShardDataset, monkeypatch) -> None:
     def refuse(tensor: torch.Tensor) -> None:
         raise RuntimeError("unable to open shared memory object </torch_7> in read-write mode")

@@ -134,7 +134,10 @@ class LocalFolder:
     at_once = 4
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        """``path`` stays as it was given, for what is told; ``root`` is where that was, whatever
+        directory this process goes to afterwards."""
         self.path = Path(path)
+        self.root = self.path.absolute()
         self.uri = str(path).rstrip("/") or "/"
 
     def read(self, name: str) -> bytes:
@@ -142,23 +145,23 @@ class LocalFolder:
             return file.read()
 
     def open(self, name: str) -> BinaryIO:
-        target = self.path / name
+        target = self.root / name
         if not stat.S_ISREG(target.stat().st_mode):  # a pipe would be waited for, for ever
             raise FileNotFoundError(errno.ENOENT, "not a file", str(target))
         return target.open("rb")
 
     def size(self, name: str) -> int | None:
-        target = self.path / name
+        target = self.root / name
         return target.stat().st_size if target.is_file() else None
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         return [self.size(name) for name in names]
 
     def write(self, name: str, data: bytes | bytearray) -> FileEntry:
-        target = self.path / name
+        target = self.root / name
         part = target.with_name(f"{target.name}.{os.getpid()}@{_host()}.part")
         try:
-            self.stays_inside(target)
+            self.stays_inside(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(part, data)
             try:
@@ -169,23 +172,24 @@ class LocalFolder:
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-            raise cannot_write(target, error) from None
+            raise cannot_write(self.path / name, error) from None
         return file_entry(name, data)
 
-    def stays_inside(self, target: Path) -> None:
+    def stays_inside(self, name: str) -> None:
         """A link in somebody's data set must not carry what is written here to another place."""
-        if target.parent == self.path:
+        parent = (self.root / name).parent
+        if parent == self.root:
             return
-        real = Path(os.path.realpath(target.parent))  # also of a link to itself
-        if not real.is_relative_to(os.path.realpath(self.path)):
+        real = Path(os.path.realpath(parent))  # also of a link to itself
+        if not real.is_relative_to(os.path.realpath(self.root)):
             raise FxError(
-                f"cannot write {target}: a link leads out of {self.path}, to {real}; remove the "
-                "link, or choose another directory"
+                f"cannot write {self.path / name}: a link leads out of {self.path}, to {real}; "
+                "remove the link, or choose another directory"
             )
 
     def delete(self, name: str) -> None:
         try:
-            (self.path / name).unlink()
+            (self.root / name).unlink()
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
@@ -196,7 +200,7 @@ class LocalFolder:
 
     def names(self) -> list[str]:
         found: list[str] = []
-        folders = [("", os.fspath(self.path))]
+        folders = [("", os.fspath(self.root))]
         while folders:  # at 10^5 files a few times as fast as rglob
             inside, path = folders.pop()
             for entry in _listed(path, is_first=not inside):
@@ -209,7 +213,7 @@ class LocalFolder:
 
     def sweep(self) -> list[str]:
         swept = []
-        for part in sorted(self.path.rglob("*.part")):
+        for part in sorted(self.root.rglob("*.part")):
             named = PART.search(part.name)
             if named is None:
                 continue  # another program's
@@ -217,7 +221,7 @@ class LocalFolder:
                 old = time.time() - part.stat().st_mtime > STALE_S
                 if old or (named["host"] == _host() and not _is_alive(int(named["pid"]))):
                     part.unlink()
-                    swept.append(part.relative_to(self.path).as_posix())
+                    swept.append(part.relative_to(self.root).as_posix())
         return swept
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from fxtrain.contract import ContractError, FxError, Layout, open_folder
+from fxtrain.contract import ContractError, FxError, Layout, LocalFolder, open_folder
 from fxtrain.data.batch import Rows
 from fxtrain.data.dataset import Shard
 from fxtrain.data.shares import n_batches, worker_batches
@@ -167,7 +167,7 @@ class StreamingDataset(IterableDataset[Rows | FxError]):
 
     def _read(self, number: int, low: int, high: int, room: Rows, *, reopen: bool) -> None:
         shard, position = self._shards[number], room.pop("position")
-        if reopen:  # clients of remote storage do not survive a fork
+        if reopen and not isinstance(shard.folder, LocalFolder):  # no client survives a fork
             shard = Shard(open_folder(shard.folder.uri), shard.entry, shard.index, shard.first)
         verify = not self._trusted[number]
         if high - low == len(shard):

@@ -38,6 +38,7 @@ from fxtrain.contract import (
     Problem,
     Record,
     ShardEntry,
+    StoreError,
     check_counts,
     check_dataset,
     check_files,
@@ -139,6 +140,8 @@ def check_renders(
     folder = open_folder(directory)
     try:
         index = read_renders_index(folder)
+    except StoreError:
+        raise
     except FxError as error:
         yield Problem(INDEX_NAME, str(error))
         return
@@ -216,6 +219,8 @@ def check_plan(
         return []
     try:
         plan = read_plan(folder, index.identity)
+    except StoreError:
+        raise
     except (FxError, ValueError, KeyError, TypeError) as error:
         return [Problem(PLAN_NAME, f"cannot be used: {error}; render again to write it anew")]
     pairs = {name: (getattr(index, name), getattr(plan, name)) for name in SAME_IN_PLAN}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,6 +81,14 @@ def test_a_large_file_is_waited_for_as_long_as_its_bytes_may_take(slow: str) -> 
     assert folder.read("large") == large
     with pytest.raises(FxError, match="no answer"):
         folder.read("small")
+
+
+def test_a_store_crosses_to_another_process(slow: str) -> None:
+    """As the shards of a data set do, to train on several GPUs or to measure clips side by side."""
+    folder = RemoteFolder(slow, Patience(tries=1, limit_s=9.0))
+    folder.write("a", b"1")
+    there = pickle.loads(pickle.dumps(folder))
+    assert (there.read("a"), there.uri, there.patience) == (b"1", slow, folder.patience)
 
 
 def test_what_others_write_meanwhile_is_seen(slow: str) -> None:

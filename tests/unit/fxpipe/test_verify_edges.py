@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
@@ -19,7 +20,15 @@ from fxpipe.pedals import PEDALS, POOLS
 from fxpipe.render import RenderSpec
 from fxpipe.sources import open_source
 from fxpipe.verify import check_command, check_renders
-from fxtrain.contract import FxError, LocalFolder, Record, pack_npy, pack_records, write_index
+from fxtrain.contract import (
+    FxError,
+    LocalFolder,
+    Record,
+    open_folder,
+    pack_npy,
+    pack_records,
+    write_index,
+)
 
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0}), clip_s=0.1, run_in_s=0.0)
 
@@ -147,6 +156,25 @@ def test_what_was_found_before_the_store_fails_is_told(
     with pytest.raises(FxError, match=f"cannot read {silent}: no answer"):
         check_command(folder.uri, None, as_json=False)
     assert capsys.readouterr().out.startswith(f"{spoilt}: ")
+
+
+def test_a_store_that_fails_is_no_fault_of_the_plan(
+    made: tuple[LocalFolder, rd.RendersIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FXPIPE_STORE_TRIES", "1")
+    folder, asked, cat_file = open_folder("memory://plans"), [], MemoryFileSystem.cat_file
+    for name in made[0].names():
+        folder.write(name, made[0].read(name))
+
+    def fails(self: MemoryFileSystem, path: str, *args: Any, **options: Any) -> Any:
+        asked.append(path)
+        if asked.count("/plans/plan.json") > 1:  # its bytes were compared before
+            raise ConnectionError("reset by peer")
+        return cat_file(self, path, *args, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fails)
+    with pytest.raises(FxError, match=r"^cannot read memory://plans/plan.json: reset by peer"):
+        list(check_renders(folder.uri))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fxtrain.contract.ahead import ahead, readers
 from fxtrain.contract.chain import Vocabulary, arrow
-from fxtrain.contract.errors import DamagedError, FxError, shorten
+from fxtrain.contract.errors import ContractError, DamagedError, shorten
 from fxtrain.contract.folder import Folder
 from fxtrain.contract.index import (
     add_counts,
@@ -67,17 +67,17 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> Iterat
     of a shard is read twice.
 
     Yields each problem when it is found; an index that cannot be read is the only one that stops
-    the search. Raises the FxError of a store that does not answer.
+    the search. Raises the StoreError of a store that does not answer.
     """
     try:
         index = read_index(folder)
-    except FxError as error:
+    except ContractError as error:
         yield Problem(INDEX_NAME, str(error))
         return
     at_first = [*check_files(folder, index.files), *check_layout(index.shards)]
     try:
         read_codebooks(folder, index)
-    except FxError as error:
+    except ContractError as error:
         at_first.append(Problem("codebooks", str(error)))
     yield from at_first
     whole = not at_first
@@ -97,7 +97,7 @@ def check_dataset(folder: Folder, read_shard: ReadShard | None = None) -> Iterat
                     problems += check_records(block.records, shard, groups, seen)
                     problems += check_labels(names, block.records, shard)
                     licences.update(str(record.get("licence")) for record in block.records)
-            except FxError as error:
+            except ContractError as error:
                 problems.append(Problem(shard.name, str(error)))
         yield from problems
         whole = whole and not problems

@@ -4,6 +4,7 @@ FxError                       exit 1
 ├── UsageError                exit 2: a name or option that cannot be right
 ├── MissingExtraError         the part of the distribution that is not installed
 ├── UnwrittenError            what the system let nobody write
+├── StoreError                a store that does not answer, or refuses: it tells nothing of the data
 └── ContractError             data that does not keep the shard contract
     ├── UnfinishedError       no index.json: never finished, or not a data set at all
     ├── FormatVersionError    written for another format version
@@ -58,6 +59,10 @@ class UnwrittenError(FxError):
     """``problem``: what could not be written and why, without what to do about it."""
 
     problem = ""
+
+
+class StoreError(FxError):
+    pass
 
 
 class ContractError(FxError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from fxtrain.contract.ahead import ahead
-from fxtrain.contract.errors import FxError, MissingExtraError, UsageError
+from fxtrain.contract.errors import MissingExtraError, StoreError, UsageError
 from fxtrain.contract.folder import file_entry
 from fxtrain.contract.schema import FileEntry
 
@@ -166,7 +166,7 @@ class RemoteFolder:
             raise MissingExtraError(f"{uri}: {error}") from None
         except Exception as error:  # of a library that asks the network already here
             said = " ".join(str(error).split()) or repr(error)
-            raise FxError(
+            raise StoreError(
                 f"cannot open {uri}: {said:.300}; mend that (address, rights), then run the same "
                 "command again"
             ) from None
@@ -183,6 +183,10 @@ class RemoteFolder:
             retry=tenacity.retry_if_exception(is_transient),
             reraise=True,
         )
+
+    def __reduce__(self) -> tuple[type[RemoteFolder], tuple[str, Patience]]:
+        """It crosses to another process by its address, and asks with a client of its own there."""
+        return type(self), (self.uri, self.patience)
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -303,7 +307,7 @@ class RemoteFolder:
             said = f"cannot {verb} {where}: {' '.join(str(error).split()) or repr(error):.300}"
             if is_transient(error):
                 n_tries = int(self._retrying.statistics.get("attempt_number", 1))
-                raise FxError(
+                raise StoreError(
                     f"{said}; tried {n_tries} times in {time.monotonic() - started:.0f} s. Nothing "
                     "finished was lost: run the same command again when the store answers "
                     f"({TRIES_VARIABLE} and {LIMIT_VARIABLE} set how long to try)"
@@ -313,7 +317,7 @@ class RemoteFolder:
                 raise FileNotFoundError(errno.ENOENT, "is not in the store", where) from None
             if is_answer:
                 raise
-            raise FxError(
+            raise StoreError(
                 f"{said}; nothing finished was lost: mend that (address, rights, space), then run "
                 "the same command again"
             ) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,10 @@ class PipelineFrontend:
     def __init__(self, hearing: Hearing | None, codec: Codec | Unheard | None) -> None:
         self._hearing = hearing
         self._codec = codec
+
+    def __reduce__(self) -> tuple[Callable[[Hearing | None], Frontend], tuple[Hearing | None]]:
+        """It crosses to another process by what it was opened with, and is opened anew there."""
+        return open_frontend, (self._hearing,)
 
     def read(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, int]:
         from fxpipe.recording import read_file

@@ -332,6 +332,8 @@ def generator(
     run_seed: int, split: str, position: int, purpose: str, attempt: int = 0
 ) -> np.random.Generator:
     """The clip's own generator for one purpose; SeedSequence's mixing is stable by NumPy policy."""
+    if split not in SPLITS:
+        raise UsageError(unknown_name("split", split, SPLITS))
     key = [run_seed, SPLITS.index(split), position, PURPOSES.index(purpose), attempt]
     # The same words as an array, where each fits one, are mixed three times faster.
     entropy = np.array(key, np.uint32) if max(key) < 2**32 else key

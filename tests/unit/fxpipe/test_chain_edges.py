@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fxpipe.chains.balance import SetTable, solve_balance
-from fxpipe.chains.chain import ChainSpec, draw_names
+from fxpipe.chains.chain import ChainSpec, draw_names, draw_order
 from fxpipe.chains.sets import pedal_sets
 from fxpipe.chains.tally import coverage, find_starved, tally
 from fxpipe.pedals import POOLS
@@ -18,6 +18,12 @@ def test_the_longest_chain_is_what_a_shard_can_hold():
     assert ChainSpec(POOL, {PAD: 1.0}, repeats=True).max_length == PAD
     with pytest.raises(UsageError, match=f"{PAD} is the longest"):
         ChainSpec(POOL, {PAD + 1: 1.0}, repeats=True)
+
+
+def test_a_split_that_does_not_exist_is_told_with_those_that_do():
+    told = "unknown split 'val': did you mean 'valid'\\? known: train, valid, test"
+    with pytest.raises(UsageError, match=told):
+        draw_order(ChainSpec(POOL, {1: 1.0}), 0, "val", 0)
 
 
 @pytest.mark.parametrize(

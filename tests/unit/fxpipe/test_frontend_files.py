@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import soundfile
 
 from fxpipe.errors import SourceError
 from fxpipe.frontend import open_frontend
+from fxtrain.card import read_card
 from fxtrain.contract.frontend import TooLongError
+from fxtrain.finding import SHIPPED
 
 FORMATS = (
     ("WAV", "PCM_U8", "wav"),
@@ -42,6 +45,14 @@ def test_any_format(tmp_path: Path, kind: str, subtype: str, suffix: str) -> Non
     assert wave.dtype == np.float32
     assert len(wave) == pytest.approx(48_000, rel=0.05)  # mp3 pads
     assert np.std(wave) == pytest.approx(0.4 / 2**0.5, rel=0.05)
+
+
+def test_ears_cross_to_another_process_by_what_they_were_opened_with(tmp_path: Path) -> None:
+    card = read_card(SHIPPED)
+    ears = open_frontend(card.ears)
+    wave = tone(2 * 44_100, 44_100)
+    there = pickle.loads(pickle.dumps(ears))
+    np.testing.assert_array_equal(there.encode(wave, 44_100).mel, ears.encode(wave, 44_100).mel)
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000, 192_000])

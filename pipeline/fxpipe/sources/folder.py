@@ -9,7 +9,7 @@ What a folder may hold beside audio, at its top:
 
 Without a ``group``, recordings of one thing are told by their name: ``riff_mf_rr1.wav``,
 ``riff_p_take2.wav``, ``riff_mic.wav``, ``riff_neck_slow.wav`` and ``riff_90bpm.wav`` are one group,
-``riff``.
+``riff``. Groups whose names differ by capitals alone are one, under the first of these names.
 """
 
 from __future__ import annotations
@@ -67,15 +67,17 @@ class FolderSource:
         groups = _read_csv(self.root / "groups.csv", ("file", "group"), files)
         default = _folder_licence(self.root)
         candidates = []
+        spelt: dict[str, str] = {}
         for path, item_id in walked:
             row = rows.get(item_id, {})
             group = groups.get(item_id, {}).get("group") or row.get("group")
+            group = group or group_by_name(item_id)
             told = {k: _value(k, v) for k, v in row.items() if k not in _RESERVED and v}
             candidates.append(
                 Candidate(
                     path=path,
                     item_id=item_id,
-                    group=group or group_by_name(item_id),
+                    group=spelt.setdefault(group.casefold(), group),
                     licence=row.get("licence") or default,
                     meta=stroke_by_name(item_id) | told,
                 )

@@ -42,6 +42,13 @@ def test_takes_of_one_thing_are_one_group(name: str, group: str) -> None:
     assert group_by_name(name) == group
 
 
+def test_takes_whose_names_differ_by_capitals_are_one_group(tmp_path: Path) -> None:
+    for seed, name in enumerate(("Verse_take1", "bridge part_mf", "verse_take2", "other")):
+        write_wav(tmp_path / f"{name}.wav", pluck(50, 0.3, seed=seed))
+    groups = [item.group for item in FolderSource(tmp_path).scan().items]
+    assert groups == ["Verse", "bridge part", "other", "Verse"]
+
+
 def test_without_papers_the_licence_is_unknown_and_not_shareable(tmp_path: Path) -> None:
     scan = open_source(f"folder:{make_folder(tmp_path, n_groups=2)}").scan()
     assert {item.licence for item in scan.items} == {"unknown"}

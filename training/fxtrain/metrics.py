@@ -350,7 +350,7 @@ def of_what_was_heard(answers: Chains, truth: Chains, predicted: Chains) -> list
 
 def constant_chain(truth: Chains) -> list[Names]:
     """The best single answer to everything: the commonest true chain, knowing the truth."""
-    ((commonest, _),) = Counter(sorted(truth)).most_common(1)
+    ((commonest, _),) = Counter(sorted(map(tuple, truth))).most_common(1)
     return [commonest] * len(truth)
 
 

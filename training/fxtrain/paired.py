@@ -53,7 +53,8 @@ def differences(
 
     Raises UsageError where the two did not answer the same clips.
     """
-    if (one.ids, one.truth) != (other.ids, other.truth):
+    clips, others = ([answers.ids, *map(tuple, answers.truth)] for answers in (one, other))
+    if clips != others:
         raise UsageError(
             f"answers to {len(one.truth)} and to {len(other.truth)} clips that are not the same "
             "ones: let both answer one split of one data set"

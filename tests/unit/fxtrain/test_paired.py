@@ -12,7 +12,7 @@ import pytest
 from fxtrain.answers import CLIPS_NAME, Answers, clip_rows, save_clips
 from fxtrain.contract import UsageError
 from fxtrain.decode import Candidate
-from fxtrain.metrics import HEADLINES, classes_of, numbered, scores
+from fxtrain.metrics import HEADLINES, classes_of, constant_chain, numbered, scores
 from fxtrain.paired import difference_lines, differences, differences_dict
 
 FAMILIES = {"drive": "drive", "chorus": "modulation", "delay": "time", "reverb": "time"}
@@ -35,11 +35,13 @@ def answers_of(said: list[tuple[str, ...]], groups: list[int] | None = None) -> 
 def test_chains_may_be_lists_as_json_has_them() -> None:
     """None of them was exact, though it was of the right class of orders."""
     lists = answers_of([list(names) for names in RIGHT_OFTEN])  # type: ignore[misc]
+    lists = dataclasses.replace(lists, truth=[list(names) for names in TRUTH])  # type: ignore[misc]
     other = answers_of(RIGHT_SELDOM)
     assert differences(lists, other, FAMILIES) == differences(
         answers_of(RIGHT_OFTEN), other, FAMILIES
     )
     assert list(clip_rows(lists)) == list(clip_rows(answers_of(RIGHT_OFTEN)))
+    assert constant_chain(lists.truth) == constant_chain(TRUTH)
 
 
 def test_scores_can_be_computed_again_from_the_lines(tmp_path: Path) -> None:

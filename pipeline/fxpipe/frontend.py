@@ -137,10 +137,13 @@ class PipelineFrontend:
         )
 
     def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:
-        from fxpipe.render import run_chain
+        from fxpipe.render import play
 
         dry, sample_rate_hz = _mono(dry, sample_rate_hz)
-        return run_chain(dry.astype(np.float32), chain, sample_rate_hz)[0]
+        wave = dry.astype(np.float32)
+        for pedal in chain.pedals:
+            wave = play(pedal, wave, sample_rate_hz)
+        return wave
 
     def pedals(self) -> tuple[PedalEntry, ...]:
         from fxpipe.pedals import PEDALS

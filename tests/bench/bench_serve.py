@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures.audio import RATE_HZ, riff
 from fixtures.models import random_run
 from fixtures.page import wav
+from fxtrain.app.server import STATIC
 
 EXTRA = ("starlette", "uvicorn", "anyio", "h11", "idna", "click")
 """What `pip install "fxpipe[web]"` adds to an empty environment, click apart, which is there."""
@@ -74,8 +75,8 @@ def main(n_uploads: int) -> None:
         with serving(run) as (url, _, began):
             ask(url)
             row("page there after the start", f"{time.perf_counter() - began:.2f} s")
-            for name in ("app.css", "app.js", "board.js", "player.js", "vendor/wavesurfer.esm.js"):
-                ask(f"{url}page/{name}")
+            for path in (*STATIC.glob("*.css"), *STATIC.rglob("*.js")):
+                ask(f"{url}page/{path.relative_to(STATIC).as_posix()}")
             row("with its scripts", f"{time.perf_counter() - began:.2f} s")
             ask(f"{url}api/start")
             row("model there after the start", f"{time.perf_counter() - began:.2f} s")

@@ -1,16 +1,7 @@
 /* The board as cards: order, bypass, knobs. Knows nothing of sound or of the server. */
 
+import { button } from "./elements.js";
 import { makeKnob } from "./knob.js";
-
-function button(text, label, act, pressed) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = text;
-  made.setAttribute("aria-label", label);
-  if (pressed !== undefined) made.setAttribute("aria-pressed", String(pressed));
-  made.addEventListener("click", act);
-  return made;
-}
 
 /** As `percent` of telling.py: nothing is certain. */
 export function percent(p) {

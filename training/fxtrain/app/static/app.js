@@ -192,8 +192,8 @@ function wire() {
 }
 
 async function begin() {
-  for (const button of document.querySelectorAll("#drop button")) button.disabled = true;
-  at("file").disabled = true;
+  at("late").remove();
+  say("Getting ready …", "Getting ready …", true);
   wire();
   facts = await start();
   const kinds = new Map(facts.pedals.map((pedal) => [pedal.name, pedal]));

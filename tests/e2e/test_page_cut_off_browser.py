@@ -1,4 +1,5 @@
-"""Both pages where not all of them came, without scripts, and when their program is back."""
+"""Both pages where not all of them came, without scripts, when their program ends and is back, and
+with another tab of them."""
 
 from __future__ import annotations
 
@@ -135,3 +136,38 @@ def test_every_button_tells_that_the_program_has_ended_and_works_when_it_is_back
         page.press("#example")
         page.until(lambda: page.status.startswith("Heard on the built-in example"))
     complaints(driver)  # the browser itself notes what did not come
+
+
+ANSWER = """
+  const told = arguments[0];
+  (async () => {
+    const { trial } = await (await fetch("/api/state")).json();
+    const plays = Object.fromEntries(trial.slots.map((slot) => [slot, 1]));
+    const body = { trial: trial.number, answer: { choice: "a" }, plays, rt_ms: 1 };
+    const headers = { "Content-Type": "application/json" };
+    const sent = { method: "POST", headers, body: JSON.stringify(body) };
+    told((await fetch("/api/answer", sent)).status);
+  })();
+"""
+
+
+def test_a_listening_test_goes_on_where_another_tab_of_it_is(driver: Any, study_page: str) -> None:
+    """It asked for the sounds of the trial before for ever."""
+    driver.get(study_page)
+    driver.delete_all_cookies()
+    driver.get(study_page)
+
+    def click(css: str, text: str = "") -> None:
+        until(driver, css, text)
+        driver.find_element("css selector", css).click()
+
+    click("label[for=device-headphones]")
+    click("#start")
+    until(driver, "#next", "The volume is right")
+    assert driver.execute_async_script(ANSWER) == 200  # as the other tab does
+    click("#next")
+    click("#retry", "Try again")
+    until(driver, "#count", "Trial 2 of ")
+    until(driver, "#hear-x", "X")
+    assert driver.find_element("css selector", "#status").text == ""
+    complaints(driver)

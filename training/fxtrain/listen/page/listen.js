@@ -153,7 +153,7 @@ async function trial(state, feedback = null) {
   const { number, slots, training } = state.trial;
   const { kind } = state.study;
   const urls = slots.map((slot) => `/sound/${number}/${slot}`);
-  const sounds = await open(state.study.sample_rate_hz, urls, () => trial(state, feedback));
+  const sounds = await open(state.study.sample_rate_hz, urls, () => resume(number, feedback));
   const began = performance.now();
   const plays = Object.fromEntries(slots.map((slot) => [slot, 0]));
   const ratings = {};
@@ -307,6 +307,13 @@ async function trial(state, feedback = null) {
     requestAnimationFrame(draw);
   })();
   refresh();
+}
+
+/** The trial that is open now: another tab of this browser may have gone on. */
+async function resume(number, feedback) {
+  const state = await ask("/api/state");
+  if (!state.session) return welcome(state);
+  return trial(state, state.trial?.number === number ? feedback : null);
 }
 
 /** One key a sound; from the tenth on there is none. */

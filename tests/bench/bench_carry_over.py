@@ -94,6 +94,10 @@ LESSONS = (  # chains, seed, fractions, settings: see the model's card
     *((20_000, seed, INSTRUMENTS, EVENLY) for seed in range(284, 288)),
     *((20_000, seed, NOTES, EVENLY) for seed in (320, 321, 334, 335)),
     *((20_000, seed, SYNTH_MOST, EVENLY) for seed in (503, 504, 506, 507, 330, 331, 333)),
+    *((10_000, seed, NOTES, EVENLY) for seed in (336, 354)),
+    (20_000, 353, NOTES, EVENLY),
+    *((20_000, seed, SYNTH_MOST, EVENLY) for seed in (350, 509)),
+    *((10_000, seed, SYNTH_MOST, EVENLY) for seed in (352, 508, 510)),
     (8_000, 161, SYNTH, MORE_DRIVES),
     (8_000, 261, NOTES, MORE_DRIVES),
 )

@@ -17,7 +17,6 @@ from fxpipe.options import (
     fractions_option,
     include_option,
     integer,
-    list_option,
     resume_option,
     where_options,
 )
@@ -93,7 +92,7 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 @click.option("--classes/--no-classes", default=None, help="List orders that sound the same.")
 @click.option("--alike-db", type=float, help="For --classes, log-mel distance.  [default: 0.5]")
 @click.option("--symmetry", type=click.Path(path_type=Path), help="Table of 'fxpipe symmetry'.")
-@list_option("--kinds", help="Only recordings of these kinds: 'note,chord'.  [default: all]")
+@click.option("--kinds", help="Only recordings of these kinds: 'note,chord'.  [default: all]")
 @fractions_option
 @click.option("--seed", type=integer, default=0, show_default=True)
 @click.option(
@@ -140,7 +139,7 @@ def plan(**options: Any) -> None:
 @click.option("--dataset", default="synth", show_default=True, help="See 'fxpipe sources'.")
 @click.option("-o", "--output", default="symmetry", show_default=True, help="Directory.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data set lies.")
-@list_option("--pool", help="A pool or pedals: 'wah,fuzz'.  [default: all]")
+@click.option("--pool", help="A pool or pedals: 'wah,fuzz'.  [default: all]")
 @click.option("--n-clips", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--threshold-db", type=float, default=0.5, show_default=True, help="Log-mel.")
 @click.option("--quantile", type=float, default=0.9, show_default=True, help="Of the clips.")
@@ -173,7 +172,7 @@ def ceiling(**options: Any) -> None:
 @click.argument("renders", default="renders")
 @click.option("-o", "--output", default="shards", show_default=True, help="Directory or URI.")
 @click.option("--codec", default="44khz", show_default=True, help="A name, or a DAC checkpoint.")
-@list_option("--gpu", help="GPU number, or several: 0,1; one process each, or -j.")
+@click.option("--gpu", help="GPU number, or several: 0,1; one process each, or -j.")
 @click.option("--precision", help="Of the encoder.  [default: fp32; with --gpu fp16]")
 @click.option("--exact", is_flag=True, help="IEEE fp32 everywhere, through dac's own layers.")
 @click.option(

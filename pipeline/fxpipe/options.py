@@ -21,26 +21,12 @@ def integer(value: Any) -> int:
     return int(click.IntRange(0, MAX_SEED).convert(value, None, None))
 
 
-def list_option(name: str, **details: Any) -> Callable[[Command], Command]:
-    """An option whose one value lists several. Click takes the last of two, and whoever gives two,
-    as of a repeatable option, means both."""
-    return click.option(name, multiple=True, callback=_only_list, **details)
-
-
-def _only_list(_: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str | None:
-    if len(given) > 1:
-        name = option.opts[0]
-        raise click.UsageError(
-            f"{name} is given {len(given)} times, and only one would count; give one list, with "
-            f"commas: {name} {','.join(given)}"
-        )
-    return given[0] if given else None
-
-
 CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    list_option("--pool", help="A pool's name or pedals separated by commas.  [default: stompbox]"),
-    list_option("--lengths", help="'1-5', '2,3', or weighted '1:1,2:3'.  [default: 1-5]"),
-    list_option("--weights", help="Of pedals, 1 where not named: 'reverb:2,gate:0.2'."),
+    click.option(
+        "--pool", help="A pool's name or pedals separated by commas.  [default: stompbox]"
+    ),
+    click.option("--lengths", help="'1-5', '2,3', or weighted '1:1,2:3'.  [default: 1-5]"),
+    click.option("--weights", help="Of pedals, 1 where not named: 'reverb:2,gate:0.2'."),
     click.option("--order", help="uniform, realistic or fixed.  [default: uniform]"),
     click.option("--temperature", type=float, help="Of 'realistic': 0.1 is strict.  [default: 1]"),
     click.option(
@@ -78,7 +64,7 @@ CHAIN_OPTIONS: tuple[Callable[[Command], Command], ...] = (
 )
 """What decides which chains are drawn; read by ``fxpipe.config.render_spec``."""
 
-fractions_option = list_option(
+fractions_option = click.option(
     "--fractions", help="Of train,valid,test: '0,0,1'.  [default: 0.8,0.1,0.1]"
 )
 

@@ -167,23 +167,6 @@ def test_a_split_seed_beyond_all_sizes_is_refused_and_the_last_seed_is_not():
     assert CliRunner().invoke(cli, ["plan", "--seed", str(2**63 - 1)]).exit_code == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "list_of_both"),
-    [
-        (["plan", "--pool", "fuzz", "--pool", "delay,wah"], "--pool fuzz,delay,wah"),
-        (["plan", "--lengths", "1", "--lengths", "3-4"], "--lengths 1,3-4"),
-        (["render", "--weights", "fuzz:2", "--weights", "wah:0"], "--weights fuzz:2,wah:0"),
-        (["render", "--kinds", "note", "--kinds", "chord"], "--kinds note,chord"),
-        (["encode", "--gpu", "0", "--gpu", "1"], "--gpu 0,1"),
-    ],
-)
-def test_a_list_given_in_two_options_is_not_its_second_half(words, list_of_both):
-    done = CliRunner().invoke(cli, words)
-    assert done.exit_code == 2
-    told = f"{words[1]} is given 2 times, and only one would count; give one list, with commas: "
-    assert told + list_of_both in " ".join(done.stderr.split())
-
-
 def as_toml(spec: ChainSpec) -> str:
     """[chain] as a person would write it: JSON's strings, lists and numbers are TOML's too."""
 

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from fxpipe.chains.chain import draw_order
 from fxpipe.config import render_spec
 from fxpipe.plan import split_sizes
+from fxpipe.render import band_limited
 from fxpipe.renders import read_renders_index, read_shard
 from fxpipe.resume import write_finished
 from fxtrain.answers import Answers
@@ -61,7 +61,7 @@ def compressed(kind: str, level: float, wave: np.ndarray) -> np.ndarray:
 
 
 def at_rate(rate_hz: int, wave: np.ndarray) -> np.ndarray:
-    return soxr.resample(soxr.resample(wave, RATE_HZ, rate_hz), rate_hz, RATE_HZ)
+    return band_limited(wave, rate_hz / 2, RATE_HZ)
 
 
 FILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

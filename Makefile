@@ -11,8 +11,9 @@ TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# What is imported is compiled once, not at every start; some environments switch that off.
-unexport PYTHONDONTWRITEBYTECODE
+# What is imported is compiled once, not at every start; some environments switch that off. Nor is
+# what is printed written at once, where nothing asks for it: a test had passed only so.
+unexport PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED
 
 .PHONY: demo test check docs clean
 

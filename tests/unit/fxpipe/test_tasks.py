@@ -147,7 +147,7 @@ def test_a_worker_ends_without_a_word(capfd):
 @pytest.mark.parametrize("argv", [[], [[]]])
 def test_a_users_own_preload_is_loaded_too(argv, tmp_path, capfd):
     mine = tmp_path / "mine.py"
-    mine.write_text("def dask_setup(worker):\n    print('mine is loaded')\n")
+    mine.write_text("def dask_setup(worker):\n    print('mine is loaded', flush=True)\n")
     own = {"distributed.worker.preload": str(mine), "distributed.worker.preload-argv": argv}
     with dask.config.set(own):
         assert list(run_tasks(grumble, [{"name": "train-000012"}], Workers(1))) == [0]

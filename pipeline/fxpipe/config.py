@@ -57,7 +57,9 @@ def _render_spec(config: Path | None, options: Mapping[str, Any], default_pool: 
     plugins = _plugins(data, config, options.get("pedals"))
     chain = chain_keys(_table(data, "chain", ChainSpec, where), options)
     render = dict(_table(data, "render", RenderSpec, where)) | _given(
-        options, "clip_s", "audible_db", "phrases", "guitars", "band_limited", "classes", "alike_db"
+        options,
+        *("clip_s", "audible_db", "phrases", "guitars", "band_limited", "speakers", "classes"),
+        "alike_db",
     )
     try:
         everything = ",".join([default_pool, *(plugin.name for plugin in plugins)])

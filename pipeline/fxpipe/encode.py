@@ -24,7 +24,7 @@ from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
-from fxpipe.render import plain_spec
+from fxpipe.render import YOUNGER, plain_spec
 from fxpipe.renders import RendersIndex, chain_of, read_renders_index
 from fxpipe.resume import made_with, refuse_late, what_is_left, write_finished
 from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
@@ -321,7 +321,7 @@ def encode_identity(
         "seed": renders.seed,
         "split_seed": renders.split_seed,
         "fractions": list(renders.fractions),
-        "spec": plain_spec(renders.spec, "guitars", "band_limited"),
+        "spec": plain_spec(renders.spec, *YOUNGER),
         "weights_sha256": codec.weights_sha256,
         "precision": codec.precision,
         "with_mel": spec.with_mel,

@@ -20,6 +20,7 @@ from fxpipe.pedals import MAKES, PLUGINS
 from fxpipe.render import (
     BANDWIDTH_HZ,
     RENDER_VERSION,
+    YOUNGER,
     ClipDraw,
     RenderSpec,
     plain_spec,
@@ -39,6 +40,7 @@ from fxpipe.sources.players import LONGEST_S, PHRASE_KEYS, Player, shared_meta, 
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
 from fxpipe.sources.synth import SAMPLE_RATE_HZ as SYNTH_RATE_HZ
 from fxpipe.sources.synth import perform
+from fxpipe.speaker import SPEAKER_VERSION
 from fxtrain.contract import (
     FORMAT_VERSION,
     SPLITS,
@@ -105,11 +107,13 @@ class Plan:
             more = {"phrases": PHRASE_VERSION, "played": self._played}
         if self.split_seed not in (None, self.seed):
             more |= {"split_seed": self.split_seed}
-        spec = plain_spec(self.spec, "pedal_rms", "guitars", "band_limited")
+        spec = plain_spec(self.spec, "pedal_rms", *YOUNGER)
         if self.spec.guitars:
             more |= {"guitars": GUITAR_VERSION}
         if self.spec.band_limited:
             more |= {"bandwidth_hz": BANDWIDTH_HZ}
+        if self.spec.speakers:
+            more |= {"speakers": SPEAKER_VERSION}
         if not self.spec.chain.makes:
             del spec["chain"]["makes"]  # younger than the first identities, too
         return identity_of(

@@ -18,7 +18,7 @@ import numpy as np
 from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.plan import Plan, read_plan, take_clip
-from fxpipe.render import After, RenderSpec, draw_clip, finish, run_chain
+from fxpipe.render import RenderSpec, after_of, draw_clip, finish, run_chain
 from fxpipe.renders import chain_of, read_renders_index
 from fxpipe.sources import SOURCES, assign_splits, open_source
 from fxpipe.sources.splits import DEFAULT_FRACTIONS, Fractions
@@ -63,7 +63,7 @@ def remake(record: Record, recipe: Mapping[str, Any], renders: str | None = None
             f"{shorten(record['id'])}: this version would play another clip than the one that was "
             "encoded; render and encode the data set again with it"
         )
-    after = from_dict(After, record["after"], f"{record['id']}: after")
+    after = after_of(record["after"], f"{record['id']}: after")
     rng = generator(plan.seed, split, position, "noise")
     return RemadeClip(
         dry=dry,

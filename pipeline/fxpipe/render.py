@@ -7,6 +7,7 @@ change what order means), and loudness is normalised once, by whoever listens (`
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from fxpipe.chains.chain import ChainSpec, draw_length, draw_names, draw_setting
 from fxpipe.distance import change_db, hear
 from fxpipe.errors import RenderError
 from fxpipe.pedals import build_pedal
-from fxtrain.contract import Chain, Pedal, UsageError, to_dict
+from fxpipe.speaker import Speaker, draw_speaker, play_through
+from fxtrain.contract import Chain, Pedal, UsageError, from_dict, to_dict
 
 RENDER_VERSION = 2
 """Part of a plan's identity; raise it when the same draws would give other samples.
@@ -27,6 +29,9 @@ BANDWIDTH_HZ = (3_500.0, 16_000.0)
 """How much of the sound small and old files keep: nearly 4 kHz at the sample rate of telephones,
 nearly 16 kHz at 32 kHz."""
 
+SPEAKER_PREFIX = "speaker_"
+"""Of its fields in a record, where what came after the chain is an object of numbers."""
+
 ORDERS, SETTINGS = 4, 8
 """How many orders a clip is tried with, and settings for each pedal of one."""
 
@@ -34,6 +39,9 @@ SEATS_AN_ORDER = 4096
 """Room in the numbering of draws: 255 pedals with 8 settings each, and the first draw."""
 
 Range = tuple[float, float]
+
+YOUNGER = ("guitars", "band_limited", "speakers")
+"""Settings that the first identities, of renders and of shards, did not have."""
 
 MAX_CLASS_LENGTH = 6
 """Longest chain whose orders are listed: 6 pedals have 720 of them."""
@@ -69,6 +77,7 @@ RENDER_KEYS = {
     "left alone, as on a board",
     "guitars": "share of clips that are played on another guitar than was recorded",
     "band_limited": "share of clips that keep nothing above 3.5 to 16 kHz, as small or old files",
+    "speakers": "share of clips that are played through a guitar loudspeaker after the chain",
 }
 
 
@@ -98,6 +107,7 @@ class RenderSpec:
     pedal_rms: float = 0.0
     guitars: float = 0.0
     band_limited: float = 0.0
+    speakers: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
@@ -107,7 +117,7 @@ class RenderSpec:
                 f"--classes lists the orders of chains up to {MAX_CLASS_LENGTH} pedals, --lengths "
                 f"go up to {self.chain.max_length}; shorten --lengths, or leave --classes away"
             )
-        for name in ("phrases", "guitars", "band_limited"):
+        for name in ("phrases", *YOUNGER):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name):g}, expected a share from 0 to 1")
         for name, (least, most) in LIMITS.items():
@@ -136,13 +146,14 @@ def plain_spec(spec: RenderSpec, *younger: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class After:
-    """What was put on after the chain: noise through a one-pole lowpass, then gain; where there is
-    a ``bandwidth_hz``, nothing above it was kept."""
+    """What came after the chain: a loudspeaker where there is a ``speaker``, noise through a
+    one-pole lowpass, gain; where there is a ``bandwidth_hz``, nothing above it was kept."""
 
     noise_snr_db: float
     noise_cutoff_hz: float
     gain_db: float
     bandwidth_hz: float | None = None
+    speaker: Speaker | None = None
 
     def __post_init__(self) -> None:
         if self.bandwidth_hz is not None and not 100 <= self.bandwidth_hz <= 1e6:
@@ -150,7 +161,17 @@ class After:
 
     def record(self) -> dict[str, float]:
         """Of what was done, what was drawn."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        speaker = vars(self.speaker) if self.speaker else {}
+        own = {n: v for n, v in vars(self).items() if v is not None and n != "speaker"}
+        return own | {SPEAKER_PREFIX + name: value for name, value in speaker.items()}
+
+
+def after_of(record: Mapping[str, Any], where: str) -> After:
+    """What :meth:`After.record` told."""
+    prefix = SPEAKER_PREFIX
+    speaker = {n.removeprefix(prefix): v for n, v in record.items() if n.startswith(prefix)}
+    own = {name: value for name, value in record.items() if not name.startswith(prefix)}
+    return from_dict(After, own | ({"speaker": speaker} if speaker else {}), where)
 
 
 @dataclass(frozen=True)
@@ -191,6 +212,7 @@ def draw_clip(spec: RenderSpec, seed: int, split: str, position: int, attempt: i
             noise_cutoff_hz=round(math.exp(_uniform(rng, (low_hz, high_hz))), 2),
             gain_db=_uniform(rng, spec.output_gain_db),
             bandwidth_hz=_bandwidth(rng, spec.band_limited) if spec.band_limited else None,
+            speaker=_speaker(rng, spec.speakers) if spec.speakers else None,
         ),
     )
 
@@ -200,6 +222,10 @@ def _bandwidth(rng: np.random.Generator, share: float) -> float | None:
         return None
     low, high = np.log(BANDWIDTH_HZ)
     return round(math.exp(_uniform(rng, (low, high))), 2)
+
+
+def _speaker(rng: np.random.Generator, share: float) -> Speaker | None:
+    return draw_speaker(rng) if rng.random() < share else None
 
 
 def _uniform(rng: np.random.Generator, bounds: Range) -> float:
@@ -287,7 +313,10 @@ def to_input_level(dry: np.ndarray, peak: float, peak_dbfs: float) -> np.ndarray
 def finish(
     wave: np.ndarray, after: After, sample_rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Noise floor and gain after the chain, and what a file keeps of it all; float32 [N]."""
+    """Loudspeaker, noise floor and gain after the chain, and what a file keeps of it all;
+    float32 [N]."""
+    if after.speaker is not None:
+        wave = play_through(after.speaker, wave, sample_rate_hz)
     pole = math.exp(-2 * math.pi * after.noise_cutoff_hz / sample_rate_hz)
     finished = lowpassed_noise(rng, len(wave), pole)
     signal_rms = math.sqrt(float(np.dot(wave, wave)) / len(wave))

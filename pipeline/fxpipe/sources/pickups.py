@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxpipe.equaliser import bell, lowpass, shelf
+
 GUITAR_VERSION = 1
 """Part of the identity of such renders; raise it when the same draw would sound otherwise."""
 
@@ -74,10 +76,10 @@ def play_on(
     w = 2 * math.pi / sample_rate_hz
     sections = np.array(
         [
-            _shelf(w * BASS_HZ, guitar.bass_db, low=True),
-            _bell(w * guitar.mid_hz, guitar.mid_db),
-            _shelf(w * TREBLE_HZ, guitar.treble_db, low=False),
-            _lowpass(w * min(guitar.resonance_hz, 0.45 * sample_rate_hz), guitar.resonance_q),
+            shelf(w * BASS_HZ, guitar.bass_db, low=True),
+            bell(w * guitar.mid_hz, guitar.mid_db),
+            shelf(w * TREBLE_HZ, guitar.treble_db, low=False),
+            lowpass(w * min(guitar.resonance_hz, 0.45 * sample_rate_hz), guitar.resonance_q),
         ]
     )
     wave: np.ndarray = sosfilt(sections, dry)
@@ -106,32 +108,3 @@ def _hum(
     period /= math.sqrt(float(np.square(sizes).sum()) / 2)
     wave: np.ndarray = np.resize(period, n_samples)
     return wave
-
-
-# Second-order sections [b0, b1, b2, 1, a1, a2] of Bristow-Johnson, "Cookbook formulae for audio EQ
-# biquad filter coefficients"; shelves of slope 1; ``w`` in radians a sample.
-
-
-def _section(b: tuple[float, float, float], a: tuple[float, float, float]) -> list[float]:
-    return [value / a[0] for value in (*b, *a)]
-
-
-def _shelf(w: float, gain_db: float, *, low: bool) -> list[float]:
-    a, cos, sign = 10 ** (gain_db / 40), math.cos(w), 1 if low else -1
-    rise = 2 * math.sqrt(a) * math.sin(w) / math.sqrt(2)
-    plus, minus, turned = a + 1, sign * (a - 1) * cos, sign * (a - 1)
-    zeros = plus - minus + rise, 2 * (turned - plus * cos), plus - minus - rise
-    poles = plus + minus + rise, -2 * (turned + plus * cos), plus + minus - rise
-    return _section((a * zeros[0], a * zeros[1], a * zeros[2]), poles)
-
-
-def _bell(w: float, gain_db: float, q: float = 0.8) -> list[float]:
-    a, alpha, cos = 10 ** (gain_db / 40), math.sin(w) / (2 * q), math.cos(w)
-    return _section(
-        (1 + alpha * a, -2 * cos, 1 - alpha * a), (1 + alpha / a, -2 * cos, 1 - alpha / a)
-    )
-
-
-def _lowpass(w: float, q: float) -> list[float]:
-    alpha, cos = math.sin(w) / (2 * q), math.cos(w)
-    return _section(((1 - cos) / 2, 1 - cos, (1 - cos) / 2), (1 + alpha, -2 * cos, 1 - alpha))

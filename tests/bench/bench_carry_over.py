@@ -3,11 +3,12 @@
     python tests/bench/bench_carry_over.py OUT [--run RUN] [--clips 300]
 
 First table: the same performances of the built-in guitar through the same chains, with another
-noise floor, another playing level, pedals of another make. Second table: the first row's clips as
-files that keep less of the sound. Third table: chains of four and five pedals, apart by whether one
-of the chains that the shipped model was taught had the same pedals in the same order (``LESSONS``;
-orders that were drawn again because a pedal was not heard are not followed: one in thirty). What is
-in OUT already is used again.
+noise floor, another playing level, pedals of another make, a loudspeaker. Second table: the first
+row's clips as files that keep less of the sound. Third table: the same clips through loudspeakers
+and amplifiers of CAPS (left away where it is not installed). Fourth table: chains of four and five
+pedals, apart by whether one of the chains that the shipped model was taught had the same pedals in
+the same order (``LESSONS``; orders that were drawn again because a pedal was not heard are not
+followed: one in thirty). What is in OUT already is used again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import caps
 import numpy as np
 import soundfile
 
@@ -48,6 +50,7 @@ CONDITIONS = {
     "recorded 30 dB softer": "output_gain_db = [-42, -18]",
     "every other pedal of another make": "[chain]\nmakes = 0.5",
     "every pedal of another make": "[chain]\nmakes = 1.0",
+    "through a loudspeaker": "speakers = 1.0",
 }
 SEED, LONG_SEED = 905, 906
 RATE_HZ = 44_100
@@ -76,6 +79,12 @@ FILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "at 8 kHz": partial(at_rate, 8_000),
 }
 """One channel each."""
+
+AMPLIFIERS: dict[str, Callable[[], caps.Play]] = {
+    "a loudspeaker": caps.cabinet,
+    "an amplifier that stays clean, and a loudspeaker": partial(caps.amplifier, (0.0, 0.25)),
+    "an amplifier that breaks up, and a loudspeaker": partial(caps.amplifier, (0.4, 0.6)),
+}
 
 SYNTH, NOTES = (0.95, 0.02, 0.03), (0.88, 0.04, 0.08)
 SYNTH_MOST, INSTRUMENTS = (0.98, 0.01, 0.01), (0.99, 0.005, 0.005)
@@ -219,6 +228,16 @@ def main() -> None:
         for i, (name, save) in enumerate(FILES.items())
     }
     show("the file is", rows, run)
+    if caps.missing():
+        print(f"\nno loudspeakers and amplifiers: {caps.missing()}")
+    else:
+        rows = {
+            name: answer(
+                run, open_shards(saved(options.out, f"a{i}", options.out / "c0-renders", play()))
+            )
+            for i, (name, play) in enumerate(AMPLIFIERS.items())
+        }
+        show("it went through", rows, run)
     taught, rows = lessons(), {}
     for length in (4, 5):
         flags = f"--pool stompbox --lengths {length} --seed {LONG_SEED + length}"

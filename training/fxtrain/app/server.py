@@ -89,7 +89,7 @@ class Page:
             board = ears.edited(clip, asked.get("pedals"))
             return board, ears.render(own or ears.phrase(str(chosen)), board)
 
-        board, sound = await self.do(turn)
+        board, sound = await self.do(turn, instead_of=f"render {asked['clip']}")
         return JSONResponse({"board": board_json(board), "sound": self.sound_json(sound)})
 
     async def export(self, request: Request) -> Response:
@@ -110,8 +110,8 @@ class Page:
         sound = self.sounds.get(request.path_params["name"])
         return Response(sound.flac, media_type="audio/flac")
 
-    async def do(self, task: Callable[[Ears], Any]) -> Any:
-        return await self.work.do(task, self.limits.n_waiting)
+    async def do(self, task: Callable[[Ears], Any], instead_of: str | None = None) -> Any:
+        return await self.work.do(task, self.limits.n_waiting, instead_of)
 
     def shown(self, clip: Clip) -> dict[str, Any]:
         return {

@@ -44,6 +44,7 @@ from fxpipe.store import shard_name
 from fxpipe.tasks import (
     Job,
     Receipt,
+    Turn,
     Workers,
     read_receipts,
     receipt_name,
@@ -59,6 +60,7 @@ from fxtrain.contract import (
     FileEntry,
     Folder,
     Licence,
+    LocalFolder,
     Pedal,
     Record,
     ShardEntry,
@@ -158,8 +160,28 @@ def shard_jobs(plan: Plan, folder: Folder) -> list[Job]:
 
 
 def render_shard(job: Job) -> Receipt:
-    """The dask task: draw, render and write one shard."""
+    """The dask task: draw, render and write one shard. While a store takes its time over what was
+    written, its worker goes on with the next."""
     plan = load_plan(job["uri"], job["identity"], job["plan_sha256"])
+    with Turn() as turn:
+        packed, records = _render_clips(plan, job)
+        folder = open_folder(job["uri"])
+        if not isinstance(folder, LocalFolder):
+            turn.step_aside()
+        refuse_late(folder, job["identity"])
+        files = (
+            folder.write(f"{job['name']}.npy", packed),
+            folder.write(f"{job['name']}.jsonl", pack_records(records)),
+        )
+        shard = ShardEntry(job["name"], job["split"], job["first"], job["n"], files)
+        tally = tally_of(records, vocabulary_of(plan.spec.chain.pool))
+        receipt = Receipt(job["identity"], shard, to_dict(tally))
+        write_receipt(folder, receipt)
+    return receipt
+
+
+def _render_clips(plan: Plan, job: Job) -> tuple[bytearray, list[Record]]:
+    """int16 [n, N] as .npy, and their records."""
     split, positions = job["split"], range(job["first"], job["first"] + job["n"])
     waves, packed = empty_npy((job["n"], plan.spec.n_samples), np.int16)
     records: dict[int, Record] = {}
@@ -171,18 +193,7 @@ def render_shard(job: Job) -> Receipt:
         wave /= scale
         waves[position - job["first"]] = np.rint(wave, out=wave)
         records[position] = record | {"scale": scale}
-    folder = open_folder(job["uri"])
-    refuse_late(folder, job["identity"])
-    ordered = [records[position] for position in positions]
-    files = (
-        folder.write(f"{job['name']}.npy", packed),
-        folder.write(f"{job['name']}.jsonl", pack_records(ordered)),
-    )
-    shard = ShardEntry(job["name"], split, job["first"], job["n"], files)
-    tally = tally_of(ordered, vocabulary_of(plan.spec.chain.pool))
-    receipt = Receipt(job["identity"], shard, to_dict(tally))
-    write_receipt(folder, receipt)
-    return receipt
+    return packed, [records[position] for position in positions]
 
 
 def render_clip(

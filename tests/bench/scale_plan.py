@@ -17,6 +17,8 @@ MORE, N_MORE = 12_000, 20
 """Then as many parts of this size, of each source, as there is time for."""
 MAKES = 0.5
 """Share of pedals of another make in those."""
+AFTER = "--band-limited 0.2 --speakers 0.3"
+"""And what their clips go through, as those of the model in the package."""
 FIRST = "both-3"
 """The run of the curve's last point, from which others start."""
 
@@ -80,8 +82,8 @@ def curve(last: int, sources: Iterable[str] = ("synth", "notes")) -> tuple[str, 
     return tuple(f"{source}-{i}" for i in range(last + 1) for source in sources)
 
 
-def stompbox(i: int, n: int, *, makes: float = 0.0, if_time: bool = False) -> list[Part]:
-    flags = f"{STOMPBOX} --makes {makes:g}"
+def stompbox(i: int, n: int, *, more: str = "", if_time: bool = False) -> list[Part]:
+    flags = f"{STOMPBOX} {more}"
     return [
         Part(f"synth-{i}", n, f"{SYNTH} {flags} --seed {100 + i}", if_time),
         Part(f"notes-{i}", n, f"{NOTES} {flags} --phrases 0.7 --seed {200 + i}", if_time),
@@ -96,10 +98,11 @@ def parts() -> list[Part]:
         Part("test-synth", 2_000, f"--dataset synth {to_test} --seed 900"),
         Part("test-real", 2_000, f"--dataset folder:{{real}} {to_test} --seed 901"),
         Part("test-makes", 1_000, f"--dataset synth {to_test} --makes 1 --seed 907"),
+        Part("test-speakers", 1_000, f"--dataset synth {to_test} --speakers 1 --seed 907"),
     ]
     found += named_parts()
     for i in range(len(CURVE), len(CURVE) + N_MORE):
-        found += stompbox(i, MORE, makes=MAKES, if_time=True)
+        found += stompbox(i, MORE, more=f"--makes {MAKES:g} {AFTER}", if_time=True)
     return found
 
 
@@ -130,6 +133,7 @@ TESTS = (
     ("notes", "notes-3", "test"),
     ("real", "test-real", "test"),
     ("makes", "test-makes", "test"),
+    ("speakers", "test-speakers", "test"),
 )
 PRESENCE_TESTS = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
 LARGE = {"d_model": 256, "n_layers": 4, "n_decoder_layers": 2, "n_heads": 8}

@@ -42,7 +42,7 @@ GOING_ON = (
 ROUNDS = [run for found, _ in GOING_ON for run in found]
 ROUND_PARTS = [part for _, made in GOING_ON for part in made]
 RUNS = [*variants(), *runs(BEST), *ROUNDS]
-PARTS = [*parts()[:11], *named_parts(), *ROUND_PARTS, *parts()[-2:]]
+PARTS = [*parts()[:12], *named_parts(), *ROUND_PARTS, *parts()[-2:]]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

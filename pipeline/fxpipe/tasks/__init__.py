@@ -6,7 +6,8 @@ nothing that was finished: each shard leaves a receipt, and only shards without 
 
 ``receipts`` tells what is finished; ``run`` keeps a few tasks a worker under way; ``where`` opens
 this machine's workers, a running scheduler or (``cluster``) Slurm and Kubernetes; ``farewell`` is
-how local workers end; ``release`` compares versions.
+how local workers end; ``turns`` lets a worker go on while a store is waited for; ``release``
+compares versions.
 """
 
 from fxpipe.tasks.receipts import INDEX_SUM as INDEX_SUM
@@ -18,6 +19,7 @@ from fxpipe.tasks.receipts import receipt_name as receipt_name
 from fxpipe.tasks.receipts import write_receipt as write_receipt
 from fxpipe.tasks.run import Job as Job
 from fxpipe.tasks.run import run_tasks as run_tasks
+from fxpipe.tasks.turns import Turn as Turn
 from fxpipe.tasks.where import Workers as Workers
 from fxpipe.tasks.where import choose_workers as choose_workers
 from fxpipe.tasks.where import seen_by as seen_by

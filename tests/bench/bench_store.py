@@ -1,0 +1,92 @@
+"""What a slow store costs: `fxpipe render` into a folder, and into S3 by the time of an answer.
+
+    python tests/bench/bench_store.py [--chains 1500] [--workers 2] [--delays-ms 0,50,100]
+
+The S3 server is moto's, on this machine; every answer is held back by the delay. It takes some of
+the same cores, so compare with the row of no delay. Starting and stopping the workers is left out:
+the seconds are those of `fxpipe render`'s last line. Run by hand; nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+REGION = "us-east-1"
+
+
+@contextmanager
+def s3(delay_s: float) -> Iterator[dict[str, str]]:
+    """What a client needs to know of a server with a bucket called ``bench``."""
+    import boto3
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    answer = DomainDispatcherApplication(create_backend_app)
+
+    def late(environ: Any, start: Any) -> Any:
+        time.sleep(delay_s)
+        return answer(environ, start)
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_: Any) -> None:
+            pass
+
+    server = make_server("127.0.0.1", 0, late, threaded=True, request_handler=Quiet)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    known = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_DEFAULT_REGION": REGION,
+    }
+    session = boto3.Session("bench", "bench", region_name=REGION)
+    session.client("s3", endpoint_url=known["AWS_ENDPOINT_URL"]).create_bucket(Bucket="bench")
+    try:
+        yield known
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def render_s(uri: str, options: argparse.Namespace, known: dict[str, str]) -> float:
+    line = f"fxpipe render -o {uri} --n-chains {options.chains} -j {options.workers} --seed 1"
+    line += f" --dataset {options.dataset} --pool stompbox"
+    done = subprocess.run(line.split(), env=os.environ | known, capture_output=True, text=True)
+    found = re.search(r"finished at .* after ([\d.]+) s", done.stderr)
+    if found is None:
+        sys.exit(done.stderr)
+    return float(found[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chains", type=int, default=1500)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--dataset", default="synth")
+    parser.add_argument("--delays-ms", default="0,50,100")
+    options = parser.parse_args()
+    print("| into | s | clips a second |\n| --- | ---: | ---: |")
+
+    def show(name: str, seconds: float) -> None:
+        print(f"| {name} | {seconds:.1f} | {options.chains / seconds:.0f} |", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        show("a folder", render_s(f"{folder}/renders", options, {}))
+    for delay in options.delays_ms.split(","):
+        with s3(float(delay) / 1000) as known:
+            show(f"S3, {delay} ms an answer", render_s("s3://bench/renders", options, known))
+
+
+if __name__ == "__main__":
+    main()

@@ -107,6 +107,11 @@ LESSONS = (  # chains, seed, fractions, settings: see the model's card
     (20_000, 353, NOTES, EVENLY),
     *((20_000, seed, SYNTH_MOST, EVENLY) for seed in (350, 509)),
     *((10_000, seed, SYNTH_MOST, EVENLY) for seed in (352, 508, 510)),
+    *((n, seed, SYNTH_MOST, EVENLY) for n, seed in ((15_000, 512), (20_000, 513), (12_000, 514))),
+    *((n, seed, SYNTH_MOST, EVENLY) for n, seed in ((3_000, 515), (8_000, 516), (8_000, 357))),
+    *((n, seed, SYNTH_MOST, EVENLY) for n, seed in ((20_000, 359), (10_000, 361))),
+    *((n, seed, NOTES, EVENLY) for n, seed in ((12_000, 356), (20_000, 358), (10_000, 360))),
+    *((n, seed, NOTES, EVENLY) for n, seed in ((3_000, 362), (7_000, 363))),
     (8_000, 161, SYNTH, MORE_DRIVES),
     (8_000, 261, NOTES, MORE_DRIVES),
 )

@@ -80,23 +80,23 @@ def test_a_narrow_terminal_breaks_lines_under_their_column(
 
 def test_what_a_file_of_few_samples_cannot_hold_is_told() -> None:
     said = (
-        "  missing     all above 5.5125 kHz, for its sample rate is 11.025 kHz; "
+        "  missing     all above 3 kHz, for its sample rate is 6 kHz; "
         "the answer is less sure than it looks"
     )
-    low = dataclasses.replace(PREDICTION, missing_above_hz=5512.5)
+    low = dataclasses.replace(PREDICTION, missing_above_hz=3000.0)
     assert prediction_lines(low, "clip.wav", 3)[-2] == said
-    wider = dataclasses.replace(PREDICTION, missing_above_hz=8000.0)
+    wider = dataclasses.replace(PREDICTION, missing_above_hz=4000.0)
     assert prediction_lines(wider, "clip.wav", 3)[-2] == (
-        "  missing     all above 8 kHz, for its sample rate is 16 kHz; "
+        "  missing     all above 4 kHz, for its sample rate is 8 kHz; "
         "the answer is right less often than with all of the sound"
     )
     both = dataclasses.replace(wider, length_s=0.6, window_s=2.0)
     assert what_is_missing(both).endswith("; the answer is less sure than it looks")
-    strange = dataclasses.replace(STRANGE, missing_above_hz=5512.5)
+    strange = dataclasses.replace(STRANGE, missing_above_hz=3000.0)
     no_answer, _ = said.split("; ")  # nothing is said of an answer that is not given
     assert prediction_lines(strange, "clip.wav", 3)[-1] == no_answer
     (row,) = csv.reader([csv_row(low, "clip.wav")])
-    assert dict(zip(CSV_COLUMNS, row, strict=True))["missing_above_hz"] == "5512.5"
+    assert dict(zip(CSV_COLUMNS, row, strict=True))["missing_above_hz"] == "3000"
     (row,) = csv.reader([csv_row(PREDICTION, "clip.wav")])
     assert dict(zip(CSV_COLUMNS, row, strict=True))["missing_above_hz"] == ""
 

@@ -90,6 +90,7 @@ def fetch(name: str, data_dir: Path | None, archives: tuple[Path, ...]) -> None:
 @click.option("--guitars", type=float, help="Share of clips on other guitars.  [default: 0]")
 @click.option("--band-limited", type=float, help="Share of clips without treble.  [default: 0]")
 @click.option("--speakers", type=float, help="Share of clips from a loudspeaker.  [default: 0]")
+@click.option("--amplifiers", type=float, help="Share of clips from an amplifier.  [default: 0]")
 @click.option("--classes/--no-classes", default=None, help="List orders that sound the same.")
 @click.option("--alike-db", type=float, help="For --classes, log-mel distance.  [default: 0.5]")
 @click.option("--symmetry", type=click.Path(path_type=Path), help="Table of 'fxpipe symmetry'.")

@@ -10,7 +10,7 @@ from typing import Any
 from fxpipe.chains.chain import ChainSpec
 from fxpipe.pedals import PluginPedal, pool_of, register
 from fxpipe.pedals.vst3_toml import read_pedals
-from fxpipe.render import RenderSpec
+from fxpipe.render import YOUNGER, RenderSpec
 from fxtrain.contract import (
     PAD,
     ContractError,
@@ -58,8 +58,7 @@ def _render_spec(config: Path | None, options: Mapping[str, Any], default_pool: 
     chain = chain_keys(_table(data, "chain", ChainSpec, where), options)
     render = dict(_table(data, "render", RenderSpec, where)) | _given(
         options,
-        *("clip_s", "audible_db", "phrases", "guitars", "band_limited", "speakers", "classes"),
-        "alike_db",
+        *("clip_s", "audible_db", "phrases", "classes", "alike_db", *YOUNGER),
     )
     try:
         everything = ",".join([default_pool, *(plugin.name for plugin in plugins)])

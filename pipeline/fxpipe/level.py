@@ -51,6 +51,12 @@ def normalise(wave: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, float]
     return levelled.astype(np.float32, copy=False), before - doublings * DB_A_DOUBLING
 
 
+def as_loud_as(wave: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """``heard`` float32 [N] at the RMS of ``wave``; silence stays silence."""
+    before, after = (float(np.dot(each, each)) for each in (wave, heard))
+    return heard * np.float32(math.sqrt(before / after)) if after else heard
+
+
 def n_doublings(wave: np.ndarray) -> int:
     """How often a soft wave is doubled before it is measured: 0 for what is not soft, and silence.
 

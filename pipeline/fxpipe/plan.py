@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fxpipe.amplifier import AMPLIFIER_VERSION
 from fxpipe.chains.chain import generator
 from fxpipe.errors import RenderError, SourceError
 from fxpipe.orders.commute import Rule, SymmetryTable, basis, commuting_pairs
@@ -114,6 +115,8 @@ class Plan:
             more |= {"bandwidth_hz": BANDWIDTH_HZ}
         if self.spec.speakers:
             more |= {"speakers": SPEAKER_VERSION}
+        if self.spec.amplifiers:
+            more |= {"amplifiers": AMPLIFIER_VERSION, "speakers": SPEAKER_VERSION}
         if not self.spec.chain.makes:
             del spec["chain"]["makes"]  # younger than the first identities, too
         return identity_of(

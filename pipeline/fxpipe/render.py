@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from fxpipe.amplifier import Amplifier, amplify, draw_amplifier
 from fxpipe.chains.chain import ChainSpec, draw_length, draw_names, draw_settings, generator
 from fxpipe.distance import change_db, hear
 from fxpipe.errors import RenderError
@@ -29,8 +30,9 @@ BANDWIDTH_HZ = (3_500.0, 16_000.0)
 """How much of the sound small and old files keep: nearly 4 kHz at the sample rate of telephones,
 nearly 16 kHz at 32 kHz."""
 
-SPEAKER_PREFIX = "speaker_"
-"""Of its fields in a record, where what came after the chain is an object of numbers."""
+PARTS = ("amplifier", "speaker")
+"""Of what came after the chain: in a record, an object of numbers, their names stand before those
+of their fields."""
 
 ORDERS, SETTINGS = 4, 8
 """How many orders a clip is tried with, and settings for each pedal of one."""
@@ -40,7 +42,7 @@ SEATS_AN_ORDER = 4096
 
 Range = tuple[float, float]
 
-YOUNGER = ("guitars", "band_limited", "speakers")
+YOUNGER = ("guitars", "band_limited", "speakers", "amplifiers")
 """Settings that the first identities, of renders and of shards, did not have."""
 
 MAX_CLASS_LENGTH = 6
@@ -78,6 +80,8 @@ RENDER_KEYS = {
     "guitars": "share of clips that are played on another guitar than was recorded",
     "band_limited": "share of clips that keep nothing above 3.5 to 16 kHz, as small or old files",
     "speakers": "share of clips that are played through a guitar loudspeaker after the chain",
+    "amplifiers": "share of clips that are played through a guitar amplifier after the chain, and "
+    "always through a loudspeaker then",
 }
 
 
@@ -108,6 +112,7 @@ class RenderSpec:
     guitars: float = 0.0
     band_limited: float = 0.0
     speakers: float = 0.0
+    amplifiers: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.clip_s <= 60:
@@ -146,14 +151,15 @@ def plain_spec(spec: RenderSpec, *younger: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class After:
-    """What came after the chain: a loudspeaker where there is a ``speaker``, noise through a
-    one-pole lowpass, gain; where there is a ``bandwidth_hz``, nothing above it was kept."""
+    """What came after the chain: an amplifier and a loudspeaker where there are such, noise through
+    a one-pole lowpass, gain; where there is a ``bandwidth_hz``, nothing above it was kept."""
 
     noise_snr_db: float
     noise_cutoff_hz: float
     gain_db: float
     bandwidth_hz: float | None = None
     speaker: Speaker | None = None
+    amplifier: Amplifier | None = None
 
     def __post_init__(self) -> None:
         if self.bandwidth_hz is not None and not 100 <= self.bandwidth_hz <= 1e6:
@@ -161,17 +167,23 @@ class After:
 
     def record(self) -> dict[str, float]:
         """Of what was done, what was drawn."""
-        speaker = vars(self.speaker) if self.speaker else {}
-        own = {n: v for n, v in vars(self).items() if v is not None and n != "speaker"}
-        return own | {SPEAKER_PREFIX + name: value for name, value in speaker.items()}
+        told = {n: v for n, v in vars(self).items() if v is not None and n not in PARTS}
+        for part in PARTS:
+            fields = vars(getattr(self, part)) if getattr(self, part) else {}
+            told |= {f"{part}_{name}": value for name, value in fields.items()}
+        return told
 
 
 def after_of(record: Mapping[str, Any], where: str) -> After:
     """What :meth:`After.record` told."""
-    prefix = SPEAKER_PREFIX
-    speaker = {n.removeprefix(prefix): v for n, v in record.items() if n.startswith(prefix)}
-    own = {name: value for name, value in record.items() if not name.startswith(prefix)}
-    return from_dict(After, own | ({"speaker": speaker} if speaker else {}), where)
+    told: dict[str, Any] = {}
+    for name, value in record.items():
+        part, _, field = name.partition("_")
+        if part in PARTS:
+            told.setdefault(part, {})[field] = value
+        else:
+            told[name] = value
+    return from_dict(After, told, where)
 
 
 @dataclass(frozen=True)
@@ -212,7 +224,7 @@ def draw_clip(spec: RenderSpec, seed: int, split: str, position: int, attempt: i
             noise_cutoff_hz=round(math.exp(_uniform(rng, (low_hz, high_hz))), 2),
             gain_db=_uniform(rng, spec.output_gain_db),
             bandwidth_hz=_bandwidth(rng, spec.band_limited) if spec.band_limited else None,
-            speaker=_speaker(rng, spec.speakers) if spec.speakers else None,
+            **_heard_through(rng, spec),
         ),
     )
 
@@ -224,8 +236,12 @@ def _bandwidth(rng: np.random.Generator, share: float) -> float | None:
     return round(math.exp(_uniform(rng, (low, high))), 2)
 
 
-def _speaker(rng: np.random.Generator, share: float) -> Speaker | None:
-    return draw_speaker(rng) if rng.random() < share else None
+def _heard_through(rng: np.random.Generator, spec: RenderSpec) -> dict[str, Any]:
+    """An amplifier never comes without a loudspeaker."""
+    speaker = draw_speaker(rng) if spec.speakers and rng.random() < spec.speakers else None
+    if not spec.amplifiers or rng.random() >= spec.amplifiers:
+        return {"speaker": speaker}
+    return {"amplifier": draw_amplifier(rng), "speaker": speaker or draw_speaker(rng)}
 
 
 def _uniform(rng: np.random.Generator, bounds: Range) -> float:
@@ -313,8 +329,10 @@ def to_input_level(dry: np.ndarray, peak: float, peak_dbfs: float) -> np.ndarray
 def finish(
     wave: np.ndarray, after: After, sample_rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Loudspeaker, noise floor and gain after the chain, and what a file keeps of it all;
-    float32 [N]."""
+    """Amplifier, loudspeaker, noise floor and gain after the chain, and what a file keeps of it
+    all; float32 [N]."""
+    if after.amplifier is not None:
+        wave = amplify(after.amplifier, wave, sample_rate_hz)
     if after.speaker is not None:
         wave = play_through(after.speaker, wave, sample_rate_hz)
     pole = math.exp(-2 * math.pi * after.noise_cutoff_hz / sample_rate_hz)

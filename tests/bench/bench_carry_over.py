@@ -3,12 +3,12 @@
     python tests/bench/bench_carry_over.py OUT [--run RUN] [--clips 300]
 
 First table: the same performances of the built-in guitar through the same chains, with another
-noise floor, another playing level, pedals of another make, a loudspeaker. Second table: the first
-row's clips as files that keep less of the sound. Third table: the same clips through loudspeakers
-and amplifiers of CAPS (left away where it is not installed). Fourth table: chains of four and five
-pedals, apart by whether one of the chains that the shipped model was taught had the same pedals in
-the same order (``LESSONS``; orders that were drawn again because a pedal was not heard are not
-followed: one in thirty). What is in OUT already is used again.
+noise floor, another playing level, pedals of another make, a loudspeaker, an amplifier. Second
+table: the first row's clips as files that keep less of the sound. Third table: the same clips
+through loudspeakers and amplifiers of CAPS (left away where it is not installed). Fourth table:
+chains of four and five pedals, apart by whether one of the chains that the shipped model was taught
+had the same pedals in the same order (``LESSONS``; orders that were drawn again because a pedal was
+not heard are not followed: one in thirty). What is in OUT already is used again.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ CONDITIONS = {
     "every other pedal of another make": "[chain]\nmakes = 0.5",
     "every pedal of another make": "[chain]\nmakes = 1.0",
     "through a loudspeaker": "speakers = 1.0",
+    "through an amplifier and a loudspeaker": "amplifiers = 1.0",
 }
 SEED, LONG_SEED = 905, 906
 RATE_HZ = 44_100

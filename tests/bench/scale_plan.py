@@ -17,7 +17,7 @@ MORE, N_MORE = 12_000, 20
 """Then as many parts of this size, of each source, as there is time for."""
 MAKES = 0.5
 """Share of pedals of another make in those."""
-AFTER = "--band-limited 0.2 --speakers 0.3"
+AFTER = "--band-limited 0.2 --speakers 0.3 --amplifiers 0.3"
 """And what their clips go through, as those of the model in the package."""
 FIRST = "both-3"
 """The run of the curve's last point, from which others start."""
@@ -99,6 +99,7 @@ def parts() -> list[Part]:
         Part("test-real", 2_000, f"--dataset folder:{{real}} {to_test} --seed 901"),
         Part("test-makes", 1_000, f"--dataset synth {to_test} --makes 1 --seed 907"),
         Part("test-speakers", 1_000, f"--dataset synth {to_test} --speakers 1 --seed 907"),
+        Part("test-amplifiers", 1_000, f"--dataset synth {to_test} --amplifiers 1 --seed 907"),
     ]
     found += named_parts()
     for i in range(len(CURVE), len(CURVE) + N_MORE):
@@ -134,6 +135,7 @@ TESTS = (
     ("real", "test-real", "test"),
     ("makes", "test-makes", "test"),
     ("speakers", "test-speakers", "test"),
+    ("amplifiers", "test-amplifiers", "test"),
 )
 PRESENCE_TESTS = (("same", "presence-synth", "test"), ("cross", "presence-notes", "test"))
 LARGE = {"d_model": 256, "n_layers": 4, "n_decoder_layers": 2, "n_heads": 8}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxpipe.draws import even, log
 from fxpipe.equaliser import bell, lowpass, shelf
 
 GUITAR_VERSION = 1
@@ -43,24 +44,18 @@ class OtherGuitar:
 
 
 def draw_guitar(rng: np.random.Generator) -> OtherGuitar:
-    def even(low: float, high: float) -> float:
-        return round(float(rng.uniform(low, high)), 3)
-
-    def log(low: float, high: float) -> float:
-        return round(math.exp(rng.uniform(math.log(low), math.log(high))), 3)
-
     return OtherGuitar(
-        bass_db=even(-9, 6),
-        mid_hz=log(350, 1500),
-        mid_db=even(-6, 6),
-        treble_db=even(-9, 9),
-        comb_ms=log(0.1, 1.2),
-        comb_depth=even(-0.6, 0.6),
-        resonance_hz=log(1800, 9000),
-        resonance_q=log(0.6, 3),
+        bass_db=even(rng, -9, 6),
+        mid_hz=log(rng, 350, 1500),
+        mid_db=even(rng, -6, 6),
+        treble_db=even(rng, -9, 9),
+        comb_ms=log(rng, 0.1, 1.2),
+        comb_depth=even(rng, -0.6, 0.6),
+        resonance_hz=log(rng, 1800, 9000),
+        resonance_q=log(rng, 0.6, 3),
         hum_hz=float(rng.choice((50, 60))),
-        hum_db=even(-80, -38),
-        hiss_db=even(-85, -48),
+        hum_db=even(rng, -80, -38),
+        hiss_db=even(rng, -85, -48),
     )
 
 

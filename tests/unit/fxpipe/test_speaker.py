@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fxpipe.chains.chain import ChainSpec
-from fxpipe.config import render_spec
-from fxpipe.encode import EncodeSpec, encode_identity
-from fxpipe.plan import make_plan
-from fxpipe.remake import remake
-from fxpipe.render import After, RenderSpec, after_of, draw_clip, finish
-from fxpipe.renders import render_clip
-from fxpipe.sources import open_source
+from fxpipe.render import After, RenderSpec, after_of, finish
 from fxpipe.speaker import Speaker, draw_speaker, play_through
 from fxtrain.contract import ContractError, UsageError
-from fxtrain.contract.record import check_record
 
 RATE_HZ = 44_100
 SPEC = RenderSpec(ChainSpec(("overdrive", "delay"), {1: 1.0}), clip_s=0.5)
@@ -80,21 +69,6 @@ def test_it_is_as_loud_as_before_at_any_rate(rate_hz: int) -> None:
     assert not play_through(SPEAKERS[0], np.zeros(100, np.float32), rate_hz).any()
 
 
-def test_a_share_of_the_clips_is_drawn_and_nothing_else_is_drawn_anew() -> None:
-    heard = []
-    both = dataclasses.replace(HALF, band_limited=0.5)
-    for position in range(200):
-        plain, half = (draw_clip(spec, 0, "train", position) for spec in (SPEC, HALF))
-        assert plain == dataclasses.replace(
-            half, after=dataclasses.replace(half.after, speaker=None)
-        )
-        heard.append(half.after.speaker)
-        cut = draw_clip(dataclasses.replace(both, speakers=0.0), 0, "train", position)
-        assert draw_clip(both, 0, "train", position).after.bandwidth_hz == cut.after.bandwidth_hz
-    assert 80 <= len([s for s in heard if s is not None]) <= 120
-    assert len(set(heard)) == len([s for s in heard if s is not None]) + 1
-
-
 def test_noise_and_gain_come_after_the_loudspeaker() -> None:
     wave = 0.1 * np.random.default_rng(0).standard_normal(4410).astype(np.float32)
     after = After(20.0, 20_000.0, -3.0)
@@ -104,59 +78,6 @@ def test_noise_and_gain_come_after_the_loudspeaker() -> None:
     through = play_through(SPEAKERS[1], wave, RATE_HZ)
     expected = finish(through, after, RATE_HZ, np.random.default_rng(1))
     np.testing.assert_array_equal(found, expected)
-
-
-def test_records_tell_it_and_clips_are_made_again_by_them() -> None:
-    plan = make_plan(HALF, open_source("synth"), 40, 0, progress=False)
-    without = dataclasses.replace(plan, spec=SPEC)
-    index: Any = SimpleNamespace(
-        identity=plan.identity, source="synth", source_digest=plan.scan.digest, seed=0,
-        split_seed=None, fractions=plan.fractions, spec=HALF,
-    )  # fmt: skip
-    codec: Any = SimpleNamespace(weights_sha256="w", precision="none")
-    _, recipe = encode_identity(index, codec, EncodeSpec("embedded"))
-    recipe = json.loads(json.dumps(recipe))
-    told = set()
-    for position in range(8):
-        wave, record = render_clip(plan, "train", position)
-        before, earlier = render_clip(without, "train", position)
-        record = json.loads(json.dumps(record))
-        check_record(record, "a record")
-        after = after_of(record["after"], "a record")
-        assert after == draw_clip(HALF, 0, "train", position).after
-        wet = remake(record, recipe).wet
-        np.testing.assert_allclose(wet, wave, atol=1e-4 * float(np.abs(wave).max()))
-        if after.speaker is None:
-            assert record == json.loads(json.dumps(earlier))
-            np.testing.assert_array_equal(wave, before)
-        else:
-            assert record["after"]["speaker_low_hz"] == after.speaker.low_hz
-            assert np.abs(wave - before).max() > 0.1 * np.abs(before).max()
-        told.add(after.speaker is None)
-    assert told == {True, False}
-
-
-def test_renders_without_it_are_what_they_were_and_others_are_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plan = make_plan(SPEC, open_source("synth"), 40, 0, progress=False)
-    half = dataclasses.replace(plan, spec=HALF)
-    assert plan.identity == PLAIN_IDENTITY
-    before = half.identity
-    assert before != plan.identity
-    monkeypatch.setattr("fxpipe.plan.SPEAKER_VERSION", 99)
-    assert plan.identity == PLAIN_IDENTITY
-    assert half.identity != before
-
-
-def test_it_is_asked_for_by_flag_or_file_as_a_share(tmp_path: Path) -> None:
-    assert render_spec(None, {"speakers": 0.5}).speakers == 0.5
-    config = tmp_path / "c.toml"
-    config.write_text("[render]\nspeakers = 0.25\n")
-    assert render_spec(config, {}).speakers == 0.25
-    for share in (-0.1, 1.1):
-        with pytest.raises(UsageError, match=r"speakers is .*, expected a share from 0 to 1"):
-            dataclasses.replace(SPEC, speakers=share)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ BANDWIDTH_HZ = (3_500.0, 16_000.0)
 nearly 16 kHz at 32 kHz."""
 
 PARTS = ("amplifier", "speaker")
-"""Of what came after the chain: in a record, an object of numbers, their names stand before those
-of their fields."""
+"""Of what came after the chain. In its record, an object of numbers, the name of a part stands
+before those of its fields."""
 
 ORDERS, SETTINGS = 4, 8
 """How many orders a clip is tried with, and settings for each pedal of one."""

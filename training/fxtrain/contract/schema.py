@@ -235,8 +235,8 @@ RECORD_FIELDS = {
     "clip": "where and how the dry clip was taken; a phrase lists every note with its group, "
     "another guitar than was recorded its filters",
     "chain": "pedals with settings, by name",
-    "after": "what came after the chain: noise floor and gain; of some clips the filters of a "
-    "loudspeaker before them, and where the sound was cut",
+    "after": "what came after the chain: noise floor and gain; of some clips an amplifier and "
+    "the filters of a loudspeaker before them, and where the sound was cut",
     "loudness_lufs": "loudness of the chain's output before normalisation",
     "stage_change_db": "what each pedal changed of its input: residual after best gain, in dB",
     "redraws": "draws thrown away because a pedal could not be heard",

@@ -105,9 +105,10 @@ class _Found:
 
 
 def _look(folder: Folder, name: str, listed: Mapping[str, str]) -> _Found:
-    if folder.size(name) is None:  # and a store knows for how long the bytes may take
+    n_bytes = folder.size(name)  # and with it a store knows for how long the bytes may take
+    if n_bytes is None:
         return _Found(None, 0, listed.get(name))
-    data = folder.read(name)
+    data = folder.read(name, n_bytes)
     return _Found(hashlib.sha256(data).hexdigest(), len(data), listed.get(name))
 
 

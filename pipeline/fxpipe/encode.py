@@ -20,7 +20,7 @@ import numpy as np
 from fxpipe.codec import Codec, How, load_codec
 from fxpipe.codec.unheard import Unheard
 from fxpipe.encode_tally import Tally, changed_from, is_told, measured, said
-from fxpipe.errors import CodecError, RenderError
+from fxpipe.errors import CodecError
 from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
@@ -31,6 +31,7 @@ from fxpipe.store import DEFAULT_SHARD_SIZE, open_writer, shard_name
 from fxpipe.tasks import (
     Job,
     Receipt,
+    Turn,
     Workers,
     read_receipts,
     run_tasks,
@@ -48,10 +49,10 @@ from fxtrain.contract import (
     DatasetIndex,
     FileEntry,
     Folder,
+    LocalFolder,
     MelInfo,
     Record,
     ShardEntry,
-    check_layout,
     count_all,
     from_dict,
     identity_of,
@@ -133,7 +134,22 @@ def _renders(uri: str, sha256: str) -> RendersIndex:
 
 
 def encode_shard(job: Job) -> Receipt:
-    """The dask task: read clips, encode, write one shard."""
+    """The dask task: read clips, encode, write one shard. While a store takes its time over what
+    was written, its worker goes on with the next."""
+    with Turn() as turn:
+        block, tally = _encode_clips(job)
+        folder = open_folder(job["uri"])
+        if not isinstance(folder, LocalFolder):
+            turn.step_aside()
+        refuse_late(folder, job["identity"])
+        writer = open_writer(job["spec"]["backend"], job["shard_size"])
+        shard = writer.write(folder, job["split"], job["number"], job["first"], block)
+        receipt = Receipt(job["identity"], shard, said(tally))
+        write_receipt(folder, receipt)
+    return receipt
+
+
+def _encode_clips(job: Job) -> tuple[Block, Tally]:
     spec = EncodeSpec(**job["spec"])
     renders = _renders(job["renders"], job["renders_sha256"])
     devices = job["devices"]
@@ -155,18 +171,11 @@ def encode_shard(job: Job) -> Receipt:
         for wave in heard.waves[: max(0, job["compare"] - len(compared))]:
             compared.append(wave if device == "cpu" else np.asarray(wave.cpu()))
     block = _block(np.concatenate(codes), np.concatenate(frames) if mel else None, records, renders)
-    folder = open_folder(job["uri"])
-    refuse_late(folder, job["identity"])
-    writer = open_writer(spec.backend, job["shard_size"])
-    shard = writer.write(folder, job["split"], job["number"], job["first"], block)
     changed = None
     if compared:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
         changed = changed_from(plain, np.stack(compared), block.codes[: len(compared)])
-    tally = Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
-    receipt = Receipt(job["identity"], shard, said(tally))
-    write_receipt(folder, receipt)
-    return receipt
+    return block, Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
 
 
 @functools.lru_cache(maxsize=1)
@@ -286,22 +295,6 @@ def encode_all(
     index = _index_of(renders, info, spec, identity, recipe, receipts, encoders, tuple(common))
     write_finished(folder, index)
     return index
-
-
-def refuse_gaps(folder: Folder, index: RendersIndex) -> None:
-    """Raise unless the shards hold the clips that the index counts, one after another."""
-    problems = [str(problem) for problem in check_layout(index.shards)]
-    for split, shards in index.by_split.items():
-        said, found = index.counts[split].n_samples, sum(shard.n_samples for shard in shards)
-        if said != found:
-            problems.append(f"{split} is of {said} clips, its shards hold {found}")
-    if not index.shards:
-        problems.append("there is no shard")
-    if problems:
-        raise RenderError(
-            f"{folder.uri}/{INDEX_NAME}: {problems[0]}; type the command that wrote it, with "
-            "--resume"
-        )
 
 
 def codec_of(spec: EncodeSpec) -> tuple[CodecInfo, np.ndarray]:

@@ -54,7 +54,7 @@ def export(
             name, data = f"{shard_name(split, number)}.tar", _pack(samples, heard=dataset.all_codes)
             if folder.size(name) is None:  # asked now: another export may have begun since
                 folder.write(name, data)
-            elif folder.read(name) != data:
+            elif folder.read(name, len(data)) != data:
                 raise _not_empty(folder, name)
             names.append(name)
             on_sample(len(samples))

@@ -67,6 +67,7 @@ from fxtrain.contract import (
     SplitCounts,
     Vocabulary,
     add_counts,
+    ahead,
     count_samples,
     empty_npy,
     from_dict,
@@ -436,8 +437,11 @@ def iter_clips(
     """(float32 [N], record) of clips ``first .. first + n`` of a split, shard by shard."""
     shards = index.by_split[split]
     at = max(0, bisect.bisect_right(shards, first, key=lambda shard: shard.first) - 1)
-    for shard in itertools.takewhile(lambda shard: shard.first < first + n, shards[at:]):
+    wanted = list(itertools.takewhile(lambda shard: shard.first < first + n, shards[at:]))
+    read = functools.partial(read_shard, folder, read=functools.partial(read_verified, quick=True))
+    # A disk answers at once; a store is asked for the next while this one is used.
+    found = map(read, wanted) if isinstance(folder, LocalFolder) else ahead(read, wanted, 1)
+    for shard, (waves, records) in zip(wanted, found, strict=True):
         begin, end = max(first, shard.first), min(first + n, shard.first + shard.n_samples)
-        waves, records = read_shard(folder, shard, functools.partial(read_verified, quick=True))
         for row in range(begin - shard.first, end - shard.first):
             yield waves[row].astype(np.float32) * np.float32(records[row]["scale"]), records[row]

@@ -21,7 +21,6 @@ from fxpipe.encode import (
     codec_of,
     encode_all,
     encode_identity,
-    refuse_gaps,
     shard_size_for,
 )
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
@@ -48,6 +47,7 @@ from fxpipe.sources.manifest import load_manifest
 from fxpipe.sources.splits import DEFAULT_FRACTIONS
 from fxpipe.summary import encode_summary, render_summary
 from fxpipe.tasks import choose_workers, seen_by
+from fxpipe.verify import refuse_gaps
 from fxtrain.contract import (
     DatasetIndex,
     Folder,

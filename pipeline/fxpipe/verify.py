@@ -13,6 +13,7 @@ import numpy as np
 
 from fxpipe.against import compare
 from fxpipe.describe import index_kind
+from fxpipe.errors import RenderError
 from fxpipe.pedals import check_pedal
 from fxpipe.plan import PLAN_NAME, Plan, read_plan
 from fxpipe.renders import (
@@ -186,6 +187,22 @@ def _check_tallied(records: Sequence[Record], shard: ShardEntry) -> None:
         names = record["redraws"]
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise DamagedError(f"{shard.name}: redraws is {shorten(names)}, expected pedals' names")
+
+
+def refuse_gaps(folder: Folder, index: RendersIndex) -> None:
+    """Raise unless the shards hold the clips that the index counts, one after another."""
+    problems = [str(problem) for problem in check_layout(index.shards)]
+    for split, shards in index.by_split.items():
+        said, found = index.counts[split].n_samples, sum(shard.n_samples for shard in shards)
+        if said != found:
+            problems.append(f"{split} is of {said} clips, its shards hold {found}")
+    if not index.shards:
+        problems.append("there is no shard")
+    if problems:
+        raise RenderError(
+            f"{folder.uri}/{INDEX_NAME}: {problems[0]}; type the command that wrote it, with "
+            "--resume"
+        )
 
 
 def check_totals(index: RendersIndex, found: Totals) -> list[Problem]:

@@ -1,10 +1,11 @@
-"""What a slow store costs: `fxpipe render` into a folder, and into S3 by the time of an answer.
+"""What a slow store costs: `fxpipe render` and `fxpipe encode --mel-only` in a folder, and in S3 by
+the time of an answer.
 
     python tests/bench/bench_store.py [--chains 1500] [--workers 2] [--delays-ms 0,50,100]
 
 The S3 server is moto's, on this machine; every answer is held back by the delay. It takes some of
 the same cores, so compare with the row of no delay. Starting and stopping the workers is left out:
-the seconds are those of `fxpipe render`'s last line. Run by hand; nothing is asserted.
+the seconds are those of their last lines. Run by hand; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -59,9 +60,17 @@ def s3(delay_s: float) -> Iterator[dict[str, str]]:
         server.server_close()
 
 
-def render_s(uri: str, options: argparse.Namespace, known: dict[str, str]) -> float:
-    line = f"fxpipe render -o {uri} --n-chains {options.chains} -j {options.workers} --seed 1"
-    line += f" --dataset {options.dataset} --pool stompbox"
+def measured(place: str, options: argparse.Namespace, known: dict[str, str]) -> list[float]:
+    """Seconds of render and of encode."""
+    lines = (
+        f"fxpipe render -o {place}/renders --n-chains {options.chains} --seed 1"
+        f" --dataset {options.dataset} --pool stompbox",
+        f"fxpipe encode {place}/renders -o {place}/shards --codec embedded --mel-only",
+    )
+    return [seconds(f"{line} -j {options.workers}", known) for line in lines]
+
+
+def seconds(line: str, known: dict[str, str]) -> float:
     done = subprocess.run(line.split(), env=os.environ | known, capture_output=True, text=True)
     found = re.search(r"finished at .* after ([\d.]+) s", done.stderr)
     if found is None:
@@ -76,17 +85,17 @@ def main() -> None:
     parser.add_argument("--dataset", default="synth")
     parser.add_argument("--delays-ms", default="0,50,100")
     options = parser.parse_args()
-    print("| into | s | clips a second |\n| --- | ---: | ---: |")
+    print("| in | render, s | encode, s |\n| --- | ---: | ---: |")
 
-    def show(name: str, seconds: float) -> None:
-        print(f"| {name} | {seconds:.1f} | {options.chains / seconds:.0f} |", flush=True)
+    def show(name: str, found: list[float]) -> None:
+        print(f"| {name} | {' | '.join(f'{value:.1f}' for value in found)} |", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        show("a folder", render_s(f"{folder}/renders", options, {}))
+        show("a folder", measured(folder, options, {}))
     for delay in options.delays_ms.split(","):
         with s3(float(delay) / 1000) as known:
             # Another place each: moto keeps what a server before held.
-            show(f"S3, {delay} ms an answer", render_s(f"s3://bench/{delay}", options, known))
+            show(f"S3, {delay} ms an answer", measured(f"s3://bench/{delay}", options, known))
 
 
 if __name__ == "__main__":

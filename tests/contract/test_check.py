@@ -69,7 +69,7 @@ def test_no_file_of_a_shard_is_read_twice(backend, tmp_path, monkeypatch):
     index = make_shards(tmp_path, backend=backend, with_mel=True)
     folder, seen = LocalFolder(tmp_path), []
     read = folder.read
-    monkeypatch.setattr(folder, "read", lambda name: seen.append(name) or read(name))
+    monkeypatch.setattr(folder, "read", lambda name, *size: seen.append(name) or read(name, *size))
     assert found(folder) == []
     files = [file.path for shard in index.shards for file in shard.files]
     assert sorted(name for name in seen if name in files) == sorted(files)
@@ -135,10 +135,10 @@ def test_a_store_that_does_not_answer_is_an_error_and_no_problem(made, monkeypat
     read = folder.read
     folder.write(first, b"cut")
 
-    def silent(name):
+    def silent(name, *size):
         if name == second:
             raise FxError(f"cannot read {name}: no answer in 60 s; tried 8 times")
-        return read(name)
+        return read(name, *size)
 
     monkeypatch.setattr(folder, "read", silent)
     problems = check_dataset(folder, read_shard)

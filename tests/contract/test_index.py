@@ -203,13 +203,15 @@ def test_codebooks_that_the_index_lists_twice(made):
         read_codebooks(folder, dataclasses.replace(index, files=2 * index.files))
 
 
-def test_a_file_of_another_size_is_not_read(made, monkeypatch):
+def test_of_a_longer_file_one_byte_too_many_is_read(made, monkeypatch):
     """It may be larger than memory."""
     folder, index = made
     entry = dataclasses.replace(index.files[0], n_bytes=7)
-    monkeypatch.setattr(folder, "read", lambda name: pytest.fail("was read"))
-    with pytest.raises(DamagedError, match="the index says 7"):
+    there, read, held = folder.size(entry.path), folder.read, []
+    monkeypatch.setattr(folder, "read", lambda *asked: held.append(read(*asked)) or held[-1])
+    with pytest.raises(DamagedError, match=f"has {there} bytes, the index says 7"):
         read_verified(folder, entry)
+    assert [len(data) for data in held] == [8]
 
 
 def test_a_number_that_json_has_not_is_never_written():

@@ -14,9 +14,9 @@ from fxtrain.contract import LocalFolder
 def test_check_reads_no_audio_twice(whole, fx: Fx, monkeypatch):
     read, seen = LocalFolder.read, Counter()
 
-    def counted(self, name):
+    def counted(self, name, *size):
         seen[name] += 1
-        return read(self, name)
+        return read(self, name, *size)
 
     monkeypatch.setattr(LocalFolder, "read", counted)
     assert fx("check", whole / "renders").code == 0
@@ -36,11 +36,11 @@ def test_files_are_read_side_by_side(verb, whole, fx: Fx, monkeypatch):
     read, both = LocalFolder.read, threading.Barrier(2)
     met = []
 
-    def meets_once(self, name):
+    def meets_once(self, name, *size):
         if not met and name.endswith((".npy", ".tar")) and name.startswith("train"):
             both.wait(timeout=30)
             met.append(name)
-        return read(self, name)
+        return read(self, name, *size)
 
     monkeypatch.setattr(LocalFolder, "read", meets_once)
     assert fx(*line).code == 0

@@ -11,7 +11,14 @@ from faults.conftest import ENCODE, RENDER, Fx
 from fixtures.http import running_server, serve, status
 from fixtures.stores import FlakyFileSystem, Mood, flaky_memory, flaky_s3
 from fxpipe.against import compare
-from fxtrain.contract import FxError, UsageError, open_folder, read_codebooks
+from fxtrain.contract import (
+    DamagedError,
+    FxError,
+    UsageError,
+    open_folder,
+    read_codebooks,
+    read_verified,
+)
 from fxtrain.contract import remote as rm
 from fxtrain.data import open_shards
 
@@ -91,6 +98,43 @@ def test_a_store_is_asked_for_many_sizes_at_once(s3):
     assert open_folder("s3://bucket/other").sizes(names) == [None] * 40
 
 
+def test_a_small_file_of_known_size_takes_one_request(s3, monkeypatch):
+    folder = open_folder("s3://bucket/set")
+    data = bytes(range(250)) * 40
+    entry = folder.write("a", data)
+
+    def asked(name: str, n_bytes: int) -> tuple[bytes, int]:
+        before = s3.n_asked
+        return folder.read(name, n_bytes), s3.n_asked - before
+
+    assert asked("a", len(data)) == (data, 1)
+    assert asked("a", 7) == (data[:8], 1)
+    assert asked("a", 20_000) == (data, 1)
+    before = s3.n_asked
+    assert read_verified(folder, entry) == data
+    assert s3.n_asked == before + 1
+    monkeypatch.setattr("fxtrain.contract.remote.ONE_REQUEST_BYTES", 5_000)
+    assert asked("a", len(data))[0] == data  # in parts, as many at once as s3fs likes
+    assert asked("a", 6_000)[0] == data[:6_001]
+    with pytest.raises(FileNotFoundError):
+        folder.read("b", 7)
+    with pytest.raises(FileNotFoundError):
+        folder.read("b", 6_000)
+
+
+@pytest.mark.parametrize("left", [b"", b"ab", b"abcdef"])
+def test_a_file_that_was_cut_or_grew_in_a_store_is_damaged(left, s3):
+    folder = open_folder("s3://bucket/set")
+    entry = folder.write("a", b"abcd")
+    folder.write("a", left)
+    with pytest.raises(DamagedError, match=f"a has {len(left)} bytes, the index says 4; make it"):
+        read_verified(folder, entry)
+    folder.delete("a")
+    with pytest.raises(DamagedError, match="a is missing"):
+        read_verified(folder, entry)
+    assert read_verified(folder, folder.write("a", b"")) == b""
+
+
 def test_tries_are_not_multiplied_by_those_of_the_libraries_below(s3, monkeypatch):
     monkeypatch.setenv("FXPIPE_STORE_TRIES", "3")
     folder = open_folder("s3://bucket/set")
@@ -146,7 +190,7 @@ def test_shards_are_read_over_http_that_fails(whole):
             if path.is_file():
                 name = path.relative_to(whole / "shards").as_posix()
                 server.files[f"s/{name}"] = path.read_bytes()
-        server.plan = [status(503), serve, status(500), serve, serve, status(429)] * 2
+        server.plan = [status(503), serve, status(500), serve, status(429)] * 2
         dataset = open_shards(f"{server.url}/s")
         codes = dataset.load_arrays("train")["codes"]
         assert server.plan == []

@@ -23,6 +23,7 @@ from fxpipe.render import RenderSpec
 from fxpipe.resume import OWNER_NAME
 from fxpipe.sources import open_source
 from fxpipe.tasks import Workers
+from fxpipe.verify import refuse_gaps
 from fxtrain.contract import (
     NOT_RUN,
     CodecInfo,
@@ -108,15 +109,15 @@ def test_shards_that_leave_a_gap_are_not_encoded_though_their_sum_is_right(
     rendered: Rendered,
 ) -> None:
     folder, index = rendered
-    en.refuse_gaps(folder, index)
+    refuse_gaps(folder, index)
     (shard,) = index.shards
     for changed in ({"first": 1}, {"split": "holdout"}):
         late = dataclasses.replace(shard, **changed)
         with pytest.raises(RenderError, match="type the command that wrote it, with --resume"):
-            en.refuse_gaps(folder, dataclasses.replace(index, shards=(late,)))
+            refuse_gaps(folder, dataclasses.replace(index, shards=(late,)))
     more = {**index.counts, "train": dataclasses.replace(index.counts["train"], n_samples=8)}
     with pytest.raises(RenderError, match="train is of 8 clips, its shards hold 7; type"):
-        en.refuse_gaps(folder, dataclasses.replace(index, counts=more))
+        refuse_gaps(folder, dataclasses.replace(index, counts=more))
 
 
 def test_loudness_is_told_as_it_left_the_last_pedal(

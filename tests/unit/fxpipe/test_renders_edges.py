@@ -237,7 +237,7 @@ def test_only_shards_that_hold_what_is_asked_for_are_read_however_an_index_lists
     index = rd.render_all(folder, plan, None, lambda shard: None)
     turned = dataclasses.replace(index, shards=index.shards[::-1])
     read = folder.read
-    monkeypatch.setattr(folder, "read", lambda name: seen.append(name) or read(name))
+    monkeypatch.setattr(folder, "read", lambda name, *size: seen.append(name) or read(name, *size))
     found = [record["seed"][1] for _, record in rd.iter_clips(folder, turned, "train", 1, 1)]
     assert found == [1]
     assert sorted(seen) == ["train-000001.jsonl", "train-000001.npy"]

@@ -265,10 +265,10 @@ def test_what_is_to_be_typed_again_deletes_nothing(monkeypatch, capsys) -> None:
 @pytest.mark.parametrize("silent", [receipt_name(NAME), f"{NAME}.npy"])
 def test_what_a_store_does_not_answer_for_is_not_made_again(tmp_path: Path, silent: str) -> None:
     class Store(LocalFolder):
-        def read(self, name: str) -> bytes:
+        def read(self, name: str, n_bytes: int | None = None) -> bytes:
             if name == silent:
                 raise FxError(f"cannot read {name}: no answer in 60 s")
-            return super().read(name)
+            return super().read(name, n_bytes)
 
     folder = LocalFolder(tmp_path)
     shard = ShardEntry(NAME, "train", 0, 3, (folder.write(f"{NAME}.npy", b"abc"),))

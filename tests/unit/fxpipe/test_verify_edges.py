@@ -147,10 +147,10 @@ def test_what_was_found_before_the_store_fails_is_told(
     folder.write(spoilt, b"cut")
     read = LocalFolder.read
 
-    def fails(self: LocalFolder, name: str) -> bytes:
+    def fails(self: LocalFolder, name: str, *size: int) -> bytes:
         if name == silent:
             raise FxError(f"cannot read {name}: no answer in 60 s; tried 8 times")
-        return read(self, name)
+        return read(self, name, *size)
 
     monkeypatch.setattr(LocalFolder, "read", fails)
     with pytest.raises(FxError, match=f"cannot read {silent}: no answer"):

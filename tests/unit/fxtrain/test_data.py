@@ -211,8 +211,8 @@ class Altered:
     def size(self, name):
         return self._folder.size(name)
 
-    def read(self, name):
-        return self._data if name == self._name else self._folder.read(name)
+    def read(self, name, n_bytes=None):
+        return self._data if name == self._name else self._folder.read(name, n_bytes)
 
 
 @settings(max_examples=60, deadline=None)
@@ -421,9 +421,9 @@ def test_only_what_is_asked_for_is_read(backend, tmp_path):
     read = []
 
     class Watched(LocalFolder):
-        def read(self, name):
+        def read(self, name, n_bytes=None):
             read.append(name)
-            return super().read(name)
+            return super().read(name, n_bytes)
 
     (entry, *_) = index.shards_of("train")
     found = read_arrays(Watched(tmp_path), entry, index, fields=("codes", "order"))

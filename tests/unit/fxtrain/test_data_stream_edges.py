@@ -143,9 +143,9 @@ def test_of_a_shard_that_is_cut_between_ranks_no_more_is_read_than_is_heard(tmp_
     seen: list[str] = []
 
     class Watched(LocalFolder):
-        def read(self, name: str) -> bytes:
+        def read(self, name: str, n_bytes: int | None = None) -> bytes:
             seen.append(name)
-            return super().read(name)
+            return super().read(name, n_bytes)
 
     found = open_shards(tmp_path)
     shards = tuple(dataclasses.replace(s, folder=Watched(tmp_path)) for s in found.shards)

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import socket
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +41,9 @@ class Folder(Protocol):
     at_once: int
     """How many small files to ask for at a time."""
 
-    def read(self, name: str) -> bytes:
-        """FileNotFoundError where there is no such file."""
+    def read(self, name: str, n_bytes: int | None = None) -> bytes:
+        """FileNotFoundError where there is no such file. ``n_bytes``: how many it should have; of
+        a longer one, that many and one more are enough."""
 
     def open(self, name: str) -> BinaryIO: ...
 
@@ -140,14 +140,15 @@ class LocalFolder:
         self.root = self.path.absolute()
         self.uri = str(path).rstrip("/") or "/"
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, n_bytes: int | None = None) -> bytes:
         with self.open(name) as file:
-            return file.read()
+            return file.read(-1 if n_bytes is None else n_bytes + 1)
 
     def open(self, name: str) -> BinaryIO:
         target = self.root / name
-        if not stat.S_ISREG(target.stat().st_mode):  # a pipe would be waited for, for ever
-            raise FileNotFoundError(errno.ENOENT, "not a file", str(target))
+        if not target.is_file():  # a pipe would be waited for, for ever
+            said = "not a file" if target.exists() else os.strerror(errno.ENOENT)
+            raise FileNotFoundError(errno.ENOENT, said, str(target))
         return target.open("rb")
 
     def size(self, name: str) -> int | None:

@@ -148,13 +148,14 @@ def read_codebooks(folder: Folder, index: DatasetIndex) -> np.ndarray:
 def read_verified(folder: Folder, entry: FileEntry, *, quick: bool = False) -> bytes:
     """A file's bytes, checked against the index; ``quick``: not the sha256 where the index has a
     CRC-32C."""
-    problem = "is missing"
-    size = folder.size(entry.path)
-    if size is not None and size != entry.n_bytes:  # before it is read: it may be larger than RAM
-        problem = f"has {size} bytes, the index says {entry.n_bytes}"
-    elif size is not None:
-        data = folder.read(entry.path)
-        if not (quick and entry.crc32c) and hashlib.sha256(data).hexdigest() != entry.sha256:
+    try:
+        data = folder.read(entry.path, entry.n_bytes)  # it may be larger than RAM
+    except FileNotFoundError:
+        problem = "is missing"
+    else:
+        if len(data) != entry.n_bytes:
+            problem = f"has {folder.size(entry.path)} bytes, the index says {entry.n_bytes}"
+        elif not (quick and entry.crc32c) and hashlib.sha256(data).hexdigest() != entry.sha256:
             problem = "has another sha256 than the index says"
         elif entry.crc32c and crc32c(data) != entry.crc32c:
             problem = "has another CRC-32C than the index says"

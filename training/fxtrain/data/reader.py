@@ -141,8 +141,8 @@ def _read(
         if held and file in held:
             return held[file]
         if not verify:
-            with suppress(FileNotFoundError, IsADirectoryError):
-                return folder.read(file.path)
+            with suppress(FileNotFoundError):
+                return folder.read(file.path, file.n_bytes)
         return read_verified(folder, file, quick=True)
 
     read = BACKENDS[index.backend]

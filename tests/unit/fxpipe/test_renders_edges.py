@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from fxpipe.sources.base import LICENCES
 from fxtrain.contract import (
     Chain,
     ContractError,
+    Folder,
     FxError,
     LocalFolder,
     ShardEntry,
@@ -33,6 +35,7 @@ from fxtrain.contract import (
     pack_records,
     to_dict,
 )
+from fxtrain.contract.remote import RemoteFolder
 
 RATE_HZ = 44_100
 SPEC = RenderSpec(ChainSpec(POOLS["okita3"], {1: 1.0, 2: 1.0}), clip_s=0.2, run_in_s=0.1)
@@ -241,6 +244,39 @@ def test_only_shards_that_hold_what_is_asked_for_are_read_however_an_index_lists
     found = [record["seed"][1] for _, record in rd.iter_clips(folder, turned, "train", 1, 1)]
     assert found == [1]
     assert sorted(seen) == ["train-000001.jsonl", "train-000001.npy"]
+
+
+@pytest.mark.parametrize("is_store", [True, False])
+def test_a_store_is_asked_for_the_next_shard_while_one_is_used(
+    is_store: bool, tmp_path: Path
+) -> None:
+    seen, asked = [], threading.Event()
+
+    def watched(kind: type[LocalFolder] | type[RemoteFolder], uri: str) -> Folder:
+        class Watched(kind):  # type: ignore[valid-type, misc]
+            def read(self, name: str, n_bytes: int | None = None) -> bytes:
+                seen.append(name)
+                if name == "train-000001.jsonl":
+                    asked.set()
+                return bytes(super().read(name, n_bytes))
+
+        return Watched(uri)
+
+    local = LocalFolder(tmp_path)
+    plan = plan_of("synth", 3, fractions=(1.0, 0.0, 0.0), shard_size=1)
+    index = rd.render_all(local, plan, None, lambda shard: None)
+    folder = watched(LocalFolder, str(tmp_path))
+    if is_store:
+        folder = watched(RemoteFolder, "memory://renders")
+        for name in local.names():
+            folder.write(name, local.read(name))
+    clips = rd.iter_clips(folder, index, "train", 0, 3)
+    first = next(clips)
+    assert asked.wait(30 if is_store else 0) == is_store
+    assert not [name for name in seen if "000002" in name]
+    waves = [wave for wave, _ in (first, *clips)]
+    same = [wave for wave, _ in rd.iter_clips(local, index, "train", 0, 3)]
+    np.testing.assert_array_equal(waves, same)
 
 
 def test_shards_that_are_alone_in_their_split_tell_no_size(tmp_path: Path) -> None:

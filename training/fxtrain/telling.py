@@ -37,7 +37,7 @@ POSSIBLE = 0.15
 """A pedal less probable than this is not worth naming beside the answer."""
 HONEST_FROM_HZ = 4000
 """Of a file that holds all below this, the model in the package is not too sure: of 300 at a sample
-rate of 8 kHz it says 0.43 are right on average, and 0.44 are (docs/results.md)."""
+rate of 8 kHz it says 0.43 are right on average, and 0.46 are (docs/results.md)."""
 LESS_OFTEN = "right less often than with all of the sound"
 SHORT_OF_A_WINDOW = 0.9
 """A clip shorter than this share of what the model hears at once lacks echoes and rooms."""

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fxpipe.clues import clues
 from fxpipe.codec import Codec
 from fxpipe.codec.unheard import Unheard
 from fxpipe.level import normalise
 from fxpipe.mel import log_mels
-from fxtrain.contract import MelInfo
+from fxtrain.contract import ClueInfo, MelInfo
 
 
 @dataclass(frozen=True)
 class HeardWindows:
     """``codes`` uint16 [B, K, T]; ``mel`` uint8 [B, M, T] or None; loudness before, LUFS;
-    ``pictures``: what else was asked for of the same samples, uint8 [M, T] each, or None."""
+    ``pictures``: what else was asked for of the same samples, uint8 [M, T] each, or None; ``clues``
+    uint8 [B, C] or None."""
 
     codes: np.ndarray
     mel: np.ndarray | None
     loudness_lufs: list[float]
     pictures: list[np.ndarray] | None
+    clues: np.ndarray | None
 
 
 def features(
@@ -34,11 +37,13 @@ def features(
     codec: Codec | Unheard,
     mel: MelInfo | None,
     also: MelInfo | None = None,
+    told: ClueInfo | None = None,
 ) -> HeardWindows:
-    """What a model hears of windows of one length, and ``also`` as another log-mel picture.
+    """What a model hears of windows of one length, ``also`` as another log-mel picture, ``told``
+    which clues.
 
     As ``hearing.hear`` gives of training data: resampling, if any, comes first, then the level
-    rule, then codec and mel on the same samples.
+    rule, then codec, mel and clues on the same samples.
     """
     rate = codec.info.sample_rate_hz
     levelled, loudness = zip(*(level(wave, sample_rate_hz, rate) for wave in waves), strict=True)
@@ -50,6 +55,7 @@ def features(
         np.stack([each[0] for each in found]) if mel else None,
         list(loudness),
         [each[-1] for each in found] if also else None,
+        np.stack([clues(loud, rate, told) for loud in levelled]) if told else None,
     )
 
 

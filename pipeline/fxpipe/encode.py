@@ -1,4 +1,5 @@
-"""``renders/`` -> ``shards/``: level, codec, log-mel; one task a shard, index written last.
+"""``renders/`` -> ``shards/``: level, codec, log-mel and clues; one task a shard, index
+written last.
 
 Encoding always goes through ``tasks``: one core, several GPUs and a cluster are one code path.
 """
@@ -10,18 +11,19 @@ import functools
 import hashlib
 import math
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fxpipe.clues import clue_info
 from fxpipe.codec import Codec, How, load_codec
 from fxpipe.codec.unheard import Unheard
 from fxpipe.encode_tally import Tally, changed_from, is_told, measured, said
 from fxpipe.errors import CodecError
-from fxpipe.hearing import Ahead, Heard, Part, hear, read_batches
+from fxpipe.hearing_shard import heard_clips
 from fxpipe.level import LEVEL_RULE
 from fxpipe.mel import mel_info
 from fxpipe.render import YOUNGER, plain_spec
@@ -50,7 +52,6 @@ from fxtrain.contract import (
     FileEntry,
     Folder,
     LocalFolder,
-    MelInfo,
     Record,
     ShardEntry,
     count_all,
@@ -62,18 +63,8 @@ from fxtrain.contract import (
     to_dict,
 )
 
-if TYPE_CHECKING:
-    from fxpipe.hearing_gpu import GpuEars
-
-BATCH = 32
-GPU_BATCHES = 512
-"""Clips read ahead for a GPU at a time: several of its batches, so that it need not wait."""
-ON_THE_GPU = 128
-"""Levelled clips that lie on it at once, 45 MB of two seconds each."""
 COMPARED = (2, 32, 50)
 """Clips encoded again in plain fp32: at least, at most, and one of so many."""
-SHORTEST_S = 0.5
-"""Shorter clips are looped to be measured, which a GPU leaves to the CPU."""
 MIN_SHARD_SIZE = 60
 SHARDS_WANTED = 16
 
@@ -159,18 +150,18 @@ def _encode_clips(job: Job) -> tuple[Block, Tally]:
     codec: Codec | Unheard = Unheard(info)
     if spec.precision != NOT_RUN:
         codec = _codec(spec.codec, device, spec.precision, How(**job["how"]), weights)
-    mel = mel_info(info) if spec.with_mel else None
-    codes, frames, records = [], [], []
+    wanted = (mel_info(info), clue_info(info)) if spec.with_mel else (None, None)
+    codes, beside, records = [], [], []
     compared: list[np.ndarray] = []
-    for heard in _heard(job, renders, rate, mel, device):
+    for heard in heard_clips(job, renders, rate, wanted, device):
         codes.append(codec.encode(heard.waves))
-        if heard.mel is not None:
-            frames.append(heard.mel)
+        beside.append((heard.mel, heard.clues))
         both = zip(heard.records, heard.loudness_lufs, strict=True)
         records += [_record(record, loud) for record, loud in both]
         for wave in heard.waves[: max(0, job["compare"] - len(compared))]:
             compared.append(wave if device == "cpu" else np.asarray(wave.cpu()))
-    block = _block(np.concatenate(codes), np.concatenate(frames) if mel else None, records, renders)
+    mel, clues = (_joined(parts) for parts in zip(*beside, strict=True))
+    block = _block(np.concatenate(codes), mel, clues, records, renders)
     changed = None
     if compared:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
@@ -178,55 +169,10 @@ def _encode_clips(job: Job) -> tuple[Block, Tally]:
     return block, Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
 
 
-@functools.lru_cache(maxsize=1)
-def _ahead() -> Ahead:
-    return Ahead()
-
-
-def _heard(
-    job: Job, renders: RendersIndex, sample_rate_hz: int, mel: MelInfo | None, device: str
-) -> Iterator[Heard]:
-    """A shard's clips; on a GPU the shard that probably comes next is read meanwhile."""
-    folder = open_folder(job["renders"])
-
-    def part(of: Job) -> Part:
-        where = (of["split"], of["first"], of["n"])
-        return Part(job["renders_identity"], *where, sample_rate_hz, mel)
-
-    if device == "cpu":
-        yield from hear(folder, renders, part(job), BATCH)
-        return
-    spec = renders.spec
-    ears = None
-    if spec.sample_rate_hz == sample_rate_hz and spec.clip_s >= SHORTEST_S:
-        ears = _ears(sample_rate_hz, mel, device)
-
-    def work(of: Part) -> Callable[..., list[Any]]:
-        if ears is not None:
-            return lambda each: list(read_batches(folder, renders, of, GPU_BATCHES))
-        return lambda each: list(hear(folder, renders, of, GPU_BATCHES, each))
-
-    now = _ahead().take(part(job), work(part(job)))
-    if "next" in job:
-        _ahead().begin(part(job["next"]), work(part(job["next"])))
-    for found in now:
-        if ears is None:
-            yield found
-        else:
-            waves, records = found
-            for first in range(0, len(waves), ON_THE_GPU):
-                some = slice(first, first + ON_THE_GPU)
-                levelled, loudness, frames = ears(waves[some])
-                yield Heard(levelled, records[some], loudness, frames)
-
-
-@functools.lru_cache(maxsize=1)
-def _ears(sample_rate_hz: int, mel: MelInfo | None, device: str) -> GpuEars:
-    import torch
-
-    from fxpipe.hearing_gpu import GpuEars
-
-    return GpuEars(sample_rate_hz, mel, torch.device(device))
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """None where it was not asked for."""
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None
 
 
 def _record(record: Record, loudness_lufs: float) -> Record:
@@ -238,7 +184,11 @@ def _record(record: Record, loudness_lufs: float) -> Record:
 
 
 def _block(
-    codes: np.ndarray, mel: np.ndarray | None, records: Sequence[Record], renders: RendersIndex
+    codes: np.ndarray,
+    mel: np.ndarray | None,
+    clues: np.ndarray | None,
+    records: Sequence[Record],
+    renders: RendersIndex,
 ) -> Block:
     vocabulary, length = renders.vocabulary, renders.spec.chain.max_length
     chains = [chain_of(record) for record in records]
@@ -248,6 +198,7 @@ def _block(
         params=np.stack([vocabulary.encode_params(chain, length) for chain in chains]),
         mel=mel,
         records=tuple(records),
+        clues=clues,
     )
 
 
@@ -323,6 +274,8 @@ def encode_identity(
         "shard_size": spec.shard_size,
         "format_version": FORMAT_VERSION,
     }
+    if spec.with_mel:
+        recipe["clues"] = to_dict(clue_info(codec))
     return identity_of(recipe), recipe
 
 
@@ -385,9 +338,10 @@ def _prepare(
         "T": codec.n_frames(n_audio_samples(renders, codec)),
         "L": length,
         "P": renders.vocabulary.max_params,
-        "M": mel_info(codec).n_mels,
     }
-    fields = layout_of(sizes, with_mel=spec.with_mel)
+    if spec.with_mel:
+        sizes |= {"M": mel_info(codec).n_mels, "C": clue_info(codec).n_clues}
+    fields = layout_of(sizes)
     writer = open_writer(spec.backend, size)
     return [
         entry
@@ -416,6 +370,7 @@ def _index_of(
         backend=spec.backend,
         codec=codec,
         mel=mel_info(codec) if spec.with_mel else None,
+        clues=clue_info(codec) if spec.with_mel else None,
         level=LEVEL_RULE,
         n_audio_samples=n_audio_samples(renders, codec),
         vocabulary=renders.vocabulary,

@@ -39,7 +39,8 @@ def export(
     """Write ``<split>-<number>.tar``, ``LICENCE.txt`` and, last, ``index.json``; their names.
 
     Members of a sample: ``<id>.codes.npy`` uint16 [K, T] where the codec was run, ``<id>.mel.npy``
-    uint8 [M, T] where there is mel, and ``<id>.json``: its record, whose ``chain`` is the label.
+    uint8 [M, T] and ``<id>.clues.npy`` uint8 [C] where there are, and ``<id>.json``: its record,
+    whose ``chain`` is the label.
 
     Raises ExportError where the licence forbids it, unless ``private``; UsageError where ``folder``
     holds something else than tars that an export of the same shards left there: those are kept.
@@ -158,13 +159,15 @@ def _pack(samples: list[tuple[Block, int]], *, heard: bool) -> bytes:
             members: dict[str, Any] = {"__key__": record["id"]}
             if heard:
                 members["codes.npy"] = pack_npy(block.codes[row])
-            if block.mel is not None:
-                members["mel.npy"] = pack_npy(block.mel[row])
+            for name, rows in (("mel", block.mel), ("clues", block.clues)):
+                if rows is not None:
+                    members[f"{name}.npy"] = pack_npy(rows[row])
             tar.write(members | {"json": json.dumps(record, ensure_ascii=False).encode()})
     return buffer.getvalue()
 
 
 def _index(index: DatasetIndex, names: Sequence[str]) -> bytes:
-    kept = ("identity", "codec", "mel", "level", "vocabulary", "commutes", "licences", "shareable")
-    facts = {key: to_dict(getattr(index, key)) for key in (*kept, "counts")}
+    heard = ("codec", "mel", "clues", "level")
+    kept = ("identity", *heard, "vocabulary", "commutes", "licences", "shareable", "counts")
+    facts = {key: to_dict(getattr(index, key)) for key in kept}
     return (json.dumps({"kind": KIND, "tars": names, **facts}, indent=1) + "\n").encode()

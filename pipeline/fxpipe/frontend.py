@@ -123,7 +123,7 @@ class PipelineFrontend:
         n = round(hearing.n_audio_samples * sample_rate_hz / hearing.codec.sample_rate_hz)
         windows = sounding_windows(wave, sample_rate_hz, n)
         also = PICTURE if codec.info.sample_rate_hz == RATE_HZ else None
-        heard = features(windows.waves, sample_rate_hz, codec, hearing.mel, also)
+        heard = features(windows.waves, sample_rate_hz, codec, hearing.mel, also, hearing.clues)
         strange = strangeness(windows.waves, sample_rate_hz, heard.pictures)
         return Features(
             heard.codes,
@@ -134,6 +134,7 @@ class PipelineFrontend:
             n_passed_over=windows.n_passed_over,
             strangeness=strange,
             sample_rate_hz=sample_rate_hz,
+            clues=heard.clues,
         )
 
     def render(self, dry: np.ndarray, sample_rate_hz: int, chain: Chain) -> np.ndarray:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from fxpipe.clues import clues
 from fxpipe.ears import level
 from fxpipe.mel import log_mel
 from fxpipe.renders import RendersIndex, iter_clips
-from fxtrain.contract import Folder, MelInfo, Record, n_cores
+from fxtrain.contract import ClueInfo, Folder, MelInfo, Record, n_cores
 
 MOST_THREADS = 8
 
@@ -27,18 +28,20 @@ MOST_THREADS = 8
 @dataclass(frozen=True)
 class Heard:
     """``waves`` float32 [B, N] at the codec's rate and the level rule; loudness before, LUFS;
-    ``mel`` uint8 [B, M, T] where it was asked for. A GPU's waves are a tensor there."""
+    ``mel`` uint8 [B, M, T] and ``clues`` uint8 [B, C] where asked for. A GPU's waves are a tensor
+    there."""
 
     waves: Any
     records: list[Record]
     loudness_lufs: list[float]
     mel: np.ndarray | None
+    clues: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Part:
     """Clips ``first .. first + n`` of a split of renders, for a codec of ``sample_rate_hz``, and
-    which log-mel frames of them."""
+    which log-mel frames and clues of them."""
 
     identity: str
     split: str
@@ -46,6 +49,7 @@ class Part:
     n: int
     sample_rate_hz: int
     mel: MelInfo | None = None
+    clues: ClueInfo | None = None
 
 
 def read_batches(
@@ -68,23 +72,28 @@ def hear(
     """Batches of a part, in order. ``each``: ``map``, or that of a pool of threads."""
     for waves, records in read_batches(folder, renders, part, batch):
         done = list(each(functools.partial(_heard, renders.spec.sample_rate_hz, part), waves))
+        levelled, loudness, mel, found = zip(*done, strict=True)
         yield Heard(
-            np.stack([wave for wave, _, _ in done]),
+            np.stack(levelled),
             records,
-            [loud for _, loud, _ in done],
-            np.stack([mel for _, _, mel in done if mel is not None]) if part.mel else None,
+            list(loudness),
+            np.stack(mel) if part.mel else None,
+            np.stack(found) if part.clues else None,
         )
 
 
 def _heard(
     from_hz: int, part: Part, wave: np.ndarray
-) -> tuple[np.ndarray, float, np.ndarray | None]:
-    levelled, loud = level(wave, from_hz, part.sample_rate_hz)
-    if part.mel is None:
-        return levelled, loud, None
+) -> tuple[np.ndarray, float, np.ndarray | None, np.ndarray | None]:
     import scipy.fft
 
-    return levelled, loud, log_mel(levelled, part.sample_rate_hz, part.mel, scipy.fft.rfft)
+    rate, mel, found = part.sample_rate_hz, None, None
+    levelled, loud = level(wave, from_hz, rate)
+    if part.mel is not None:
+        mel = log_mel(levelled, rate, part.mel, scipy.fft.rfft)
+    if part.clues is not None:
+        found = clues(levelled, rate, part.clues, scipy.fft)
+    return levelled, loud, mel, found
 
 
 class Ahead:

@@ -1,4 +1,4 @@
-"""The level rule and log-mel frames of whole batches on a GPU: what `level` and `mel` do a clip.
+"""The level rule, log-mel and clues of whole batches on a GPU: what `level` and `mel` do a clip.
 
 A core levels 150 to 250 clips a second, a GPU encodes thousands. Equal to the CPU's to a
 hundred-thousandth of a decibel; mel bytes differ where a value lies on the edge between two.
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fxpipe.clues_gpu import clues
 from fxpipe.errors import CodecError
 from fxpipe.level import DB_A_DOUBLING, LEVEL_RULE, SOFT_EXPONENT
 from fxpipe.loudness import (
@@ -22,29 +23,41 @@ from fxpipe.loudness import (
     k_weighting,
 )
 from fxpipe.mel import mel_filters
-from fxtrain.contract import MelInfo
+from fxtrain.contract import ClueInfo, MelInfo
 
 CHUNK = 32
 """Clips at once: 0.1 GB for two seconds each."""
 
+Batch = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""Levelled waves, loudness before, mel, clues."""
+
 
 class GpuEars:
-    """float32 [B, N] on the host -> levelled on the device, loudness before, mel on the host."""
+    """float32 [B, N] on the host -> levelled on the device, loudness before, mel and clues on the
+    host."""
 
-    def __init__(self, sample_rate_hz: int, mel: MelInfo | None, device: torch.device) -> None:
-        self._rate, self._mel, self._device = sample_rate_hz, mel, device
+    def __init__(
+        self,
+        sample_rate_hz: int,
+        mel: MelInfo | None,
+        clues: ClueInfo | None,
+        device: torch.device,
+    ) -> None:
+        self._rate, self._mel, self._clues, self._device = sample_rate_hz, mel, clues, device
         self._chunk = CHUNK
         if mel is not None:
             self._window = _on(np.hanning(mel.n_fft + 1)[:-1].astype(np.float32), device)
             self._filters = _on(mel_filters(sample_rate_hz, mel), device)
 
     @torch.inference_mode()
-    def __call__(self, waves: np.ndarray) -> tuple[Tensor, list[float], np.ndarray | None]:
+    def __call__(
+        self, waves: np.ndarray
+    ) -> tuple[Tensor, list[float], np.ndarray | None, np.ndarray | None]:
         """Clips of at least 0.4 s. Silence stays silence, at -inf LUFS.
 
         Where memory is short, fewer at once. Raises CodecError where one is too many.
         """
-        done: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        done: list[Batch] = []
         first = 0
         while first < len(waves):
             try:
@@ -57,14 +70,10 @@ class GpuEars:
                         "close what else runs on it, or leave --gpu away"
                     ) from None
                 self._chunk //= 2
-        frames = [mel for _, _, mel in done if mel is not None]
-        return (
-            torch.cat([levelled for levelled, _, _ in done]),
-            torch.cat([loud for _, loud, _ in done]).tolist(),
-            torch.cat(frames).cpu().numpy() if frames else None,
-        )
+        levelled, loud, mel, found = zip(*done, strict=True)
+        return torch.cat(levelled), torch.cat(loud).tolist(), _host(mel), _host(found)
 
-    def _hear(self, waves: np.ndarray) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _hear(self, waves: np.ndarray) -> Batch:
         raw = torch.from_numpy(waves).to(self._device)
         doublings = (SOFT_EXPONENT - raw.abs().amax(1).frexp().exponent).clamp_min(0)
         raw = raw.ldexp(doublings[:, None])
@@ -74,7 +83,9 @@ class GpuEars:
         gain = torch.where(loud.isfinite(), gain, 1.0)
         levelled = raw * gain.float()[:, None]
         before = loud - doublings * DB_A_DOUBLING
-        return levelled, before, self._log_mel(levelled, self._mel) if self._mel else None
+        mel = self._log_mel(levelled, self._mel) if self._mel else None
+        found = clues(levelled, self._rate, self._clues) if self._clues else None
+        return levelled, before, mel, found
 
     def _loudness_lufs(self, waves: Tensor) -> Tensor:
         """float64 [B], integrated and gated as `fxpipe.loudness` does it."""
@@ -123,3 +134,9 @@ def _mean_lufs(power: Tensor, chosen: Tensor) -> Tensor:
 
 def _on(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device)
+
+
+def _host(parts: tuple[Tensor | None, ...]) -> np.ndarray | None:
+    """Parts of a batch as one array; None where they were not asked for."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there).cpu().numpy() if there else None

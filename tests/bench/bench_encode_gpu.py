@@ -210,8 +210,8 @@ def bench_set(
 def reading_s(renders: Path) -> float:
     """What one process needs to read a clip for a GPU, hash included: it bounds how fast that is
     fed."""
-    from fxpipe.encode import GPU_BATCHES
     from fxpipe.hearing import Part, read_batches
+    from fxpipe.hearing_shard import GPU_BATCHES
     from fxpipe.renders import read_renders_index
     from fxtrain.contract import open_folder
 

@@ -51,7 +51,7 @@ class BareLoop:
             batch_size=self.config.batch_size,
             seed=0,
             shuffle=True,
-            fields=heard_fields(self.card.model.use_mel),
+            fields=heard_fields(self.card.model.use_mel, self.card.model.use_clues),
         )
         self.batches: list[Batch] = list(loader)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
@@ -78,7 +78,7 @@ class BareLoop:
         began = time.perf_counter()
         for batch in self.batches:
             order = canonical_order(batch.order, self.commute, self.rank)
-            memory = self.model.encode(batch.codes, batch.mel)
+            memory = self.model.encode(batch.codes, batch.mel, batch.clues)
             found = losses(
                 self.model,
                 memory,

@@ -65,7 +65,7 @@ def open_loader(folder: Path, batch_size: int, **options: object) -> Loader:
         batch_size=batch_size,
         seed=0,
         shuffle=True,
-        fields=heard_fields(False),
+        fields=heard_fields(False, False),
         **options,  # type: ignore[arg-type]
     )
 
@@ -119,7 +119,7 @@ def add_ours(table: Table, folder: Path, backend: str, n: int, batch_size: int) 
 
 
 def add_peers(table: Table, scratch: Path, folder: Path, n: int, batch_size: int) -> None:
-    arrays = open_shards(folder).load_arrays("train", fields=heard_fields(False))
+    arrays = open_shards(folder).load_arrays("train", fields=heard_fields(False, False))
     arrays = {name: array[:n] for name, array in arrays.items()}
     for number, (name, peer) in enumerate(PEERS.items()):
         try:

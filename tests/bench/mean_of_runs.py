@@ -27,12 +27,14 @@ from fxtrain.tune import USUAL_BIAS, USUAL_WEIGHT
 
 
 def mean_of(runs: list[Run]) -> Run:
-    """The last run with the mean of all weights; it was taught on what each of them was."""
+    """The last run with the mean of all weights; it was taught on what each of them was. Ears for
+    clues are those of the runs that have them."""
     last, states = runs[-1], [run.model.state_dict() for run in runs]
-    if any(run.card.model != last.card.model for run in runs):
+    shapes = {dataclasses.replace(run.card.model, use_clues=None) for run in runs}
+    if len(shapes) > 1:
         raise SystemExit("runs of several shapes have no mean: expected one [model] in all of them")
     mean = {
-        name: torch.stack([state[name].float() for state in states]).mean(0).to(weight.dtype)
+        name: torch.stack([s[name].float() for s in states if name in s]).mean(0).to(weight.dtype)
         for name, weight in states[-1].items()
     }
     run = load_run(last.path)

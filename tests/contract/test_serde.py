@@ -68,16 +68,17 @@ records = st.dictionaries(
 
 
 @st.composite
-def blocks(draw, at_least=0, with_mel=None):
+def blocks(draw, at_least=0, with_all=None):
     """Any block: all axes of any size, NaN and every bit pattern included."""
     n = draw(st.integers(at_least, 4))
-    sizes = {letter: draw(st.integers(0, 4)) for letter in "KTLPM"}
+    sizes = {letter: draw(st.integers(0, 4)) for letter in "KTLPMC"}
     arrays = {}
     for spec in FIELDS:
         shape = (n, *(sizes[letter] for letter in spec.shape.split()))
         arrays[spec.name] = draw(hnp.arrays(spec.dtype, shape))
-    if not (draw(st.booleans()) if with_mel is None else with_mel):
-        arrays["mel"] = None
+    for name in ("mel", "clues"):
+        if not (draw(st.booleans()) if with_all is None else with_all):
+            arrays[name] = None
     return Block(**arrays, records=tuple(draw(st.lists(records, min_size=n, max_size=n))))
 
 
@@ -111,7 +112,7 @@ def test_bytes_do_not_depend_on_memory_layout(block):
 
 
 @settings(max_examples=40, deadline=None)
-@given(blocks(at_least=1, with_mel=True), st.integers(0, 4))
+@given(blocks(at_least=1, with_all=True), st.integers(0, 4))
 def test_a_cut_block_joins_to_itself(block, at):
     parts = [part for part in (select(block, slice(at)), select(block, slice(at, None))) if part]
     assert_same(concatenate(parts), block)
@@ -122,12 +123,14 @@ def test_nothing_cannot_be_joined():
         concatenate([])
 
 
-def test_joining_drops_mel_unless_all_have_it():
+@pytest.mark.parametrize("name", ["mel", "clues"])
+def test_joining_drops_what_not_all_have(name):
     arrays = {
         spec.name: np.zeros((1, *([1] * len(spec.shape.split()))), spec.dtype) for spec in FIELDS
     }
     block = Block(**arrays, records=({},))
-    assert concatenate([block, dataclasses.replace(block, mel=None)]).mel is None
+    joined = concatenate([block, dataclasses.replace(block, **{name: None})])
+    assert joined.arrays().keys() == block.arrays().keys() - {name}
 
 
 def test_members_are_npy_and_json_lines_that_anyone_can_read():

@@ -147,17 +147,20 @@ def make(root: Path) -> None:
             versions={"fxpipe": "0.1.0"},
         )
         write_index(folder, index)
-        _without_crc(root / backend / INDEX_NAME)
+        _as_first_written(root / backend / INDEX_NAME)
     text = ",\n".join(
         f'"{split}": {{\n' + ",\n".join(_lines(block)) + "\n}" for split, block in blocks.items()
     )
     (root / "expected.json").write_text(f"{{\n{text}\n}}\n", encoding="utf-8")
 
 
-def _without_crc(index: Path) -> None:
-    """As version 1 was first written, before files had one; such an index is read for ever."""
+def _as_first_written(index: Path) -> None:
+    """As version 1 was, before files had a CRC-32C and clips clues; such an index is read for
+    ever."""
     text = index.read_text(encoding="utf-8")
-    index.write_text(re.sub(r',\s*"crc32c": "[0-9a-f]{8}"', "", text), encoding="utf-8")
+    for younger in (r',\s*"crc32c": "[0-9a-f]{8}"', r',\s*"clues": null'):
+        text = re.sub(younger, "", text)
+    index.write_text(text, encoding="utf-8")
 
 
 def _lines(block: Block) -> list[str]:

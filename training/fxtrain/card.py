@@ -59,6 +59,8 @@ class ModelCard:
         n_pedals = len(self.vocabulary.pedals)
         if self.rules.n_pedals != n_pedals:
             raise ContractError(f"rules for {self.rules.n_pedals} pedals, expected {n_pedals}")
+        if self.model.use_clues and self.hearing.clues is None:
+            raise ContractError("use_clues is on, but hearing tells of no clues")
 
     @property
     def ears(self) -> Hearing:
@@ -66,7 +68,8 @@ class ModelCard:
         the model reads tokens and nowhere else, however the shards it learnt from were made."""
         precision = "fp32" if self.model.use_codes else NOT_RUN
         codec = dataclasses.replace(self.hearing.codec, precision=precision)
-        return dataclasses.replace(self.hearing, codec=codec)
+        clues = self.hearing.clues if self.model.use_clues else None
+        return dataclasses.replace(self.hearing, codec=codec, clues=clues)
 
     @property
     def commuting_pairs(self) -> Commutes:

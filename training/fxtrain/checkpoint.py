@@ -63,7 +63,7 @@ def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -
     return ModelCard(
         model=model,
         vocabulary=index.vocabulary,
-        hearing=Hearing(index.codec, index.mel, index.level, index.n_audio_samples),
+        hearing=hearing_of(index),
         rules=Rules(
             n_pedals=len(index.vocabulary.pedals),
             min_length=min(counts.by_length, default=0),
@@ -80,6 +80,10 @@ def card_of(index: DatasetIndex, model: ModelConfig, versions: dict[str, str]) -
         versions=versions,
         recordings=" ".join(sorted(recordings_of(index)["train"])),
     )
+
+
+def hearing_of(index: DatasetIndex) -> Hearing:
+    return Hearing(index.codec, index.mel, index.level, index.n_audio_samples, index.clues)
 
 
 def allows_repeats(index: DatasetIndex) -> bool:
@@ -100,6 +104,7 @@ def new_model(card: ModelCard, codebooks: torch.Tensor | None = None) -> Transla
         n_pedals=card.rules.n_pedals,
         n_mels=mel.n_mels if mel else 0,
         n_knobs=card.vocabulary.max_params,
+        clues=card.hearing.clues,
     )
 
 
@@ -163,7 +168,7 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: b
                     f"{where}: the knobs of {our.name} are not those that the model hears (others, "
                     "or with another range); render again with the same pedals, or train on these"
                 )
-    heard, found = card.hearing, Hearing(index.codec, index.mel, index.level, index.n_audio_samples)
+    heard, found = card.hearing, hearing_of(index)
     facts = [
         (f"codec {name}", getattr(heard.codec, name), getattr(found.codec, name))
         for name in CODEC_FACTS
@@ -181,6 +186,13 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: b
             f"{where}: these shards hold log-mel alone (--mel-only), and this model hears tokens "
             "alone; encode again without --mel-only, or train on these"
         )
+    if card.model.use_clues:
+        if found.clues is None:
+            raise VocabularyError(
+                f"{where}: these shards hold no clues of the wave, which this model hears beside "
+                "log-mel; encode again with --with-mel, or train on these"
+            )
+        facts.append(("clues", heard.clues, found.clues))
     for what, expected, there in facts:
         if expected != there:
             raise VocabularyError(

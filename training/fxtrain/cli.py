@@ -108,6 +108,7 @@ def cli() -> None:
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, dropout. [0]")
 @click.option("--precision", type=click.Choice(["auto", "32", "bf16", "16"]), help="[auto]")
 @click.option("--mel/--no-mel", "use_mel", default=None, help="Hear log-mel. [if there]")
+@click.option("--clues/--no-clues", "use_clues", default=None, help="Hear the wave. [if there]")
 @click.option("--codes/--no-codes", "use_codes", default=None, help="Hear tokens. [if there]")
 @click.option("--n-codebooks", type=click.IntRange(1), help="Read only the first. [all]")
 @click.option("--config", "config_path", type=click.Path(), help="TOML with [model] and [train].")
@@ -136,6 +137,7 @@ def fit(
     seed: int | None,
     precision: str | None,
     use_mel: bool | None,
+    use_clues: bool | None,
     use_codes: bool | None,
     n_codebooks: int | None,
     config_path: str | None,
@@ -158,7 +160,8 @@ def fit(
     from fxtrain.contract import UsageError
 
     model = {
-        "kind": kind, "use_mel": use_mel, "use_codes": use_codes, "n_codebooks": n_codebooks,
+        "kind": kind, "use_mel": use_mel, "use_clues": use_clues, "use_codes": use_codes,
+        "n_codebooks": n_codebooks,
     }  # fmt: skip
     train = {
         "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision,

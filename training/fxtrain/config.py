@@ -28,6 +28,13 @@ PRECISIONS = ("auto", "32", "bf16", "16")
 KNOBS = ("none", "too", "alone")
 WIDENING = (1, 2, 4, 4)
 """Channels after each convolution that halves the bands of a picture, times ``mel_channels``."""
+LAG_CHANNELS = (32, 64, 64)
+"""Of the convolutions along the lags at which a clip is held against itself; all but the first
+halve them."""
+MOST_PLACES = 24
+"""So many stretches of lags, at most, are told apart."""
+N_PLACED = 128
+"""Channels that say what was found where along the lags."""
 MAX_SEED = 2**32 - 1
 """An epoch's own seed is some hundred thousand times this, and torch keeps 64 bits."""
 
@@ -38,8 +45,8 @@ class ModelConfig:
 
     kind: "transformer" or "gru", for encoder and decoder alike.
     n_layers, n_decoder_layers: of ``d_model`` channels and, in attention, ``n_heads`` heads.
-    use_codes, use_mel: what is heard; None means tokens, or log-mel frames, where the shards hold
-        them.
+    use_codes, use_mel, use_clues: what is heard; None means tokens, log-mel frames, or clues of
+        the wave (how samples lie between their peaks, and echoes) where the shards hold them.
     n_codebooks: how many of the codec's books are read, None for all.
     learned_residual: add learned code embeddings to the frozen vectors. They overfit below about
         100,000 chains; ``codebook_dropout`` leaves out whole books of them in training.
@@ -62,6 +69,7 @@ class ModelConfig:
     dropout: float = 0.1
     use_codes: bool | None = None
     use_mel: bool | None = None
+    use_clues: bool | None = None
     n_codebooks: int | None = None
     learned_residual: bool = False
     codebook_dropout: float = 0.4
@@ -173,6 +181,14 @@ class TrainConfig:
     @property
     def knobs_alone(self) -> bool:
         return self.knobs == "alone"
+
+
+def lag_places(n_lags: int) -> tuple[int, int]:
+    """(steps a place, places) of what convolutions leave of so many lags."""
+    for _ in LAG_CHANNELS[1:]:
+        n_lags = (n_lags + 1) // 2
+    side_by_side = -(-n_lags // MOST_PLACES)
+    return side_by_side, -(-n_lags // side_by_side)
 
 
 @dataclass(frozen=True)

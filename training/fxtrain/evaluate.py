@@ -57,7 +57,7 @@ def answer(run: Run, dataset: ShardDataset, split: str = "test") -> Answers:
         seed=0,
         shuffle=False,
         device=run.device,
-        fields=heard_fields(card.model.use_mel, card.model.hear_knobs),
+        fields=heard_fields(card.model.use_mel, card.model.use_clues, card.model.hear_knobs),
     )
     names, commutes = card.vocabulary.names, index.commuting_pairs
     directs: list[Direct] = []

@@ -144,20 +144,21 @@ def seconds_of_steps(
     n, codec = config.batch_size, index.codec
     codes = torch.zeros(n, codec.n_codebooks, index.n_frames, dtype=torch.int64, device=device)
     mel = torch.zeros(n, index.mel.n_mels, index.n_frames, device=device) if index.mel else None
+    clues = torch.zeros(n, index.clues.n_clues, device=device) if index.clues else None
     order = torch.zeros(n, index.max_chain_length, dtype=torch.int64, device=device)
     vocabulary = index.vocabulary
     travel = torch.zeros(n, len(vocabulary.pedals), vocabulary.max_params, device=device)
 
     def encode() -> Memory:
         with torch.no_grad():
-            return model.encode(codes, mel)
+            return model.encode(codes, mel, clues)
 
     def teach_knobs(memory: Memory) -> None:
         _follow(knobs_alone(model, memory, travel))
 
     def teach_all() -> None:
         told = travel if model.config.hear_knobs else None
-        memory = model.encode(codes, mel)
+        memory = model.encode(codes, mel, clues)
         _follow(losses(model, memory, order, label_smoothing=0.0, head_weight=1.0, travel=told))
 
     if config.knobs_alone:
@@ -320,7 +321,7 @@ def finish(
         shuffle=False,
         device=device,
         resident=config.train.resident,
-        fields=heard_fields(card.model.use_mel),
+        fields=heard_fields(card.model.use_mel, card.model.use_clues),
     )
     vocabulary, commutes = card.vocabulary, card.commuting_pairs
     listed = dataset.listed_orders("valid")

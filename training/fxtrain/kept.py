@@ -26,12 +26,12 @@ class KeptStates:
         """What ``model.encode`` gives, to half precision; asked of it for new samples only."""
         places, device = batch.position.cpu(), batch.codes.device
         if bool((places < 0).any()):  # no sample of the split: it stands in for one
-            return model.encode(batch.codes, batch.mel)
+            return model.encode(batch.codes, batch.mel, batch.clues)
         new = ~self._known[places]
         if bool(new.any()):
             rows = new.to(device)
-            mel = None if batch.mel is None else batch.mel[rows]
-            found = model.encode(batch.codes[rows], mel).states.half()
+            mel, clues = (None if t is None else t[rows] for t in (batch.mel, batch.clues))
+            found = model.encode(batch.codes[rows], mel, clues).states.half()
             if 2 * self._n_samples * found[0].numel() > RESIDENT_BYTES:
                 return Memory(found.float())  # none is ever kept, so all were new
             if self._states is None:

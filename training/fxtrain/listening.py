@@ -40,11 +40,16 @@ def encode_windows(model: Translator, device: torch.device, features: Features) 
     for start in range(0, len(features.codes), WINDOWS_AT_ONCE):
         rows = slice(start, start + WINDOWS_AT_ONCE)
         codes = torch.from_numpy(features.codes[rows].astype(np.int64)).to(device)
-        mel = None
-        if features.mel is not None:
-            mel = torch.from_numpy(features.mel[rows].astype(np.float32) / 255.0).to(device)
-        memories.append(model.encode(codes, mel))
+        mel, clues = (
+            None if stored is None else _in_0_to_1(stored[rows]).to(device)
+            for stored in (features.mel, features.clues)
+        )
+        memories.append(model.encode(codes, mel, clues))
     return Memory(torch.cat([m.states for m in memories]))
+
+
+def _in_0_to_1(stored: np.ndarray) -> Tensor:
+    return torch.from_numpy(stored.astype(np.float32) / 255.0)
 
 
 @torch.inference_mode()

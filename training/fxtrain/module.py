@@ -139,7 +139,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         return values
 
     def _loader(self, split: str, *, train: bool) -> EpochLoader:
-        config = self.config
+        config, model = self.config, self.card.model
         loader = make_loader(
             self.dataset,
             split,
@@ -151,7 +151,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
             n_workers=config.n_workers,
-            fields=heard_fields(self.card.model.use_mel, self.card.model.hear_knobs),
+            fields=heard_fields(model.use_mel, model.use_clues, model.hear_knobs),
         )
         return EpochLoader(loader, lambda: self.trainer.current_epoch)
 
@@ -240,7 +240,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
     def _encode(self, model: Translator, batch: Batch) -> Memory:
         if self.config.knobs_alone:
             return self.kept["train" if self.trainer.training else "valid"].encode(model, batch)
-        return model.encode(batch.codes, batch.mel)
+        return model.encode(batch.codes, batch.mel, batch.clues)
 
     def _travel(self, batch: Batch) -> Tensor | None:
         if self.travel is None or batch.params is None:

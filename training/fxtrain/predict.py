@@ -187,6 +187,7 @@ def predict_features(run: AnyRun, features: Features) -> Prediction:
         features,
         codes=features.codes[kept],
         mel=None if features.mel is None else features.mel[kept],
+        clues=None if features.clues is None else features.clues[kept],
         starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
     )
     card, commutes = run.card, run.card.commuting_pairs
@@ -252,6 +253,11 @@ def _listen(run: AnyRun, features: Features) -> Listened:
                 f"log-mel of {features.mel.dtype}, expected uint8 as ears and shards have it (a "
                 "batch's is divided by 255)"
             )
+    if run.card.model.use_clues and features.clues is None:
+        raise UsageError(
+            f"{called(run.path)}: this model hears clues of the wave, and these features hold "
+            "none; make them with open_frontend(run.card.ears)"
+        )
     return run.listen(features)
 
 

@@ -1,7 +1,8 @@
 """Training that begins with what another run knows: which weights are taken over. Imports torch.
 
 Everything that hears is taken over as it is. Of what names pedals, a pedal that both know keeps its
-rows; the rows of others are drawn. Layers that are added begin as doing nothing.
+rows; the rows of others are drawn. Layers that are added, and ears for clues of the wave, begin as
+doing nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ ROWS = {
     "knob_head.bias": 0,
 }
 """Tensors with a row a pedal, and how many rows come after those: the chain's boundary."""
-LAST_OF_A_LAYER = ("self_attn.out_proj", "linear2", "convs.1")
-"""What a layer or a block adds to what goes past it is the output of these: zero, and it adds
-nothing."""
+LAST_OF_A_LAYER = ("self_attn.out_proj", "linear2", "convs.1", "clues.out")
+"""What a layer, a block or a clue adds to what goes past it is the output of these: zero, and it
+adds nothing."""
 
 
 def load_start(start_from: str | None) -> Run | None:
@@ -82,6 +83,7 @@ def deeper(before: Run, train: TrainConfig) -> ModelConfig:
         n_layers=model.n_layers + train.more_layers,
         mel_blocks=model.mel_blocks + train.more_blocks,
         hear_knobs=model.hear_knobs or train.knobs != "none",
+        use_clues=model.use_clues or (False if train.knobs_alone else None),
     )
 
 
@@ -141,14 +143,16 @@ def as_it_answers(before: ModelCard, card: ModelCard) -> ModelCard:
 
 
 def refuse_other_ears(before: Run, card: ModelCard) -> None:
-    """Weights mean something for sound heard through the same codec only, and the same log-mel
-    where the model hears it."""
+    """Weights mean something for sound heard through the same codec only, and the same log-mel and
+    clues where the model hears them."""
     theirs, ours = before.card.hearing, card.hearing
     facts: list[tuple[str, object, object]] = [
         ("codec weights", theirs.codec.weights_sha256[:12], ours.codec.weights_sha256[:12])
     ]
     if before.card.model.use_mel:
         facts.append(("log-mel", theirs.mel, ours.mel))
+    if before.card.model.use_clues:
+        facts.append(("clues of the wave", theirs.clues, ours.clues))
     for what, one, other in facts:
         if one != other:
             raise CheckpointError(

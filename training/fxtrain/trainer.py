@@ -81,6 +81,7 @@ def prepare(
         deeper(before, config.train) if before else with_ears_for_knobs(config),
         n_codebooks=index.codec.n_codebooks,
         has_mel=index.mel is not None,
+        has_clues=index.clues is not None,
         # A run that knows tokens already may be taught without for a while.
         has_codes=before is not None or not index.mel_only,
         all_codes=dataset.all_codes,

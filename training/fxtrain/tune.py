@@ -61,7 +61,7 @@ def listen_batches(model: Translator, batches: Iterable[Batch]) -> Iterator[Hear
     device = next(model.parameters()).device
     for batch in batches:
         batch = batch.to(device)
-        memory = model.encode(batch.codes, batch.mel)
+        memory = model.encode(batch.codes, batch.mel, batch.clues)
         lengths = batch.lengths.tolist()
         truth = [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
         heard = as_arrays(model.set_order(memory))

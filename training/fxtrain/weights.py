@@ -13,8 +13,8 @@ import safetensors
 import safetensors.numpy
 
 from fxtrain.card import ModelCard, read_card
-from fxtrain.config import WIDENING
-from fxtrain.contract import REINSTALL, shorten
+from fxtrain.config import LAG_CHANNELS, N_PLACED, WIDENING, lag_places
+from fxtrain.contract import REINSTALL, ClueInfo, shorten
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import CARD_NAME, SHIPPED
 from fxtrain.knobs import N_PLACES
@@ -84,6 +84,8 @@ def shapes_of(card: ModelCard) -> Shapes:
         found |= _picture("encoder.picture", n_mels, model.mel_channels, model.mel_blocks, width)
     elif model.use_mel:
         found |= _linear("encoder.mel", n_mels, narrow)
+    if model.use_clues and card.hearing.clues:
+        found |= _wave("encoder.clues", card.hearing.clues, width)
     if model.use_codes or not seen:
         found |= _norm("encoder.norm", narrow)
         for i in range(n_halvings):
@@ -161,6 +163,20 @@ def _transformer(name: str, n_layers: int, width: int, attentions: tuple[str, ..
         found |= _linear(f"{layer}.linear1", width, 2 * width)
         found |= _linear(f"{layer}.linear2", 2 * width, width)
     return found
+
+
+def _wave(name: str, info: ClueInfo, width: int) -> Shapes:
+    found = _linear(f"{name}.spread", info.n_spread, width)
+    n_found = width
+    for i, n_lags in enumerate(info.n_lags):
+        n_in = 2
+        for j, n_out in enumerate(LAG_CHANNELS):
+            found |= _affine(f"{name}.lags.{i}.convs.{j}", (n_out, n_in, 5))
+            n_in = n_out
+        found |= _linear(f"{name}.lags.{i}.placed", n_in * lag_places(n_lags)[1], N_PLACED)
+        n_found += 2 * n_in + N_PLACED
+    found |= _linear(f"{name}.join", n_found, width)
+    return found | _linear(f"{name}.out", width, width)
 
 
 def _picture(name: str, n_mels: int, n_channels: int, n_blocks: int, width: int) -> Shapes:

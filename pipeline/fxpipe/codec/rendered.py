@@ -37,7 +37,7 @@ def levelled_clips(
 
     Raises CodecError where clips are of different lengths or there are none.
     """
-    ears = GpuEars(sample_rate_hz, None, torch.device(device))
+    ears = GpuEars(sample_rate_hz, None, None, torch.device(device))
     found: list[Tensor] = []
     for number, uri in enumerate(folders):
         folder = open_folder(uri)

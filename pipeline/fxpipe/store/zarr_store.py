@@ -40,7 +40,13 @@ MIN_CHUNK_SAMPLES = 32
 """Of a shard that is larger than a chunk: of one sample each there would be thousands, which take
 more bytes and are read many times slower."""
 
-FILL_VALUES = {"codes": MISSING_CODE, "order": PAD, "params": math.nan, "mel": 255}
+FILL_VALUES = {
+    "codes": MISSING_CODE,
+    "order": PAD,
+    "params": math.nan,
+    "mel": 255,
+    "clues": 255,
+}
 """What zarr returns, without an error, where a shard is missing."""
 
 

@@ -1,4 +1,5 @@
-"""docs/shard-format.md tells a reader without our code how to decode settings and make log-mel."""
+"""docs/shard-format.md tells a reader without our code how to decode settings and make log-mel and
+clues."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import pytest
 
 from fixtures.audio import RATE_HZ, riff
 from fixtures.shards import make_shards
+from fxpipe.clues import clue_info, clues
 from fxpipe.mel import log_mel, mel_info
 from fxtrain.contract import CodecInfo, to_dict
 from fxtrain.data import open_shards
@@ -54,3 +56,17 @@ def test_log_mel_is_made_by_what_the_page_says(
     assert told.shape == ours.shape
     assert np.abs(told - ours).max() <= 1
     assert (told == ours).mean() > 0.999
+
+
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 24_000])
+@pytest.mark.parametrize("n_samples", [2 * RATE_HZ, 30_001])
+def test_clues_are_made_by_what_the_page_says(
+    page: dict[str, Any], n_samples: int, rate_hz: int
+) -> None:
+    info = clue_info(CodecInfo("t", "0" * 64, rate_hz, 512, 9, 1024, 8, "fp32", "none"))
+    for wave in (riff(n_samples), np.clip(riff(n_samples), -0.05, 0.1)):
+        ours = clues(wave, rate_hz, info).astype(int)
+        told = page["clues"](wave, rate_hz, to_dict(info)).astype(int)
+        assert told.shape == ours.shape
+        assert np.abs(told - ours).max() <= 1
+        assert (told == ours).mean() > 0.99

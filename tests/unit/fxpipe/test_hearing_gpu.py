@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fxpipe.clues import clue_info, clues
 from fxpipe.errors import CodecError
 from fxpipe.hearing_gpu import GpuEars
 from fxpipe.level import normalise
@@ -13,7 +14,8 @@ from fxpipe.mel import log_mel, mel_info
 from fxtrain.contract import CodecInfo
 
 RATE_HZ = 44_100
-MEL = mel_info(CodecInfo("t", "0" * 64, RATE_HZ, 512, 9, 1024, 8, "fp32", "none"))
+CODEC = CodecInfo("t", "0" * 64, RATE_HZ, 512, 9, 1024, 8, "fp32", "none")
+MEL, CLUES = mel_info(CODEC), clue_info(CODEC)
 
 
 def clips(n: int, n_samples: int) -> np.ndarray:
@@ -30,21 +32,24 @@ def clips(n: int, n_samples: int) -> np.ndarray:
 @pytest.mark.parametrize("n_samples", [88_200, 30_001])
 def test_same_as_clip_by_clip(n_samples: int) -> None:
     waves = clips(35, n_samples)  # more than one chunk
-    levelled, before, mel = GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+    levelled, before, mel, told = GpuEars(RATE_HZ, MEL, CLUES, torch.device("cpu"))(waves)
     assert mel is not None
-    assert mel.dtype == np.uint8
-    for wave, ours, lufs, frames in zip(waves, levelled.numpy(), before, mel, strict=True):
+    assert told is not None
+    assert mel.dtype == told.dtype == np.uint8
+    each = zip(waves, levelled.numpy(), before, mel, told, strict=True)
+    for wave, ours, lufs, frames, row in each:
         expected, loud = normalise(wave, RATE_HZ)
         assert lufs == pytest.approx(loud, abs=1e-4)
         assert np.abs(ours - expected).max() < 2e-5
         steps = frames.astype(int) - log_mel(expected, RATE_HZ, MEL)
         assert np.abs(steps).max() <= 1
         assert (steps != 0).mean() < 1e-3
+        assert np.abs(row.astype(int) - clues(expected, RATE_HZ, CLUES)).max() <= 1
 
 
 def test_where_memory_is_short_fewer_clips_are_taken_at_once(monkeypatch) -> None:
     waves = clips(9, 30_000)
-    expected = GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+    expected = GpuEars(RATE_HZ, MEL, CLUES, torch.device("cpu"))(waves)
     room, plain = [2], GpuEars._hear
     sizes = []
 
@@ -55,20 +60,21 @@ def test_where_memory_is_short_fewer_clips_are_taken_at_once(monkeypatch) -> Non
         return plain(self, some)
 
     monkeypatch.setattr(GpuEars, "_hear", hear)
-    found = GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+    found = GpuEars(RATE_HZ, MEL, CLUES, torch.device("cpu"))(waves)
     assert sizes == [9, 9, 8, 4, 2, 2, 2, 2, 1]
     torch.testing.assert_close(found[0], expected[0])
     assert found[1] == pytest.approx(expected[1])
     np.testing.assert_array_equal(found[2], expected[2])
+    np.testing.assert_array_equal(found[3], expected[3])
     room[0] = 0
     with pytest.raises(CodecError, match="no memory to level a single clip"):
-        GpuEars(RATE_HZ, MEL, torch.device("cpu"))(waves)
+        GpuEars(RATE_HZ, MEL, CLUES, torch.device("cpu"))(waves)
 
 
 def test_silence_stays_silence() -> None:
-    levelled, before, mel = GpuEars(RATE_HZ, None, torch.device("cpu"))(
+    levelled, before, mel, told = GpuEars(RATE_HZ, None, None, torch.device("cpu"))(
         np.zeros((2, 44_100), np.float32)
     )
     assert before == [-np.inf, -np.inf]
     assert not levelled.any()
-    assert mel is None
+    assert mel is told is None

@@ -33,7 +33,8 @@ from fxtrain.data.tar_reader import split_tar
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     path = tmp_path_factory.mktemp("stream") / "shards"
-    make_shards(path, n_train=40, n_valid=4, n_test=0, shard_size=4, with_mel=True)
+    beside = {"with_mel": True, "with_clues": True}
+    make_shards(path, n_train=40, n_valid=4, n_test=0, shard_size=4, **beside)
     return open_shards(path)
 
 
@@ -150,7 +151,7 @@ def test_of_a_shard_that_is_cut_between_ranks_no_more_is_read_than_is_heard(tmp_
     found = open_shards(tmp_path)
     shards = tuple(dataclasses.replace(s, folder=Watched(tmp_path)) for s in found.shards)
     watched = dataclasses.replace(found, shards=shards)
-    for fields in (heard_fields(True), heard_fields(False)):
+    for fields in (heard_fields(True, False), heard_fields(False, False)):
         seen.clear()
         loader = make_loader(
             *(watched, "train"),
@@ -326,9 +327,9 @@ def test_a_shard_of_two_zarr_groups_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_reads_what_it_hears_and_no_more(dataset: ShardDataset) -> None:
-    assert heard_fields(None) == heard_fields(False) == ("codes", "order")
-    assert heard_fields(True) == ("codes", "order", "mel")
-    assert heard_fields(False, True) == ("codes", "order", "params")
+    assert heard_fields(None, None) == heard_fields(False, False) == ("codes", "order")
+    assert heard_fields(True, False) == ("codes", "order", "mel")
+    assert heard_fields(False, True, True) == ("codes", "order", "clues", "params")
     for resident in (True, False):
         (batch, *_) = make_loader(
             *(dataset, "train"),
@@ -336,7 +337,7 @@ def test_a_model_reads_what_it_hears_and_no_more(dataset: ShardDataset) -> None:
             seed=0,
             shuffle=False,
             resident=resident,
-            fields=heard_fields(False),
+            fields=heard_fields(False, False),
         )
         assert batch.mel is None
         assert batch.params is None

@@ -376,7 +376,7 @@ class Fixed(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.row, self.there = torch.tensor(row), torch.tensor(there)
 
-    def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
+    def encode(self, codes: Tensor, mel: Tensor | None, clues: Tensor | None = None) -> Memory:
         return Memory(torch.zeros(len(codes), 1, 1))
 
     def decode(self, tokens: Tensor, memory: Memory) -> Tensor:

@@ -295,13 +295,18 @@ def test_kept_states_are_those_of_each_sample(
     dataset: ShardDataset, alone: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loader = make_loader(
-        dataset, "train", batch_size=48, seed=0, shuffle=False, fields=heard_fields(True, True)
+        dataset,
+        "train",
+        batch_size=48,
+        seed=0,
+        shuffle=False,
+        fields=heard_fields(True, False, True),
     )
     (every,) = loader
     n_asked: list[int] = []
     encode = alone.model.encode
 
-    def counted(codes: torch.Tensor, mel: torch.Tensor | None) -> Memory:
+    def counted(codes: torch.Tensor, mel: torch.Tensor | None, clues: None) -> Memory:
         n_asked.append(len(codes))
         return encode(codes, mel)
 

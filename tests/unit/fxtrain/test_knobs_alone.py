@@ -43,7 +43,7 @@ def test_the_best_epoch_is_the_one_that_hears_knobs_of_validation_clips_best(
     module.trainer = trainer = SimpleNamespace(  # type: ignore[assignment]
         **{"world_size": 1, "training": True, "is_global_zero": False}
     )
-    options = {"seed": 0, "shuffle": False, "fields": heard_fields(card.model.use_mel, True)}
+    options = {"seed": 0, "shuffle": False, "fields": heard_fields(card.model.use_mel, False, True)}
     train_clips, clips = (
         next(iter(make_loader(dataset, split, batch_size=24, **options)))  # type: ignore[arg-type]
         for split in ("train", "valid")
@@ -66,7 +66,9 @@ def test_what_stands_in_for_a_sample_is_not_kept_as_one() -> None:
     """On several devices in lock step: its place is -1, which is also the last of a split."""
 
     class Heard:
-        def encode(self, codes: torch.Tensor, mel: torch.Tensor | None) -> Memory:
+        def encode(
+            self, codes: torch.Tensor, mel: torch.Tensor | None, clues: torch.Tensor | None
+        ) -> Memory:
             return Memory(codes.float())
 
     def clip(level: int, place: int) -> Batch:

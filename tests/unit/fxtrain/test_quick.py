@@ -35,7 +35,7 @@ N_BOOKS, N_FRAMES = 4, 21
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
-    index = make_shards(tmp_path_factory.mktemp("quick"), n_train=4, with_mel=True)
+    index = make_shards(tmp_path_factory.mktemp("quick"), n_train=4, with_mel=True, with_clues=True)
     return card_of(index, ModelConfig(), {})
 
 
@@ -50,6 +50,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
         n_heads=draw(st.sampled_from([1, 2])),
         use_codes=heard != "mel",
         use_mel=heard != "codes",
+        use_clues=draw(st.booleans()),
         n_codebooks=draw(st.sampled_from([None, 1, 3])),
         learned_residual=draw(st.booleans()),
         mel_channels=draw(st.sampled_from([0, 2])),
@@ -60,7 +61,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
 
 
 def described(plain: ModelCard, config: ModelConfig) -> ModelCard:
-    model = resolve_model(config, n_codebooks=N_BOOKS, has_mel=True)
+    model = resolve_model(config, n_codebooks=N_BOOKS, has_mel=True, has_clues=True)
     return dataclasses.replace(plain, model=model)
 
 
@@ -78,18 +79,20 @@ def test_every_model_says_the_same_without_torch(
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     assert {name: tensor.shape for name, tensor in state.items()} == shapes_of(card)
     assert n_bytes(shapes_of(card)) == sum(tensor.nbytes for tensor in state.values())
-    quick = QuickTranslator(card.model, state)
+    quick = QuickTranslator(card.model, state, card.hearing.clues)
 
     codes = torch.randint(64, (3, N_BOOKS, N_FRAMES))
     codes[1] = MISSING_CODE  # a clip of log-mel alone
     assert card.hearing.mel is not None
     mel = torch.rand(3, card.hearing.mel.n_mels, N_FRAMES)
+    assert card.hearing.clues is not None
+    clues = torch.rand(3, card.hearing.clues.n_clues)
     tokens = torch.randint(card.rules.n_pedals + 1, (3, 4, 3))
     with torch.inference_mode():
-        memory = model.encode(codes, mel)
+        memory = model.encode(codes, mel, clues)
         expected = [memory.states, model.decode(tokens, memory), *model.set_order(memory)]
         expected += [model.knobs(memory)] if config.hear_knobs else []
-    heard = quick.encode(codes.numpy(), mel.numpy())
+    heard = quick.encode(codes.numpy(), mel.numpy(), clues.numpy())
     found = [heard, quick.decode(tokens.numpy(), heard), *quick.set_order(heard)]
     found += [quick.knobs(heard)] if config.hear_knobs else []
     for ours, theirs in zip(found, expected, strict=True):

@@ -17,7 +17,7 @@ import numpy as np
 
 from fxtrain.contract.chain import Chain, PedalEntry
 from fxtrain.contract.errors import FxError, MissingExtraError, to_install
-from fxtrain.contract.schema import CodecInfo, LevelRule, MelInfo
+from fxtrain.contract.schema import ClueInfo, CodecInfo, LevelRule, MelInfo
 from fxtrain.contract.serde import Record
 
 ENTRY_POINT_GROUP = "fxtrain.frontends"
@@ -43,11 +43,13 @@ class Hearing:
     mel: MelInfo | None
     level: LevelRule
     n_audio_samples: int
+    clues: ClueInfo | None = None
 
 
 @dataclass(frozen=True)
 class Features:
-    """Windows of one recording: ``codes`` uint16 [B, K, T], ``mel`` uint8 [B, M, T] or None.
+    """Windows of one recording: ``codes`` uint16 [B, K, T], ``mel`` uint8 [B, M, T] or None,
+    ``clues`` uint8 [B, C] or None.
 
     length_s: of the recording, 0 where it is not known. Left out of it: ``n_silent`` windows, and
     ``n_passed_over`` that sound, because there are enough without them.
@@ -64,6 +66,7 @@ class Features:
     n_passed_over: int = 0
     strangeness: tuple[float, ...] | None = None
     sample_rate_hz: int = 0
+    clues: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

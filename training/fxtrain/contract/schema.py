@@ -1,6 +1,7 @@
 """The shard contract: what a sample, a shard and an index hold. numpy and standard library only.
 
-Shapes: B batch, K codebook, T frame, M mel band, L pedal position, P parameter, N audio sample.
+Shapes: B batch, K codebook, T frame, M mel band, C clue, L pedal position, P parameter, N audio
+sample.
 """
 
 from __future__ import annotations
@@ -92,6 +93,47 @@ class MelInfo:
 
 
 @dataclass(frozen=True)
+class ClueInfo:
+    """What of the wave is kept that log-mel leaves out, a row of bytes a clip (``fxpipe.clues``).
+
+    frame_samples: sizes of the frames whose samples' spread is told, each by ``n_quantiles`` of
+    ``n_shapes`` figures; then these figures of the clip. lags_ms: (first, last, step) of the lags
+    at which the clip is held against itself, once for what agrees and once for what is contrary.
+    """
+
+    frame_samples: tuple[int, ...]
+    lags_ms: tuple[tuple[float, float, float], ...]
+    n_shapes: int = 19
+    n_quantiles: int = 3
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, n_shapes=(1, 1024), n_quantiles=(1, 64))
+        for n in self.frame_samples:
+            if not 1 <= n <= 2**20:
+                raise ContractError(f"frame_samples holds {shorten(n)}, expected 1 to {2**20}")
+        for first, last, step in self.lags_ms:
+            if not (0 <= first < last <= 10_000 and 0.01 <= step <= last - first):
+                raise ContractError(
+                    f"lags_ms holds {shorten((first, last, step))}, expected first, last and step "
+                    "of lags up to 10 s"
+                )
+
+    @property
+    def n_spread(self) -> int:
+        return self.n_shapes * (1 + self.n_quantiles * len(self.frame_samples))
+
+    @property
+    def n_lags(self) -> tuple[int, ...]:
+        """Steps of each range of lags."""
+        return tuple(round((last - first) / step) for first, last, step in self.lags_ms)
+
+    @property
+    def n_clues(self) -> int:
+        """C"""
+        return self.n_spread + 2 * sum(self.n_lags)
+
+
+@dataclass(frozen=True)
 class LevelRule:
     """Loudness given to every window before the codec hears it (ITU-R BS.1770, then peak guard)."""
 
@@ -173,6 +215,7 @@ class DatasetIndex:
     files: tuple[FileEntry, ...]
     recipe: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
+    clues: ClueInfo | None = None
     format_version: int = FORMAT_VERSION
     kind: str = "fxpipe-shards"
 
@@ -183,9 +226,10 @@ class DatasetIndex:
                 f"codec precision is {NOT_RUN!r} and mel is null: of the sound nothing is stored"
             )
         per_frame = 2 * self.codec.n_codebooks + (self.mel.n_mels if self.mel else 0)
-        if per_frame * self.n_frames > MAX_SAMPLE_BYTES:
+        n_bytes = per_frame * self.n_frames + (self.clues.n_clues if self.clues else 0)
+        if n_bytes > MAX_SAMPLE_BYTES:
             raise ContractError(
-                f"a sample of {self.n_frames} frames takes {per_frame * self.n_frames} bytes, "
+                f"a sample of {self.n_frames} frames takes {n_bytes} bytes, "
                 f"expected {MAX_SAMPLE_BYTES} at most"
             )
 
@@ -222,6 +266,7 @@ FIELDS = (
     FieldSpec("order", "uint8", "L", False, "pedal ids in signal order, then 255"),
     FieldSpec("params", "float32", "L P", False, "settings in their own unit, NaN where none"),
     FieldSpec("mel", "uint8", "M T", True, "log-mel frames of the same audio, see MelInfo"),
+    FieldSpec("clues", "uint8", "C", True, "what of the wave log-mel leaves out, see ClueInfo"),
 )
 
 RECORD_FIELDS = {
@@ -255,6 +300,7 @@ class Block:
     params: np.ndarray
     mel: np.ndarray | None
     records: tuple[Record, ...] = field(repr=False)
+    clues: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -293,17 +339,21 @@ def sample_layout(index: DatasetIndex) -> Layout:
         "T": index.n_frames,
         "L": index.max_chain_length,
         "P": index.vocabulary.max_params,
-        "M": index.mel.n_mels if index.mel else 0,
     }
-    return layout_of(sizes, with_mel=index.mel is not None)
+    if index.mel is not None:
+        sizes["M"] = index.mel.n_mels
+    if index.clues is not None:
+        sizes["C"] = index.clues.n_clues
+    return layout_of(sizes)
 
 
-def layout_of(sizes: Mapping[str, int], *, with_mel: bool) -> Layout:
-    """The fields that are stored, given the size that each shape letter stands for."""
+def layout_of(sizes: Mapping[str, int]) -> Layout:
+    """The fields that are stored, given the size that each shape letter stands for; an optional
+    field is, where all its letters have one."""
     return {
         spec.name: (spec.dtype, tuple(sizes[letter] for letter in spec.shape.split()))
         for spec in FIELDS
-        if spec.name != "mel" or with_mel
+        if not spec.optional or sizes.keys() >= {*spec.shape.split()}
     }
 
 
@@ -326,9 +376,10 @@ def check_fields(arrays: Mapping[str, np.ndarray], needed: Sequence[str], where:
 def validate_block(block: Block, index: DatasetIndex, where: str) -> None:
     """Raise when a block's shapes, codes or pedal ids do not fit the index."""
     arrays = block.arrays()
-    if ("mel" in arrays) != (index.mel is not None):
-        there, said = ("holds", "none") if "mel" in arrays else ("lacks", "it")
-        raise DamagedError(f"{where}: block {there} mel, the index says {said}")
+    for name, info in (("mel", index.mel), ("clues", index.clues)):
+        if (name in arrays) != (info is not None):
+            there, said = ("holds", "none") if name in arrays else ("lacks", "it")
+            raise DamagedError(f"{where}: block {there} {name}, the index says {said}")
     validate_arrays(arrays, index, where)
 
 
@@ -364,14 +415,11 @@ def concatenate(blocks: list[Block]) -> Block:
     """One block from many."""
     if not blocks:
         raise ContractError("no samples to join: the split is empty")
-    mels = [block.mel for block in blocks if block.mel is not None]
-    return Block(
-        codes=np.concatenate([block.codes for block in blocks]),
-        order=np.concatenate([block.order for block in blocks]),
-        params=np.concatenate([block.params for block in blocks]),
-        mel=np.concatenate(mels) if len(mels) == len(blocks) else None,
-        records=tuple(record for block in blocks for record in block.records),
-    )
+    arrays = [block.arrays() for block in blocks]
+    everywhere = [spec.name for spec in FIELDS if all(spec.name in each for each in arrays)]
+    joined = {name: np.concatenate([each[name] for each in arrays]) for name in everywhere}
+    records = [record for block in blocks for record in block.records]
+    return block_of(joined, records, "blocks")
 
 
 def select(block: Block, rows: slice) -> Block:

@@ -1,6 +1,6 @@
 """Owns a batch of samples as the model takes it, made from rows as they are stored.
 
-Shapes: B batch, K codebook, T frame, M mel band, L pedal position, P parameter.
+Shapes: B batch, K codebook, T frame, M mel band, C clue, L pedal position, P parameter.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Rows = dict[str, np.ndarray]
 @dataclass(frozen=True, eq=False)
 class Batch:
     """``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] in 0..1 (stored value / 255) or None,
-    ``order`` int64 [B, L] pedal ids then 255, ``params`` float32 [B, L, P] with NaN where none, or
-    None where they were not asked for, ``lengths`` int64 [B] pedals in the chain, ``position``
-    int64 [B] place in the split.
+    ``clues`` float32 [B, C] likewise, ``order`` int64 [B, L] pedal ids then 255, ``params`` float32
+    [B, L, P] with NaN where none, or None where they were not asked for, ``lengths`` int64 [B]
+    pedals in the chain, ``position`` int64 [B] place in the split.
 
     A rank that has run out of samples before the others gets batches of none.
     """
@@ -33,6 +33,7 @@ class Batch:
     params: Tensor | None
     lengths: Tensor
     position: Tensor
+    clues: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.position)
@@ -45,12 +46,17 @@ class Batch:
             params=None if self.params is None else self.params.to(device),
             lengths=self.lengths.to(device),
             position=self.position.to(device),
+            clues=None if self.clues is None else self.clues.to(device),
         )
 
 
-def heard_fields(use_mel: bool | None, hear_knobs: bool = False) -> tuple[str, ...]:
-    """What a model reads of a sample: mel, and settings of pedals, only where it hears them."""
-    return ("codes", "order", *("mel",) * bool(use_mel), *("params",) * hear_knobs)
+def heard_fields(
+    use_mel: bool | None, use_clues: bool | None, hear_knobs: bool = False
+) -> tuple[str, ...]:
+    """What a model reads of a sample: mel, clues, and settings of pedals, only where it hears
+    them."""
+    wanted = {"mel": use_mel, "clues": use_clues, "params": hear_knobs}
+    return ("codes", "order", *(name for name, is_heard in wanted.items() if is_heard))
 
 
 def as_tensors(arrays: Rows) -> dict[str, Tensor]:
@@ -61,7 +67,8 @@ def as_tensors(arrays: Rows) -> dict[str, Tensor]:
 
 def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
     """A batch from rows as they are stored: ``codes`` int16 with the bits of uint16."""
-    mel, codes = stored.get("mel"), stored["codes"]
+    codes = stored["codes"]
+    mel, clues = (stored.get(name) for name in ("mel", "clues"))
     if codes.device.type == "cpu":
         wide = codes.view(torch.uint16).to(torch.int64)  # one pass over memory instead of two
     else:
@@ -74,4 +81,5 @@ def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
         params=stored.get("params"),
         lengths=(order != PAD).sum(dim=1),
         position=position,
+        clues=None if clues is None else clues.to(torch.float32).div_(255.0),
     )

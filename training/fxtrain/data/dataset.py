@@ -192,6 +192,7 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
         *_facts("level", other.level, index.level),
         ("log-mel", _stored(other.mel), _stored(index.mel)),
         *(_facts("mel", other.mel, index.mel) if other.mel and index.mel else ()),
+        ("clues of the wave", other.clues, index.clues),
         ("window in audio samples", other.n_audio_samples, index.n_audio_samples),
         ("pedals", ", ".join(other.vocabulary.names), ", ".join(index.vocabulary.names)),
         ("pedal parameters", other.vocabulary, index.vocabulary),

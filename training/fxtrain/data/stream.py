@@ -170,7 +170,7 @@ class StreamLoader:
         tensors = as_tensors(rows)
         if self._device.type == "cuda":  # only from pinned memory is a copy asynchronous
             return {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        widened = ("codes", "order", "mel") if self._device.type == "cpu" else ()
+        widened = ("codes", "order", "mel", "clues") if self._device.type == "cpu" else ()
         return {name: t if name in widened else t.clone() for name, t in tensors.items()}
 
     def _arrived(self, ready: dict[str, torch.Tensor]) -> Batch:

@@ -1,13 +1,14 @@
 """The model as one ONNX graph, for onnxruntime by itself. Imports torch; onnx only to write.
 
-Inputs: ``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] in 0..1 where the model hears it,
+Inputs: ``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] and ``clues`` float32 [B, C] in 0..1
+where the model hears them,
 ``tokens`` int64 [B, N, U]: the boundary, the pedals so far, then anything. Outputs: ``logits``
 float32 [B, N, U, V + 1] of the next pedal, ``presence`` [B, V] and ``precedence`` [B, V, V] as in
 ``models/heads.py``, and of a model that hears knobs ``knobs`` [B, V, P, W], the probability of each
 place of each knob's travel, were its pedal there. B and N are free; T is the window's, and U the
 longest chain and one more, because a GRU is written out step by step.
-Shapes: B window, K codebook, T frame, M mel band, N chain, U decoder step, V pedal, P knob, W
-place.
+Shapes: B window, K codebook, T frame, M mel band, C clue, N chain, U decoder step, V pedal, P knob,
+W place.
 """
 
 from __future__ import annotations
@@ -46,8 +47,14 @@ class Whole(nn.Module):
         super().__init__()
         self.model = run.model
 
-    def forward(self, codes: Tensor, tokens: Tensor, mel: Tensor | None = None) -> Any:
-        memory = self.model.encode(codes, mel)
+    def forward(
+        self,
+        codes: Tensor,
+        tokens: Tensor,
+        mel: Tensor | None = None,
+        clues: Tensor | None = None,
+    ) -> Any:
+        memory = self.model.encode(codes, mel, clues)
         heard = self.model.set_order(memory)
         found = self.model.decode(tokens, memory), heard.presence, heard.precedence
         if self.model.knob_head is None:
@@ -71,6 +78,8 @@ def example_inputs(run: Run, n_windows: int = 2, n_chains: int = 3) -> Any:
     }
     if run.card.model.use_mel and hearing.mel is not None:
         inputs["mel"] = torch.rand(n_windows, hearing.mel.n_mels, n_frames, generator=draw)
+    if run.card.model.use_clues and hearing.clues is not None:
+        inputs["clues"] = torch.rand(n_windows, hearing.clues.n_clues, generator=draw)
     return inputs
 
 
@@ -88,8 +97,7 @@ def export_onnx(run: Run, path: Path) -> None:
         "codes": {0: free("windows")},
         "tokens": {0: free("windows"), 1: free("chains")},
     }
-    if "mel" in inputs:
-        shapes["mel"] = {0: free("windows")}
+    shapes |= {name: {0: free("windows")} for name in ("mel", "clues") if name in inputs}
     with torch.no_grad(), _plain_attention(), _quiet():
         program = torch.onnx.export(
             Whole(run).eval(),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fxtrain.alternatives import with_knobs_of
-from fxtrain.contract import Chain, Features, Frontend, FxError
+from fxtrain.contract import Chain, Features, Frontend, FxError, select
 from fxtrain.data import ShardDataset
 from fxtrain.knobs import as_heard
 from fxtrain.listen.dries import Dries, Dry, own_dry
@@ -120,8 +120,8 @@ def predicted_items(
         true = clips.sounds.chain(row)
         if len(true.pedals) < 2:
             continue
-        mel = None if block.mel is None else block.mel[row : row + 1]
-        found = predict_features(loaded, Features(block.codes[row : row + 1], mel, (0.0,)))
+        one = select(block, slice(row, row + 1))
+        found = predict_features(loaded, Features(one.codes, one.mel, (0.0,), clues=one.clues))
         record = clips.sounds.record(row)
         (alike,) = classes_of([true.names], dataset.index.commuting_pairs, [record])
         n_looked_at += 1

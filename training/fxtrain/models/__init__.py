@@ -17,18 +17,26 @@ def resolve_model(
     *,
     n_codebooks: int,
     has_mel: bool,
+    has_clues: bool = False,
     has_codes: bool = True,
     all_codes: bool = True,
 ) -> ModelConfig:
-    """``config`` with nothing left open: whether tokens and mel are heard, which books are read.
+    """``config`` with nothing left open: whether tokens, mel and clues are heard, which books are
+    read.
 
     ``has_codes``: of some clips at least; ``all_codes``: of every one.
     """
     use_mel = has_mel if config.use_mel is None else config.use_mel
+    use_clues = has_clues if config.use_clues is None else config.use_clues
     use_codes = has_codes if config.use_codes is None else config.use_codes
     if use_mel and not has_mel:
         raise CheckpointError(
             "use_mel is on, but these shards hold no log-mel frames; "
+            "encode again with --with-mel, or give another model"
+        )
+    if use_clues and not has_clues:
+        raise CheckpointError(
+            "use_clues is on, but these shards hold no clues of the wave; "
             "encode again with --with-mel, or give another model"
         )
     if use_codes and not has_codes:
@@ -48,4 +56,6 @@ def resolve_model(
     books = config.n_codebooks or n_codebooks
     if books > n_codebooks:
         raise CheckpointError(f"n_codebooks is {books}, but these shards hold {n_codebooks}")
-    return dataclasses.replace(config, use_codes=use_codes, use_mel=use_mel, n_codebooks=books)
+    return dataclasses.replace(
+        config, use_codes=use_codes, use_mel=use_mel, use_clues=use_clues, n_codebooks=books
+    )

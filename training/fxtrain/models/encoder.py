@@ -1,6 +1,6 @@
-"""Codes and mel frames to encoder states. torch only.
+"""Codes, mel frames and clues of the wave to encoder states. torch only.
 
-Shapes: B batch, K codebook, T frame, M mel band, S encoder step, D channel.
+Shapes: B batch, K codebook, T frame, M mel band, C clue, S encoder step, D channel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
-from fxtrain.contract import MISSING_CODE
+from fxtrain.contract import MISSING_CODE, ClueInfo
 from fxtrain.models.layers import (
     ConvStep,
     drop_rarely,
@@ -20,6 +20,7 @@ from fxtrain.models.layers import (
     sinusoids,
 )
 from fxtrain.models.picture import Picture
+from fxtrain.models.wave import WaveClues
 
 
 class Memory(NamedTuple):
@@ -74,10 +75,13 @@ class Encoder(nn.Module):
     """What is heard, subsampled and joined, then a transformer or a bidirectional GRU.
 
     Codes and mel are read frame by frame and joined before they are subsampled; with
-    ``mel_channels`` the mel frames are a :class:`Picture` of their own, joined after it.
+    ``mel_channels`` the mel frames are a :class:`Picture` of their own, joined after it. What the
+    clues of the wave say is added to every step.
     """
 
-    def __init__(self, config: ModelConfig, codebooks: Tensor, n_mels: int) -> None:
+    def __init__(
+        self, config: ModelConfig, codebooks: Tensor, n_mels: int, clues: ClueInfo | None = None
+    ) -> None:
         super().__init__()
         n_halvings = config.subsample.bit_length() - 1
         width = config.d_model // 2 if n_halvings else config.d_model
@@ -95,15 +99,22 @@ class Encoder(nn.Module):
             self.norm = nn.LayerNorm(width)
             widths = [width] * n_halvings + [config.d_model]
             self.halvings = nn.ModuleList(map(ConvStep, widths[:-1], widths[1:]))
+        self.clues: WaveClues | None = None
+        if config.use_clues:
+            assert clues is not None
+            self.clues = WaveClues(clues, config.d_model, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
         self.frame_mask, self.band_mask = config.frame_mask, config.band_mask
         self.timbre_spread = config.timbre_spread
         self.context = CONTEXTS[config.kind](config)
 
-    def forward(self, codes: Tensor, mel: Tensor | None) -> Memory:
-        """codes int64 [B, K, T], mel float32 [B, M, T] in 0..1 -> :class:`Memory`."""
+    def forward(self, codes: Tensor, mel: Tensor | None, clues: Tensor | None = None) -> Memory:
+        """codes int64 [B, K, T], mel float32 [B, M, T] and clues float32 [B, C] in 0..1 ->
+        :class:`Memory`."""
         if mel is None and (self.mel is not None or self.picture is not None):
             raise ValueError("this model hears log-mel frames, but none were given")
+        if clues is None and self.clues is not None:
+            raise ValueError("this model hears clues of the wave, but none were given")
         hidden = None
         if self.training and self.frame_mask:
             shape = codes.shape[0], codes.shape[2]
@@ -118,6 +129,8 @@ class Encoder(nn.Module):
             if hidden is not None:
                 shown = shown.masked_fill(hidden[:, None], 0.0)
             parts.append(self.picture(shown))
+        if self.clues is not None and clues is not None:
+            parts.append(self.clues(clues)[:, None])
         steps: Tensor = sum(parts[1:], start=parts[0])
         return Memory(self.context(self.dropout(steps)))
 

@@ -1,7 +1,7 @@
-"""The translator: codes (and log-mel) of a clip in, scores of ordered pedals out. torch only.
+"""The translator: codes (log-mel, clues) of a clip in, scores of ordered pedals out. torch only.
 
-Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, U decoder step, V pedal,
-P knob of a pedal, W place of its travel.
+Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, C clue, U decoder step, V
+pedal, P knob of a pedal, W place of its travel.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fxtrain.config import ModelConfig
+from fxtrain.contract import ClueInfo
 from fxtrain.models.decoder import Decoder
 from fxtrain.models.encoder import Encoder, Memory
 from fxtrain.models.heads import KnobHead, SetOrderHead
@@ -23,22 +24,30 @@ class Translator(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, codebooks: Tensor, *, n_pedals: int, n_mels: int, n_knobs: int
+        self,
+        config: ModelConfig,
+        codebooks: Tensor,
+        *,
+        n_pedals: int,
+        n_mels: int,
+        n_knobs: int,
+        clues: ClueInfo | None = None,
     ) -> None:
         """Weights are drawn from torch's generator. ``config`` must be resolved; its ``kind`` picks
         the encoder's context and the decoder's body. codebooks: float32 [K, size, dim] of the
-        codec; n_mels: 0 where there is no mel; n_knobs: of the pedal that has most."""
+        codec; n_mels: 0 where there is no mel; n_knobs: of the pedal that has most; clues: which
+        there are of the wave."""
         super().__init__()
         self.config = config
         self.n_pedals = n_pedals
-        self.encoder = Encoder(config, codebooks[: config.n_codebooks], n_mels)
+        self.encoder = Encoder(config, codebooks[: config.n_codebooks], n_mels, clues)
         self.decoder = Decoder(config, n_pedals)
         self.head = SetOrderHead(config, n_pedals)
         self.knob_head = KnobHead(config, n_pedals, n_knobs) if config.hear_knobs else None
 
-    def encode(self, codes: Tensor, mel: Tensor | None) -> Memory:
-        """int64 [B, K, T], float32 [B, M, T] in 0..1 or None"""
-        memory: Memory = self.encoder(codes, mel)
+    def encode(self, codes: Tensor, mel: Tensor | None, clues: Tensor | None = None) -> Memory:
+        """int64 [B, K, T], float32 [B, M, T] and [B, C] in 0..1 or None"""
+        memory: Memory = self.encoder(codes, mel, clues)
         return memory
 
     def decode(self, tokens: Tensor, memory: Memory) -> Tensor:

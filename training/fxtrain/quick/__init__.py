@@ -30,8 +30,11 @@ class QuickRun:
 
     def listen(self, features: Features) -> Listened:
         """What the model says of the windows of one recording."""
-        mel = None if features.mel is None else features.mel.astype(np.float32) / 255
-        memory = self.model.encode(features.codes, mel)
+        mel, clues = (
+            None if stored is None else stored.astype(np.float32) / 255
+            for stored in (features.mel, features.clues)
+        )
+        memory = self.model.encode(features.codes, mel, clues)
 
         def score(prefixes: np.ndarray) -> np.ndarray:
             return log_softmax(self.model.decode(prefixes, memory)[:, :, -1])
@@ -43,4 +46,4 @@ class QuickRun:
 def load_quick(path: Path) -> QuickRun:
     """The model of a run directory, its weights checked against the card."""
     card, tensors = read_weights(path)
-    return QuickRun(path, card, QuickTranslator(card.model, tensors))
+    return QuickRun(path, card, QuickTranslator(card.model, tensors, card.hearing.clues))

@@ -2,8 +2,8 @@
 
 The same numbers as ``models/translator.py`` but for rounding, which ``test_quick.py`` checks. NumPy
 only.
-Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, S encoder step, U decoder step,
-V pedal, P knob of a pedal, W place of its travel, D channel.
+Shapes: B batch, N chain of a clip, K codebook, T frame, M mel band, C clue, S encoder step, U
+decoder step, V pedal, P knob of a pedal, W place of its travel, D channel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fxtrain.config import ModelConfig
-from fxtrain.contract import MISSING_CODE
+from fxtrain.contract import MISSING_CODE, ClueInfo
 from fxtrain.knobs import N_PLACES
 from fxtrain.quick.layers import (
     Weights,
@@ -26,19 +26,28 @@ from fxtrain.quick.layers import (
     sinusoids,
 )
 from fxtrain.quick.picture import see
+from fxtrain.quick.wave import tell
 from fxtrain.set_order import SetOrder
 
 
 class QuickTranslator:
     """``models.Translator`` in evaluation mode."""
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> None:
-        """``config`` must be resolved; ``tensors`` float32, by the names of the weights file."""
-        self.config = config
+    def __init__(
+        self,
+        config: ModelConfig,
+        tensors: Mapping[str, np.ndarray],
+        clues: ClueInfo | None = None,
+    ) -> None:
+        """``config`` must be resolved; ``tensors`` float32, by the names of the weights file;
+        ``clues``: which there are of the wave."""
+        self.config, self._clues = config, clues
         self._weights = Weights(laid_out(tensors))
 
-    def encode(self, codes: np.ndarray, mel: np.ndarray | None) -> np.ndarray:
-        """int [B, K, T], float32 [B, M, T] in 0..1 or None -> states [B, S, D]"""
+    def encode(
+        self, codes: np.ndarray, mel: np.ndarray | None, clues: np.ndarray | None = None
+    ) -> np.ndarray:
+        """int [B, K, T], float32 [B, M, T] and [B, C] in 0..1 or None -> states [B, S, D]"""
         config, weights = self.config, self._weights / "encoder"
         n_halvings = config.subsample.bit_length() - 1
         shown = None if mel is None else 4 * mel - 2
@@ -56,6 +65,10 @@ class QuickTranslator:
             for i in range(n_halvings):
                 steps = halved(weights / "halvings" / i, steps)
             parts.append(steps)
+        if config.use_clues:
+            assert clues is not None
+            assert self._clues is not None
+            parts.append(tell(weights / "clues", clues, self._clues)[:, None])
         together = sum(parts[1:], start=parts[0])
         return CONTEXTS[config.kind](config, weights / "context", together)
 

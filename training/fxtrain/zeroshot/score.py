@@ -153,11 +153,15 @@ def _hear(run: AnyRun, frontend: Frontend, back: Return, *, each_clip: bool) -> 
 
 
 def _together(parts: Sequence[Features]) -> Features:
-    mels = [part.mel for part in parts]
+    def joined(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        there = [each for each in rows if each is not None]
+        return np.concatenate(there) if len(there) == len(rows) else None
+
     return dataclasses.replace(
         parts[0],
         codes=np.concatenate([part.codes for part in parts]),
-        mel=None if any(mel is None for mel in mels) else np.concatenate(mels),  # type: ignore[arg-type]
+        mel=joined([part.mel for part in parts]),
+        clues=joined([part.clues for part in parts]),
     )
 
 

@@ -185,8 +185,8 @@ def ceiling(**options: Any) -> None:
 )
 @click.option("--max-vram", "max_vram_gb", type=click.FloatRange(0.5), help="Cap, in GB, a GPU.")
 @click.option("--format", "backend", default="webdataset", show_default=True, help="Or zarr.")
-@click.option("--with-mel", is_flag=True, help="Store log-mel frames beside the codes.")
-@click.option("--mel-only", is_flag=True, help="Store log-mel frames and no codes: much quicker.")
+@click.option("--with-mel", is_flag=True, help="Store log-mel, and clues, beside the codes.")
+@click.option("--mel-only", is_flag=True, help="Store log-mel and clues, no codes: much quicker.")
 @click.option("--shard-size", type=click.IntRange(1), help="Samples a shard.")
 @where_options
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")

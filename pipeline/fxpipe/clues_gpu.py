@@ -74,12 +74,17 @@ def _echo(waves: Tensor, sample_rate_hz: int, info: ClueInfo) -> Tensor:
     likeness = torch.fft.irfft(whitened, n_fft)
     low, high = (round(s * sample_rate_hz) for s in USUAL_S)
     likeness /= likeness[:, low:high].abs().quantile(0.5, dim=1, keepdim=True) + TINY
-    steps = [lag_samples(lags, sample_rate_hz) for lags in info.lags_ms]
-    tops = [
-        torch.stack([(side * likeness[:, a:b]).amax(1) for edges in steps for a, b in edges.T], 1)
-        for side in (1, -1)
-    ]
+    stepped = [_in_steps(likeness, lags, sample_rate_hz) for lags in info.lags_ms]
+    tops = [(side * each).amax(2) for side in (1, -1) for each in stepped]
     return torch.cat(tops, 1).clamp_min(0).log1p() / (255 * STEP)
+
+
+def _in_steps(likeness: Tensor, lags_ms: tuple[float, float, float], rate_hz: int) -> Tensor:
+    """[B, N] -> [B, G, W]: what lies in each step of lags, the last of a short one twice."""
+    begin, end = torch.from_numpy(lag_samples(lags_ms, rate_hz)).to(likeness.device)
+    inside = torch.arange(int((end - begin).max()), device=likeness.device)
+    places = torch.minimum(begin[:, None] + inside, end[:, None] - 1)
+    return likeness[:, places]
 
 
 def _smoothed(values: Tensor, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a small translator learns from codec tokens, from log-mel and from both.
+"""What a small translator learns from codec tokens, log-mel, clues of the wave, and all of them.
 
     python tests/bench/bench_inputs.py OUT [--seeds 3] [--epochs 12] [--only WORDS]
 
@@ -24,13 +24,17 @@ from fxtrain.judging import judge
 
 N_CHAINS, N_CLIPS = 8_000, 500
 
+NO_CLUES = "use_clues = false\n"
 INPUTS = {
-    "tokens, 1 book": "use_mel = false\nn_codebooks = 1",
-    "tokens, 3 books": "use_mel = false\nn_codebooks = 3",
-    "tokens, 9 books": "use_mel = false",
-    "log-mel, frames as tokens are": "use_codes = false\nmel_channels = 0",
-    "log-mel, a picture": "use_codes = false",
-    "both, 9 books and a picture": "",
+    "tokens, 1 book": NO_CLUES + "use_mel = false\nn_codebooks = 1",
+    "tokens, 3 books": NO_CLUES + "use_mel = false\nn_codebooks = 3",
+    "tokens, 9 books": NO_CLUES + "use_mel = false",
+    "log-mel, frames as tokens are": NO_CLUES + "use_codes = false\nmel_channels = 0",
+    "log-mel, a picture": NO_CLUES + "use_codes = false",
+    "both, 9 books and a picture": NO_CLUES,
+    "tokens and clues": "use_mel = false",
+    "log-mel and clues": "use_codes = false",
+    "all three": "",
 }
 
 

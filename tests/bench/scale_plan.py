@@ -251,7 +251,8 @@ def more_presence(
 def runs(best: dict[str, Any]) -> list[Run]:
     """In the order in which they are trained, built as ``best`` is."""
     hundred, some = curve(3), fit_settings(EPOCHS[3])
-    codes, mel = best | {"use_mel": False}, best | {"use_codes": False}
+    no_clues = best | {"use_clues": False}
+    codes, mel = no_clues | {"use_mel": False}, no_clues | {"use_codes": False}
     found = [Run(f"both-{i}", curve(i), TESTS, best, fit_settings(EPOCHS[i])) for i in (0, 2, 3)]
     found.append(Run("gru-3", hundred, TESTS, best | {"kind": "gru"}, some))
     found += [
@@ -259,6 +260,8 @@ def runs(best: dict[str, Any]) -> list[Run]:
         Run("synth-3", curve(3, ("synth",)), TESTS, best, fit_settings(22)),
         Run("codes-3", hundred, TESTS, codes, some),
         Run("mel-3", hundred, TESTS, mel, some),
+        Run("mel-clues-3", hundred, TESTS, best | {"use_codes": False}, some),
+        Run("codes-mel-3", hundred, TESTS, no_clues, some),
         Run("codes1-3", hundred, TESTS, codes | {"n_codebooks": 1}, some),
         Run("codes3-3", hundred, TESTS, codes | {"n_codebooks": 3}, some),
         Run("learned-3", hundred, TESTS, codes | {"learned_residual": True}, some),

@@ -29,7 +29,14 @@ def _shards(folder: Path, backend: str) -> tuple[Any, Any]:
     from fxtrain.contract import LocalFolder
 
     index = make_shards(
-        folder, backend=backend, n_train=8, n_valid=3, n_test=3, shard_size=4, with_mel=True
+        folder,
+        backend=backend,
+        n_train=8,
+        n_valid=3,
+        n_test=3,
+        shard_size=4,
+        with_mel=True,
+        with_clues=True,
     )
     return LocalFolder(folder), index
 

@@ -48,9 +48,12 @@ assert "torch" not in sys.modules
 
 
 def make_run(path: Path, kind: str, *, with_mel: bool, knobs: bool = False) -> Run:
-    index = make_shards(path / "shards", n_train=8, n_valid=4, n_test=0, with_mel=with_mel)
-    config = ModelConfig(kind=kind, d_model=32, n_heads=2, use_mel=with_mel, hear_knobs=knobs)
-    card = card_of(index, resolve_model(config, n_codebooks=4, has_mel=with_mel), {})
+    """Clues beside mel."""
+    beside = {"with_mel": with_mel, "with_clues": with_mel}
+    index = make_shards(path / "shards", n_train=8, n_valid=4, n_test=0, **beside)
+    config = ModelConfig(kind=kind, d_model=32, n_heads=2, hear_knobs=knobs)
+    model = resolve_model(config, n_codebooks=4, has_mel=with_mel, has_clues=with_mel)
+    card = card_of(index, model, {})
     torch.manual_seed(0)
     save_model(path / "run", card, new_model(card, torch.randn(4, 64, 8)))
     return load_run(path / "run")

@@ -32,7 +32,7 @@ class WaveClues(nn.Module):
         """float32 [B, C] in 0..1 -> [B, D]"""
         spread, echo = clues[:, : self.n_spread], clues[:, self.n_spread :]
         parts = [nn.functional.gelu(self.spread(4.0 * spread - 2.0))]
-        both = 12.0 * echo.view(len(echo), 2, -1) - 3.0  # what agrees, what is contrary
+        both = 12.0 * echo.reshape(-1, 2, sum(self.n_lags)) - 3.0  # what agrees, what is contrary
         for heard, ranged in zip(
             self.lags, torch.split(both, list(self.n_lags), dim=2), strict=True
         ):

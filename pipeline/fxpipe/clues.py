@@ -67,7 +67,7 @@ def _spread(wave: np.ndarray, info: ClueInfo) -> np.ndarray:
     for n in info.frame_samples:
         views = np.lib.stride_tricks.sliding_window_view(wave, min(n, len(wave)))
         frames = views[:: frame_step(n, info)]
-        loud = frames[np.abs(frames).max(axis=1) > QUIETEST]
+        loud = frames[np.maximum(frames.max(axis=1), -frames.min(axis=1)) > QUIETEST]
         found.append(np.quantile(_between_peaks(loud), QUANTILES, axis=0).T.ravel())
     return np.concatenate([*found, _between_peaks(wave[None])[0]])
 
@@ -80,11 +80,9 @@ def frame_step(n: int, info: ClueInfo) -> int:
 def _between_peaks(frames: np.ndarray) -> np.ndarray:
     """[F, N] -> [F, 2 * len(NEAR) + 3] in 0..1"""
     above, below = np.maximum(frames.max(axis=1), TINY), np.maximum(-frames.min(axis=1), TINY)
-    near = [
-        np.count_nonzero(side * frames > (peak * (1 - part))[:, None], axis=1) / frames.shape[1]
-        for side, peak in ((1, above.astype(np.float32)), (-1, below.astype(np.float32)))
-        for part in np.array(NEAR, np.float32)
-    ]
+    rest = 1 - np.array(NEAR, np.float32)
+    near = [_share(frames > (above.astype(np.float32) * part)[:, None]) for part in rest]
+    near += [_share(frames < (-below.astype(np.float32) * part)[:, None]) for part in rest]
     peak, rms = np.maximum(above, below), np.sqrt(np.mean(np.square(frames), axis=1))
     lopsided = np.log(above / below) / (2 * LOPSIDED) + 0.5
     crest = 20 * np.log10(peak / np.maximum(rms, TINY)) / CREST_DB
@@ -92,6 +90,12 @@ def _between_peaks(frames: np.ndarray) -> np.ndarray:
     figures = np.column_stack([*map(np.sqrt, near), lopsided, crest, level])
     kept: np.ndarray = np.clip(figures, 0, 1)
     return kept
+
+
+def _share(which: np.ndarray) -> np.ndarray:
+    """How much of each row is true: eight at a time, in half the time of a sum."""
+    share: np.ndarray = np.bitwise_count(np.packbits(which, axis=1)).sum(axis=1) / which.shape[1]
+    return share
 
 
 def _echo(wave: np.ndarray, sample_rate_hz: int, info: ClueInfo, fft: ModuleType) -> np.ndarray:

@@ -22,6 +22,7 @@ SAME_SETTINGS = (
     "described otherwise"
 )
 RECORDINGS, WEIGHTS, COMMUTES = "recordings", "weights of the codec", "pairs that commute"
+CLUES = "clues of the wave"
 IN_WORDS = {
     RECORDINGS: "other recordings, or another version of the built-in guitar",
     WEIGHTS: "other weights of that codec",
@@ -64,6 +65,7 @@ def facts_of_recipe(
         WEIGHTS: codec.weights_sha256,
         "precision": "none (--mel-only)" if codec.precision == NOT_RUN else codec.precision,
         "--with-mel": recipe.get("with_mel"),
+        CLUES: "stored" if recipe.get("clues") else "none",
         "format": recipe.get("backend"),
         "shard size": recipe.get("shard_size") or "default",
     }
@@ -104,7 +106,12 @@ def unlike(there: Mapping[str, Any], asked: Facts) -> str:
 
 def _differences(there: Mapping[str, Any], asked: Facts) -> Iterator[str]:
     differing = [key for key in asked if key in there and there[key] != asked[key]]
-    because = {RECORDINGS: {"source", "kinds"}, WEIGHTS: {"codec"}, COMMUTES: {"pool"}}
+    because = {
+        RECORDINGS: {"source", "kinds"},
+        WEIGHTS: {"codec"},
+        CLUES: {"--with-mel"},
+        COMMUTES: {"pool"},
+    }
     for key in differing:
         if not because.get(key, set()).isdisjoint(differing):
             continue  # said by the other one

@@ -64,11 +64,14 @@ def hear(run: Run, out: Path, renders: Path) -> tuple[list[Record], list[Feature
         kept = out / f"{number}.npz"
         if not kept.is_file():
             starts = range(0, len(wave) - n + 1, n // 2)
-            found = features([wave[s : s + n] for s in starts], rate, codec, hearing.mel)
-            assert found.mel is not None
-            np.savez(kept, codes=found.codes, mel=found.mel)
-        windows = np.load(kept)
-        heard.append(Features(windows["codes"], windows["mel"], (0.0,) * len(windows["codes"])))
+            waves = [wave[s : s + n] for s in starts]
+            found = features(waves, rate, codec, hearing.mel, None, hearing.clues)
+            beside = {"mel": found.mel, "clues": found.clues}
+            there = {name: rows for name, rows in beside.items() if rows is not None}
+            np.savez(kept, codes=found.codes, **there)
+        w = np.load(kept)
+        starts_s = (0.0,) * len(w["codes"])
+        heard.append(Features(w["codes"], w.get("mel"), starts_s, clues=w.get("clues")))
         records.append(record)
     return records, heard
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from fxpipe import encode as en
+from fxpipe import hearing_shard as hs
 from fxpipe import renders as rd
 from fxpipe.chains.chain import ChainSpec
+from fxpipe.clues import clue_info
 from fxpipe.encode_tally import Tally, changed_from, measured
 from fxpipe.errors import CodecError, RenderError
 from fxpipe.hearing_gpu import GpuEars
@@ -164,29 +166,32 @@ def test_an_index_keeps_what_the_renders_tell_and_lists_shards_in_order_however_
 def test_a_gpus_ears_hear_each_clip_beside_its_record(
     rendered: Rendered, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mel = mel_info(CODEC)
-    monkeypatch.setattr(en, "ON_THE_GPU", 3)
-    monkeypatch.setattr(en, "_ears", lambda *_: GpuEars(RATE_HZ, mel, torch.device("cpu")))
+    beside = mel_info(CODEC), clue_info(CODEC)
+    monkeypatch.setattr(hs, "ON_THE_GPU", 3)
+    monkeypatch.setattr(hs, "_ears", lambda *_: GpuEars(RATE_HZ, *beside, torch.device("cpu")))
     (job,) = jobs_of(rendered, LocalFolder(tmp_path), device="cuda:0")
-    ahead = list(en._heard(job, rendered[1], RATE_HZ, mel, "cuda:0"))
-    (plain,) = en._heard(job, rendered[1], RATE_HZ, mel, "cpu")
+    ahead = list(hs.heard_clips(job, rendered[1], RATE_HZ, beside, "cuda:0"))
+    (plain,) = hs.heard_clips(job, rendered[1], RATE_HZ, beside, "cpu")
     assert [len(heard.records) for heard in ahead] == [3, 3, 1]
     assert [record for heard in ahead for record in heard.records] == plain.records
     loud = [lufs for heard in ahead for lufs in heard.loudness_lufs]
     assert loud == pytest.approx(plain.loudness_lufs, abs=1e-3)
     waves = np.concatenate([heard.waves.numpy() for heard in ahead])
     np.testing.assert_allclose(waves, plain.waves, atol=1e-4)
+    for name in ("mel", "clues"):
+        found = np.concatenate([getattr(heard, name) for heard in ahead]).astype(int)
+        assert np.abs(found - getattr(plain, name)).max() <= 1
 
 
 @pytest.mark.parametrize(("clip_s", "rate_hz"), [(0.4, RATE_HZ), (0.5, RATE_HZ // 2)])
 def test_short_clips_and_those_of_another_rate_are_levelled_on_the_cpu(
     clip_s: float, rate_hz: int, rendered: Rendered, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(en, "_ears", lambda *_: pytest.fail("asked the GPU"))
+    monkeypatch.setattr(hs, "_ears", lambda *_: pytest.fail("asked the GPU"))
     spec = dataclasses.replace(SPEC, clip_s=clip_s)
     short = dataclasses.replace(rendered[1], spec=spec)
     (job,) = jobs_of(rendered, LocalFolder(tmp_path), device="cuda:0")
-    found = list(en._heard(job, short, rate_hz, None, "cuda:0"))
+    found = list(hs.heard_clips(job, short, rate_hz, (None, None), "cuda:0"))
     assert sum(len(heard.records) for heard in found) == 7
 
 
@@ -206,7 +211,7 @@ class Deaf:
 def test_as_many_clips_are_compared_as_are_asked_for_whatever_a_batch_holds(
     rendered: Rendered, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(en, "BATCH", 2)
+    monkeypatch.setattr(hs, "BATCH", 2)
     for name in ("_codec", "_load"):
         monkeypatch.setattr(en, name, lambda *_, **__: Deaf())
     (job,) = jobs_of(rendered, LocalFolder(tmp_path), en.EncodeSpec("tiny"))

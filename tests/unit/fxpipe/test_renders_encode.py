@@ -353,6 +353,7 @@ def test_log_mel_alone_is_that_beside_codes_and_runs_no_codec(tmp_path, monkeypa
 
 def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
     from fxpipe import encode as en
+    from fxpipe.hearing_shard import heard_clips
 
     folder, _, renders = synth
     out = open_folder(tmp_path / "shards")
@@ -363,8 +364,8 @@ def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):
     assert jobs[0]["next"] == {key: jobs[1][key] for key in ("split", "first", "n")}
     assert "next" not in jobs[-1]
     for job in jobs:
-        ahead = list(en._heard(job, renders, 24_000, None, "cuda:0"))
-        plain = list(en._heard(job, renders, 24_000, None, "cpu"))
+        asked = job, renders, 24_000, (None, None)
+        ahead, plain = (list(heard_clips(*asked, device)) for device in ("cuda:0", "cpu"))
         np.testing.assert_array_equal(
             np.concatenate([heard.waves for heard in ahead]),
             np.concatenate([heard.waves for heard in plain]),

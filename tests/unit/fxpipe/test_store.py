@@ -22,6 +22,7 @@ from fxpipe.store.zarr_store import MAX_CHUNK_SAMPLES, chunk_samples, refuse_tin
 from fxtrain.contract import (
     PAD,
     Block,
+    ClueInfo,
     ContractError,
     DamagedError,
     FxError,
@@ -46,6 +47,9 @@ VOCABULARY = Vocabulary(
 )
 
 
+FOUR_CLUES = ClueInfo((), ((1.0, 2.0, 1.0),), n_shapes=2)
+
+
 def tiny_block(n_samples=7, *, n_mels=3, seed=0):
     return random_block(
         np.random.default_rng(seed),
@@ -57,6 +61,7 @@ def tiny_block(n_samples=7, *, n_mels=3, seed=0):
         codebook_size=16,
         n_frames=5,
         n_mels=n_mels,
+        n_clues=FOUR_CLUES.n_clues if n_mels else None,
     )
 
 
@@ -90,6 +95,7 @@ def index_for(tmp_path, backend, block, shared):
         index,
         codec=codec,
         mel=mel,
+        clues=FOUR_CLUES if block.clues is not None else None,
         n_audio_samples=block.codes.shape[2],
         vocabulary=VOCABULARY,
         max_chain_length=2,
@@ -326,7 +332,9 @@ def test_the_zarr_library_reads_our_shards_in_place(tmp_path):
     block = tiny_block(7)
     write_all(LocalFolder(tmp_path), "zarr", block, 3)
     group = zarr.open_group(tmp_path / "train.zarr", mode="r")
-    assert sorted(name for name, _ in group.arrays()) == ["codes", "mel", "order", "params"]
+    assert sorted(name for name, _ in group.arrays()) == [
+        "clues", "codes", "mel", "order", "params"
+    ]  # fmt: skip
     for name, array in block.arrays().items():
         np.testing.assert_array_equal(group[name][:], array)
     codes = group["codes"]

@@ -50,7 +50,7 @@ class Says:
 
 def recording(n_windows: int = 1) -> Features:
     empty = np.zeros((n_windows, 1, 1), np.uint8)
-    return Features(empty, empty, (0.0,) * n_windows)
+    return Features(empty, empty, (0.0,) * n_windows, clues=empty)
 
 
 def chain_of(*names: str) -> Says:

@@ -106,7 +106,9 @@ def test_the_model_in_the_package_answers_the_same() -> None:
     n_frames = with_torch.card.hearing.codec.n_frames(with_torch.card.hearing.n_audio_samples)
     codes = rng.integers(0, 1024, (3, 9, n_frames)).astype(np.uint16)
     mel = rng.integers(0, 255, (3, 96, n_frames)).astype(np.uint8)
-    features = Features(codes, mel, (0.0, 1.0, 2.0))
+    assert with_torch.card.hearing.clues is not None
+    clues = rng.integers(0, 255, (3, with_torch.card.hearing.clues.n_clues)).astype(np.uint8)
+    features = Features(codes, mel, (0.0, 1.0, 2.0), clues=clues)
     ours, theirs = quick.listen(features), with_torch.listen(features)
     assert ours.knobs is not None
     assert theirs.knobs is not None

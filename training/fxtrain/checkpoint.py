@@ -174,25 +174,21 @@ def check_data(card: ModelCard, index: DatasetIndex, where: str, *, all_codes: b
         for name in CODEC_FACTS
     ]
     facts.append(("level", heard.level, found.level))
-    if card.model.use_mel:
-        if found.mel is None:
+    model = card.model
+    beside = ("mel", "log-mel", model.use_mel), ("clues", "clues of the wave", model.use_clues)
+    for name, what, is_heard in beside:
+        if is_heard and getattr(found, name) is None:
             raise VocabularyError(
-                f"{where}: these shards hold no log-mel, which this model hears beside the tokens; "
+                f"{where}: these shards hold no {what}, which this model hears; "
                 "encode again with --with-mel, or train on these"
             )
-        facts.append(("mel", heard.mel, found.mel))
-    elif not all_codes:
+        if is_heard:
+            facts.append((name, getattr(heard, name), getattr(found, name)))
+    if not model.use_mel and not all_codes:
         raise VocabularyError(
             f"{where}: these shards hold log-mel alone (--mel-only), and this model hears tokens "
             "alone; encode again without --mel-only, or train on these"
         )
-    if card.model.use_clues:
-        if found.clues is None:
-            raise VocabularyError(
-                f"{where}: these shards hold no clues of the wave, which this model hears beside "
-                "log-mel; encode again with --with-mel, or train on these"
-            )
-        facts.append(("clues", heard.clues, found.clues))
     for what, expected, there in facts:
         if expected != there:
             raise VocabularyError(

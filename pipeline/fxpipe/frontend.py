@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fxpipe.clues import clue_info
 from fxpipe.codec import Codec, load_codec
 from fxpipe.codec.unheard import Unheard
 from fxpipe.ears import features
@@ -61,6 +62,11 @@ def open_frontend(hearing: Hearing | None = None) -> Frontend:
         return PipelineFrontend(None, None)
     if hearing.level != LEVEL_RULE:
         raise CodecError("the model was trained with another level rule; train it again")
+    if hearing.clues not in (None, clue_info(hearing.codec)):
+        raise CodecError(
+            "the model was trained with other clues of the wave than this version makes; encode "
+            "and train again"
+        )
     return PipelineFrontend(hearing, _codec_of(hearing.codec))
 
 

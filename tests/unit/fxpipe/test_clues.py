@@ -15,6 +15,7 @@ from pedalboard import Clipping, Delay
 from fxpipe.cli import cli
 from fxpipe.clues import NEAR, STEP, clue_info, clues
 from fxpipe.clues_gpu import clues as clues_of_batch
+from fxpipe.errors import CodecError
 from fxpipe.level import LEVEL_RULE
 from fxpipe.sources.synth import SAMPLE_RATE_HZ, perform
 from fxtrain.contract import (
@@ -163,6 +164,12 @@ def test_shards_hold_what_a_prediction_hears(tmp_path: Path) -> None:
         heard = frontend.encode(wet, index.codec.sample_rate_hz).clues
         assert heard is not None
         assert np.abs(heard[0].astype(int) - row).max() <= 1
+
+
+def test_a_model_of_other_clues_is_refused() -> None:
+    others = dataclasses.replace(INFO, n_shapes=5)
+    with pytest.raises(CodecError, match="other clues of the wave than this version makes"):
+        open_frontend(Hearing(CODEC, None, LEVEL_RULE, RATE_HZ, others))
 
 
 def test_an_index_without_what_its_shards_hold_is_found(tmp_path: Path) -> None:

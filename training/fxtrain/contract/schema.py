@@ -36,7 +36,7 @@ MAX_AUDIO_SAMPLES = 2**25
 """A minute at 192 kHz is a third of this."""
 
 MAX_SAMPLE_BYTES = 2**28
-"""Of one sample's codes and mel; a 2 s clip of the official codec takes 3 kB."""
+"""Of one sample's codes, mel and clues; a 2 s clip of the official codec takes 3 kB of codes."""
 
 
 def _check_sizes(value: Any, **limits: tuple[int, int]) -> None:

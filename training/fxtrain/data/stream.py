@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 RESIDENT_BYTES = 4 * 2**30
-"""A split up to this size is kept on the device: 1.3 million clips of codes, 210,000 with mel."""
+"""A split up to this size is kept on the device: 1.3 million clips of codes, 200,000 with mel."""
 
 AHEAD = 4
 """Batches that a stream makes ready while the model works on one."""

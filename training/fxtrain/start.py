@@ -8,6 +8,7 @@ doing nothing.
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from torch import Tensor
@@ -29,7 +30,9 @@ ROWS = {
     "knob_head.bias": 0,
 }
 """Tensors with a row a pedal, and how many rows come after those: the chain's boundary."""
-LAST_OF_A_LAYER = ("self_attn.out_proj", "linear2", "convs.1", "clues.out")
+LAST_OF_A_LAYER = re.compile(
+    r"encoder\.(context\..*\.(self_attn\.out_proj|linear2)|picture\..*\.convs\.1|clues\.out)\.\w+"
+)
 """What a layer, a block or a clue adds to what goes past it is the output of these: zero, and it
 adds nothing."""
 
@@ -105,7 +108,7 @@ def take_over(before: Run, card: ModelCard, model: Translator) -> None:
         if name in known:
             known[name] = with_shared_rows(known[name], state[name], shared, n_after)
     for name in state.keys() - known.keys():
-        nothing = name.rpartition(".")[0].endswith(LAST_OF_A_LAYER)
+        nothing = LAST_OF_A_LAYER.fullmatch(name)
         known[name] = state[name].zero_() if nothing else state[name]
     model.load_state_dict(known)
 

@@ -102,6 +102,11 @@ def test_a_run_that_knew_no_clues_begins_where_it_stopped_and_learns_them(
         assert torch.equal(
             model.eval().encode(codes, mel, told).states, before.model.encode(codes, mel).states
         )
+    fresh = {n: w for n, w in model.state_dict().items() if n.startswith("encoder.clues.")}
+    assert {n for n, w in fresh.items() if not w.any()} == {
+        "encoder.clues.out.weight",
+        "encoder.clues.out.bias",
+    }
     taught = fit(dataset, start, tmp_path / "run", device="cpu", say=lambda _: None)
     after = load_run(taught.path).model.state_dict()
     added = after.keys() - before.model.state_dict().keys()

@@ -35,8 +35,7 @@ kinds = pytest.mark.parametrize("resident", [True, False], ids=["resident", "str
 
 @pytest.fixture(scope="module", params=list(BACKENDS))
 def dataset(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp(request.param)
-    beside = {"with_mel": True, "with_clues": True}
+    path, beside = tmp_path_factory.mktemp(request.param), {"with_mel": True, "with_clues": True}
     make_shards(path, backend=request.param, n_train=N_TRAIN, shard_size=24, **beside)
     return open_shards(path)
 

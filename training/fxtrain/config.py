@@ -109,6 +109,8 @@ class TrainConfig:
 
     batch_size: samples a step on every device.
     lr: peak of a warm-up over ``warmup_steps`` and a cosine that ends at a fiftieth of it.
+    clues_lr: the same for what hears clues of the wave; None is ``lr``. Where a run is taught them
+        that knew none, they have all to learn and the rest hardly anything.
     weight_decay: AdamW's, on matrices only.
     head_weight: of the set and precedence head's loss beside the decoder's.
     canonical: teach one order of every class of orders that sound alike, not the one drawn.
@@ -120,7 +122,8 @@ class TrainConfig:
         trained to its end, whatever ``patience`` says.
     precision: "auto" is bf16 on a GPU that has it and 32 elsewhere.
     resident: keep the whole split on the device; None decides by its size.
-    start_from: a run whose weights training begins with, or "shipped"; its model settings count.
+    start_from: a run whose weights training begins with, or "shipped"; its model settings count,
+        but a run that hears no clues is taught them where they are and ``use_clues`` is not false.
     knobs: "too" teaches where the knobs stand beside all else; "alone" teaches a run that is
         started from nothing but that, and its answers stay what they are.
     knob_weight: of the knob head's loss, where the model hears knobs.
@@ -132,6 +135,7 @@ class TrainConfig:
     batch_size: int = 64
     max_epochs: int = 30
     lr: float = 1e-3
+    clues_lr: float | None = None
     warmup_steps: int = 100
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
@@ -173,8 +177,10 @@ class TrainConfig:
             )
         _between(0, MAX_SEED, self, "seed")
         _between(0, 0.9999, self, "label_smoothing", "average_decay")
-        if not self.lr > 0 or not self.grad_clip > 0:
-            raise UsageError(f"lr ({self.lr}) and grad_clip ({self.grad_clip}) must be above 0")
+        for name in ("lr", "clues_lr", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} is {value}, expected a number above 0")
         if self.precision not in PRECISIONS:
             raise UsageError(unknown_name("precision", self.precision, PRECISIONS))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from fxtrain.checkpoint import ModelCard
 from fxtrain.config import TrainConfig
@@ -49,6 +49,24 @@ def lr_factor(step: int, warmup_steps: int, n_steps: int) -> float:
         return (step + 1) / (warmup_steps + 1)
     done = min(1.0, (step - warmup_steps) / max(1, n_steps - warmup_steps))
     return FINAL_LR + (1 - FINAL_LR) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def groups_of(model: Translator, config: TrainConfig) -> list[dict[str, Any]]:
+    """What is taught, as AdamW takes it: matrices decay and vectors do not, and ears for clues
+    learn at a rate of their own where one is given."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            own_rate = config.clues_lr is not None and name.startswith("encoder.clues.")
+            groups.setdefault((own_rate, weight.ndim <= 1), []).append(weight)
+    return [
+        {
+            "params": weights,
+            "weight_decay": 0.0 if is_vector else config.weight_decay,
+            "lr": config.clues_lr if own_rate else config.lr,
+        }
+        for (own_rate, is_vector), weights in sorted(groups.items(), key=lambda item: item[0])
+    ]
 
 
 class EpochLoader:
@@ -167,14 +185,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         return batch.to(device)
 
     def configure_optimizers(self) -> Any:
-        taught = [p for p in self.model.parameters() if p.requires_grad]
-        matrices = [p for p in taught if p.ndim > 1]
-        vectors = [p for p in taught if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.config.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.lr)
+        optimizer = torch.optim.AdamW(groups_of(self.model, self.config))
         n_steps = int(self.trainer.estimated_stepping_batches)
         warmup = min(self.config.warmup_steps, n_steps // 5)
         schedule = torch.optim.lr_scheduler.LambdaLR(

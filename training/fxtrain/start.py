@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fxtrain.checkpoint import ModelCard, Run, load_run, read_card
-from fxtrain.config import Config, ModelConfig, TrainConfig
+from fxtrain.config import Config, ModelConfig
 from fxtrain.contract import UsageError
 from fxtrain.errors import CheckpointError
 from fxtrain.finding import model_folder
@@ -64,13 +64,13 @@ def with_ears_for_knobs(config: Config) -> ModelConfig:
     return dataclasses.replace(config.model, hear_knobs=hears)
 
 
-def deeper(before: Run, train: TrainConfig) -> ModelConfig:
-    """The model of ``before`` with what ``train`` adds: layers, blocks, ears for knobs.
+def deeper(before: Run, config: Config) -> ModelConfig:
+    """The model of ``before`` with what ``config`` adds: layers, blocks, ears for knobs and clues.
 
     Layers and blocks add nothing until they are taught: a larger model begins where a smaller one
     stopped (Chen et al. 2016, Net2Net). Raises UsageError where there is nothing to add them to.
     """
-    model = before.card.model
+    model, train = before.card.model, config.train
     if train.more_layers and model.kind != "transformer":
         raise UsageError(
             f"{before.path}: more_layers is {train.more_layers}, but a layer on top of a "
@@ -86,7 +86,7 @@ def deeper(before: Run, train: TrainConfig) -> ModelConfig:
         n_layers=model.n_layers + train.more_layers,
         mel_blocks=model.mel_blocks + train.more_blocks,
         hear_knobs=model.hear_knobs or train.knobs != "none",
-        use_clues=model.use_clues or (False if train.knobs_alone else None),
+        use_clues=model.use_clues or (False if train.knobs_alone else config.model.use_clues),
     )
 
 

@@ -78,7 +78,7 @@ def prepare(
     begun = check_resume(resume, dataset, max_epochs=config.train.max_epochs) if resume else None
     before = load_start(None if resume else config.train.start_from)
     resolved = resolve_model(
-        deeper(before, config.train) if before else with_ears_for_knobs(config),
+        deeper(before, config) if before else with_ears_for_knobs(config),
         n_codebooks=index.codec.n_codebooks,
         has_mel=index.mel is not None,
         has_clues=index.clues is not None,
@@ -86,6 +86,11 @@ def prepare(
         has_codes=before is not None or not index.mel_only,
         all_codes=dataset.all_codes,
     )
+    if config.train.clues_lr is not None and not resolved.use_clues:
+        raise UsageError(
+            f"clues_lr is {config.train.clues_lr}, but this model hears no clues of the wave; "
+            "leave it away, or take shards that hold them (encode --with-mel)"
+        )
     try:
         dataset.shards_of("train")
         dataset.shards_of("valid")

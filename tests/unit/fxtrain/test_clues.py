@@ -18,6 +18,7 @@ from fxtrain.errors import CheckpointError
 from fxtrain.evaluate import evaluate
 from fxtrain.fit import fit, plan
 from fxtrain.models import resolve_model
+from fxtrain.module import groups_of
 from fxtrain.predict import predict_features
 from fxtrain.quick import load_quick
 from fxtrain.trainer import prepare
@@ -122,6 +123,32 @@ def test_knobs_alone_teach_no_clues(folder: Path) -> None:
     kept = dataclasses.replace(alone, start_from=str(folder / "told-run"))
     card, _ = prepare(open_shards(folder / "told"), Config(train=kept))
     assert card.model.use_clues
+
+
+def test_a_run_is_taught_without_clues_where_that_is_asked(folder: Path) -> None:
+    start = dataclasses.replace(TRAIN, start_from=str(folder / "plain-run"))
+    card, _ = prepare(open_shards(folder / "told"), Config(ModelConfig(use_clues=False), start))
+    assert card.model.use_clues is False
+
+
+def test_ears_for_clues_learn_at_a_rate_of_their_own(folder: Path) -> None:
+    dataset = open_shards(folder / "told")
+    _, model = prepare(dataset, Config(SMALL, TRAIN))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    plain = groups_of(model, TrainConfig(lr=1e-4, weight_decay=0.1))
+    assert [(group["lr"], group["weight_decay"]) for group in plain] == [(1e-4, 0.1), (1e-4, 0.0)]
+    groups = groups_of(model, TrainConfig(lr=1e-4, clues_lr=3e-3, weight_decay=0.1))
+    found = {names[id(p)]: group for group in groups for p in group["params"]}
+    assert found.keys() == set(names.values())
+    for name, group in found.items():
+        assert group["lr"] == (3e-3 if name.startswith("encoder.clues.") else 1e-4), name
+        assert group["weight_decay"] == (0.1 if model.get_parameter(name).ndim > 1 else 0), name
+
+
+def test_a_rate_for_clues_that_nobody_hears_is_refused(folder: Path) -> None:
+    train = dataclasses.replace(TRAIN, clues_lr=3e-3)
+    with pytest.raises(UsageError, match=r"clues_lr is 0\.003, but this model hears no clues"):
+        prepare(open_shards(folder / "plain"), Config(SMALL, train))
 
 
 def test_a_run_that_hears_clues_is_not_taken_on_without(folder: Path) -> None:

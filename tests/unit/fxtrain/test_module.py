@@ -39,7 +39,10 @@ def test_settings_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"d_model stands outside of any table.* \[model\]"):
         load_config(path, {})
     path.write_text("[train]\nlr = -1\n")
-    with pytest.raises(UsageError, match=r"^with .*fit\.toml: lr \(-1\.0\)"):
+    with pytest.raises(UsageError, match=r"^with .*fit\.toml: lr is -1\.0, expected a number abo"):
+        load_config(path, {})
+    path.write_text("[train]\nclues_lr = 0\n")
+    with pytest.raises(UsageError, match=r"^with .*fit\.toml: clues_lr is 0\.0, expected a number"):
         load_config(path, {})
     path.write_text("[train\n")
     with pytest.raises(UsageError, match="not TOML"):

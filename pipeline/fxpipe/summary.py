@@ -84,11 +84,12 @@ def encode_summary(index: DatasetIndex, output: str) -> str:
 
 def _heard_line(index: DatasetIndex) -> str:
     codec = index.codec
+    more = "log-mel and clues of the wave" if index.clues else "log-mel"
     if index.mel_only:
-        return f"log-mel alone, {index.n_frames} frames a clip, those of codec {codec.name}"
+        return f"{more} alone, {index.n_frames} frames a clip, those of codec {codec.name}"
     return (
         f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
-        f"{index.n_frames} frames a clip" + (", log-mel beside" if index.mel else "")
+        f"{index.n_frames} frames a clip" + (f", {more} beside" if index.mel else "")
     )
 
 

@@ -348,7 +348,7 @@ def test_log_mel_alone_is_that_beside_codes_and_runs_no_codec(tmp_path, monkeypa
     assert (alone.mel_only, both.mel_only) == (True, False)
     assert alone.identity != both.identity
     assert "changed" not in alone.recipe
-    assert "log-mel alone, " in encode_summary(alone, "out")
+    assert "log-mel and clues of the wave alone, " in encode_summary(alone, "out")
 
 
 def test_shards_prepared_ahead_for_a_gpu_are_those_a_cpu_reads(tmp_path, synth):

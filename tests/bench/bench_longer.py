@@ -70,7 +70,7 @@ def hear(run: Run, out: Path, renders: Path) -> tuple[list[Record], list[Feature
             there = {name: rows for name, rows in beside.items() if rows is not None}
             np.savez(kept, codes=found.codes, **there)
         w = np.load(kept)
-        starts_s = (0.0,) * len(w["codes"])
+        starts_s = tuple(0.5 * i * n / rate for i in range(len(w["codes"])))
         heard.append(Features(w["codes"], w.get("mel"), starts_s, clues=w.get("clues")))
         records.append(record)
     return records, heard
@@ -103,12 +103,7 @@ def main() -> None:
         as_one = len(rows) * window_weight(len(rows), decode.window_correlation)
         hotter = dataclasses.replace(decode, temperature=decode.temperature / as_one)
         for clip in heard:
-            some = dataclasses.replace(
-                clip,
-                codes=clip.codes[rows],
-                mel=clip.mel[rows] if clip.mel is not None else None,
-                starts_s=tuple(map(float, rows)),
-            )
+            some = clip.windows(rows)
             one, before, head = translate(run, some)
             tuned.append(one)
             untuned.append(before)

@@ -21,7 +21,6 @@ guitar plays alone. What is in OUT already is used again.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from functools import partial
 from pathlib import Path
@@ -108,13 +107,7 @@ def by_windows(run_path: Path, renders: Path, kept: Path) -> Evaluation:
     kept.mkdir(exist_ok=True)
     records, heard = hear(run, kept, renders)
     rows = WINDOWS["10 s"]
-    starts_s = tuple(map(float, rows))
-    found = [
-        translate(
-            run, dataclasses.replace(c, codes=c.codes[rows], mel=c.mel[rows], starts_s=starts_s)
-        )
-        for c in heard
-    ]
+    found = [translate(run, clip.windows(rows)) for clip in heard]
     truth = list(map(true_pedals, records))
     classes = classes_of(truth, run.card.commuting_pairs, records)
     groups = numbered(record["group"] for record in records)

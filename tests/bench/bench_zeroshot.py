@@ -36,6 +36,7 @@ from zeroshot_boards import BOARDS, MissingError, Play, ours
 
 from fxtrain.answers import Answers
 from fxtrain.contract import (
+    Features,
     Frontend,
     Names,
     Pedal,
@@ -191,12 +192,7 @@ def _answer(run: AnyRun, frontend: Frontend, chain: KitChain, take: Take, wave: 
     for clip in take.clips:
         start = round(clip.starts_s * rate)
         parts.append(frontend.encode(wave[start : start + round(clip.length_s * rate)], rate))
-    features = dataclasses.replace(
-        parts[0],
-        codes=np.concatenate([part.codes for part in parts]),
-        mel=None if parts[0].mel is None else np.concatenate([part.mel for part in parts]),
-    )
-    return translate(run, features)
+    return translate(run, Features.together(parts))
 
 
 def fit_tone(board: Dialled, frontend: Frontend, seed: int) -> dict[str, np.ndarray]:

@@ -183,13 +183,7 @@ def predict_features(run: AnyRun, features: Features) -> Prediction:
     if not len(features.codes):
         raise UnreadableFileError("nothing sounds in it: no window is loud enough to be heard")
     strangeness, kept = familiar_windows(features)
-    features = dataclasses.replace(
-        features,
-        codes=features.codes[kept],
-        mel=None if features.mel is None else features.mel[kept],
-        clues=None if features.clues is None else features.clues[kept],
-        starts_s=tuple(np.asarray(features.starts_s)[kept].tolist()),
-    )
+    features = features.windows(kept)
     card, commutes = run.card, run.card.commuting_pairs
     listened = _listen(run, features)
     found, _, own = interpret(card, listened)

@@ -52,6 +52,28 @@ def one_clip(folder: Path) -> Features:
     return Features(block.codes[:1], block.mel[:1], (0.0,), clues=block.clues[:1])
 
 
+def test_windows_keep_all_that_was_heard_of_them() -> None:
+    rng = np.random.default_rng(0)
+    codes, mel = rng.integers(64, size=(3, 2, 5)), rng.integers(256, size=(3, 4, 5))
+    clues = rng.integers(256, size=(3, 7))
+    whole = Features(codes, mel, (0.0, 1.0, 2.0), 4.0, 1, 2, (0.1, -0.2, 0.3), 44_100, clues)
+    some = whole.windows([2, 0])
+    for kept, rows in ((some.codes, codes), (some.mel, mel), (some.clues, clues)):
+        np.testing.assert_array_equal(kept, rows[[2, 0]])
+    assert (some.starts_s, some.strangeness) == ((2.0, 0.0), (0.3, 0.1))
+    assert (some.length_s, some.n_silent, some.n_passed_over) == (4.0, 1, 2)
+    assert some.sample_rate_hz == 44_100
+    masked = whole.windows(np.array([True, False, True]))
+    again = Features.together([masked, whole.windows([1])])
+    for kept, rows in ((again.codes, codes), (again.mel, mel), (again.clues, clues)):
+        np.testing.assert_array_equal(kept, rows[[0, 2, 1]])
+    assert (again.starts_s, again.strangeness) == ((0.0, 2.0, 1.0), (0.1, 0.3, -0.2))
+    deaf = Features(codes, None, (0.0, 1.0, 2.0))
+    assert (deaf.windows([0]).mel, deaf.windows([0]).clues) == (None, None)
+    both = Features.together([whole, deaf])
+    assert (len(both.codes), both.mel, both.clues, both.strangeness) == (6, None, None, None)
+
+
 def test_what_is_told_is_heard_and_scored(folder: Path) -> None:
     run = load_run(folder / "told-run")
     assert run.card.ears.clues == TINY_CLUES

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
@@ -67,6 +67,42 @@ class Features:
     strangeness: tuple[float, ...] | None = None
     sample_rate_hz: int = 0
     clues: np.ndarray | None = None
+
+    def windows(self, which: Sequence[int] | np.ndarray) -> Features:
+        """The same recording, of which only these windows are heard: their numbers, or a mask."""
+
+        def some(rows: Any) -> Any:
+            return None if rows is None else np.asarray(rows)[which]
+
+        strangeness = some(self.strangeness)
+        return replace(
+            self,
+            codes=some(self.codes),
+            mel=some(self.mel),
+            clues=some(self.clues),
+            starts_s=tuple(some(self.starts_s).tolist()),
+            strangeness=None if strangeness is None else tuple(strangeness.tolist()),
+        )
+
+    @staticmethod
+    def together(parts: Sequence[Features]) -> Features:
+        """Several recordings of one chain as one: their windows, with what all of them have beside
+        the codes; of the rest, what the first says."""
+
+        def joined(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:
+            there = [each for each in rows if each is not None]
+            return np.concatenate(there) if len(there) == len(rows) else None
+
+        looked = all(part.strangeness is not None for part in parts)
+        strange = (each for part in parts for each in part.strangeness or ())
+        return replace(
+            parts[0],
+            codes=np.concatenate([part.codes for part in parts]),
+            mel=joined([part.mel for part in parts]),
+            clues=joined([part.clues for part in parts]),
+            starts_s=tuple(start for part in parts for start in part.starts_s),
+            strangeness=tuple(strange) if looked else None,
+        )
 
 
 @dataclass(frozen=True)

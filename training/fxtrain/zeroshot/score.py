@@ -147,22 +147,9 @@ def _hear(run: AnyRun, frontend: Frontend, back: Return, *, each_clip: bool) -> 
         back = dataclasses.replace(back, notes=(*back.notes, words))
     groups = [[pair] for pair in heard] if each_clip else [heard]
     for group in groups:
-        features = _together([features for _, features in group])
+        features = Features.together([features for _, features in group])
         clips = tuple(clip.number for clip, _ in group)
         yield Judged(back, clips, *translate(run, features))
-
-
-def _together(parts: Sequence[Features]) -> Features:
-    def joined(rows: Sequence[np.ndarray | None]) -> np.ndarray | None:
-        there = [each for each in rows if each is not None]
-        return np.concatenate(there) if len(there) == len(rows) else None
-
-    return dataclasses.replace(
-        parts[0],
-        codes=np.concatenate([part.codes for part in parts]),
-        mel=joined([part.mel for part in parts]),
-        clues=joined([part.clues for part in parts]),
-    )
 
 
 def _answers(run: AnyRun, judged: Sequence[Judged], implementation: str) -> Answers:

@@ -267,10 +267,11 @@ def load_config(path: str | Path | None, flags: Mapping[str, Mapping[str, Any]])
             inner.update(given)
     with settings_of(path):
         config = config_from_dict(tables, where)
-    if config.train.start_from is not None and tables.get("model"):
+    others = [name for name in tables.get("model", {}) if name != "use_clues"]
+    if config.train.start_from is not None and others:
         raise UsageError(
             f"{where}: training that starts from a run takes the model's settings from it; leave "
-            f"{', '.join(tables['model'])} under [model] away"
+            f"{', '.join(others)} under [model] away"
         )
     return config
 

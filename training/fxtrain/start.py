@@ -68,9 +68,15 @@ def deeper(before: Run, config: Config) -> ModelConfig:
     """The model of ``before`` with what ``config`` adds: layers, blocks, ears for knobs and clues.
 
     Layers and blocks add nothing until they are taught: a larger model begins where a smaller one
-    stopped (Chen et al. 2016, Net2Net). Raises UsageError where there is nothing to add them to.
+    stopped (Chen et al. 2016, Net2Net). Raises UsageError where there is nothing to add them to,
+    and where ears are to be taken away.
     """
     model, train = before.card.model, config.train
+    if model.use_clues and config.model.use_clues is False:
+        raise UsageError(
+            f"{before.path}: it hears clues of the wave, and cannot go on without; leave "
+            "use_clues = false (--no-clues) away"
+        )
     if train.more_layers and model.kind != "transformer":
         raise UsageError(
             f"{before.path}: more_layers is {train.more_layers}, but a layer on top of a "

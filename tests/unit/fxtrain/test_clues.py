@@ -151,6 +151,9 @@ def test_a_run_is_taught_without_clues_where_that_is_asked(folder: Path) -> None
     start = dataclasses.replace(TRAIN, start_from=str(folder / "plain-run"))
     card, _ = prepare(open_shards(folder / "told"), Config(ModelConfig(use_clues=False), start))
     assert card.model.use_clues is False
+    hears = dataclasses.replace(start, start_from=str(folder / "told-run"))
+    with pytest.raises(UsageError, match="it hears clues of the wave, and cannot go on without"):
+        prepare(open_shards(folder / "told"), Config(ModelConfig(use_clues=False), hears))
 
 
 def test_ears_for_clues_learn_at_a_rate_of_their_own(folder: Path) -> None:

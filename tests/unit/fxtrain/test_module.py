@@ -32,6 +32,8 @@ def test_settings_files(tmp_path: Path) -> None:
     path.write_text('[model]\nd_model = 64\n[train]\nstart_from = "runs/a"\n')
     with pytest.raises(UsageError, match=r"takes the model's settings from it; leave d_model"):
         load_config(path, {})
+    deaf = load_config(None, {"model": {"use_clues": False}, "train": {"start_from": "runs/a"}})
+    assert deaf.model.use_clues is False
     path.write_text("[train]\nlabel_smoothin = 0.1\n")
     with pytest.raises(UsageError, match="did you mean 'label_smoothing'"):
         load_config(path, {})

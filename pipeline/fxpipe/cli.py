@@ -187,6 +187,9 @@ def ceiling(**options: Any) -> None:
 @click.option("--format", "backend", default="webdataset", show_default=True, help="Or zarr.")
 @click.option("--with-mel", is_flag=True, help="Store log-mel, and clues, beside the codes.")
 @click.option("--mel-only", is_flag=True, help="Store log-mel and clues, no codes: much quicker.")
+@click.option(
+    "--window-s", type=click.FloatRange(0.1), help="Hear clips in windows, as predict does."
+)
 @click.option("--shard-size", type=click.IntRange(1), help="Samples a shard.")
 @where_options
 @click.option("--overwrite", is_flag=True, help="Replace another data set in the output.")

@@ -66,6 +66,7 @@ def facts_of_recipe(
         "precision": "none (--mel-only)" if codec.precision == NOT_RUN else codec.precision,
         "--with-mel": recipe.get("with_mel"),
         CLUES: "stored" if recipe.get("clues") else "none",
+        "--window-s": recipe.get("window_s") or "none",
         "format": recipe.get("backend"),
         "shard size": recipe.get("shard_size") or "default",
     }

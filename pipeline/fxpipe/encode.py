@@ -54,6 +54,7 @@ from fxtrain.contract import (
     LocalFolder,
     Record,
     ShardEntry,
+    UsageError,
     count_all,
     from_dict,
     identity_of,
@@ -72,13 +73,15 @@ SHARDS_WANTED = 16
 @dataclass(frozen=True)
 class EncodeSpec:
     """``codec`` is a name or a checkpoint's path; ``precision`` that of its encoder, ``NOT_RUN``
-    for log-mel frames alone."""
+    for log-mel frames alone; ``window_s``: clips are heard in windows of so many seconds, as
+    `fxtrain predict` hears a recording, None as a whole."""
 
     codec: str = "44khz"
     precision: str = "fp32"
     with_mel: bool = False
     backend: str = "webdataset"
     shard_size: int | None = None
+    window_s: float | None = None
 
 
 def shard_size_for(spec: EncodeSpec, n_samples: int) -> int:
@@ -151,32 +154,44 @@ def _encode_clips(job: Job) -> tuple[Block, Tally]:
     if spec.precision != NOT_RUN:
         codec = _codec(spec.codec, device, spec.precision, How(**job["how"]), weights)
     wanted = (mel_info(info), clue_info(info)) if spec.with_mel else (None, None)
-    codes, beside, records = [], [], []
+    n_windows = job["n_windows"]
+    codes, beside, records, loudness = [], [], [], []
     compared: list[np.ndarray] = []
     for heard in heard_clips(job, renders, rate, wanted, device):
         codes.append(codec.encode(heard.waves))
         beside.append((heard.mel, heard.clues))
-        both = zip(heard.records, heard.loudness_lufs, strict=True)
-        records += [_record(record, loud) for record, loud in both]
+        records += heard.records
+        loudness += heard.loudness_lufs
         for wave in heard.waves[: max(0, job["compare"] - len(compared))]:
             compared.append(wave if device == "cpu" else np.asarray(wave.cpu()))
-    mel, clues = (_joined(parts) for parts in zip(*beside, strict=True))
-    block = _block(np.concatenate(codes), mel, clues, records, renders)
+    rows = np.concatenate(codes)
+    mel, clues = (_joined(parts, n_windows) for parts in zip(*beside, strict=True))
+    loudest = np.reshape(loudness, (-1, n_windows)).max(1).tolist()
+    both = zip(records[::n_windows], loudest, strict=True)
+    told = [_record(record, loud) for record, loud in both]
+    block = _block(side_by_side(rows, n_windows), mel, clues, told, renders)
     changed = None
     if compared:
         plain = _load(spec.codec, weights, device=device, how=How(exact=True))
-        changed = changed_from(plain, np.stack(compared), block.codes[: len(compared)])
+        changed = changed_from(plain, np.stack(compared), rows[: len(compared)])
     return block, Tally(codec.arithmetic, changed, **codec.usage(), release=made_with("torch"))
 
 
-def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+def _joined(parts: Sequence[np.ndarray | None], n_windows: int) -> np.ndarray | None:
     """None where it was not asked for."""
     there = [part for part in parts if part is not None]
-    return np.concatenate(there) if there else None
+    return side_by_side(np.concatenate(there), n_windows) if there else None
+
+
+def side_by_side(rows: np.ndarray, n_windows: int) -> np.ndarray:
+    """Windows [B W, …, T] as clips [B, …, W T] that have their windows one after another."""
+    windows = np.moveaxis(rows.reshape(-1, n_windows, *rows.shape[1:]), 1, -2)
+    return windows.reshape(*windows.shape[:-2], -1)
 
 
 def _record(record: Record, loudness_lufs: float) -> Record:
-    """The render's record without its storage scale; loudness as it left the last pedal."""
+    """The render's record without its storage scale; loudness as it left the last pedal, in the
+    loudest of its windows."""
     kept = {key: value for key, value in record.items() if key != "scale"}
     gain_db = record["after"]["gain_db"]
     loud = round(loudness_lufs - gain_db, 2) if math.isfinite(loudness_lufs) else None
@@ -276,6 +291,8 @@ def encode_identity(
     }
     if spec.with_mel:
         recipe["clues"] = to_dict(clue_info(codec))
+    if spec.window_s is not None:
+        recipe["window_s"] = spec.window_s
     return identity_of(recipe), recipe
 
 
@@ -306,6 +323,7 @@ def _jobs(
         "how": to_dict(how),
         "codec": to_dict(codec),
         "compare": 0,
+        "n_windows": n_windows_of(renders, spec),
     }
     jobs = [
         shared
@@ -333,14 +351,15 @@ def _prepare(
     folder: Folder, renders: RendersIndex, codec: CodecInfo, spec: EncodeSpec, size: int
 ) -> list[FileEntry]:
     length = renders.spec.chain.max_length
+    n_windows = n_windows_of(renders, spec)
     sizes = {
         "K": codec.n_codebooks,
-        "T": codec.n_frames(n_audio_samples(renders, codec)),
+        "T": n_windows * codec.n_frames(n_audio_samples(renders, codec, n_windows)),
         "L": length,
         "P": renders.vocabulary.max_params,
     }
     if spec.with_mel:
-        sizes |= {"M": mel_info(codec).n_mels, "C": clue_info(codec).n_clues}
+        sizes |= {"M": mel_info(codec).n_mels, "C": n_windows * clue_info(codec).n_clues}
     fields = layout_of(sizes)
     writer = open_writer(spec.backend, size)
     return [
@@ -350,9 +369,24 @@ def _prepare(
     ]
 
 
-def n_audio_samples(renders: RendersIndex, codec: CodecInfo) -> int:
+def n_windows_of(renders: RendersIndex, spec: EncodeSpec) -> int:
+    """Windows of a clip, 1 where it is heard as a whole. UsageError where it is no whole number."""
+    if spec.window_s is None:
+        return 1
+    made = renders.spec
+    n_windows, left = divmod(made.n_samples, round(spec.window_s * made.sample_rate_hz))
+    if left or not n_windows:
+        raise UsageError(
+            f"--window-s {spec.window_s:g}: the clips are of {made.clip_s:g} s, which is no whole "
+            f"number of such windows; take a part of it, as {made.clip_s / 2:g}"
+        )
+    return n_windows
+
+
+def n_audio_samples(renders: RendersIndex, codec: CodecInfo, n_windows: int) -> int:
     """Window length at the codec's rate."""
-    return round(renders.spec.n_samples * codec.sample_rate_hz / renders.spec.sample_rate_hz)
+    n_samples = renders.spec.n_samples // n_windows
+    return round(n_samples * codec.sample_rate_hz / renders.spec.sample_rate_hz)
 
 
 def _index_of(
@@ -372,7 +406,8 @@ def _index_of(
         mel=mel_info(codec) if spec.with_mel else None,
         clues=clue_info(codec) if spec.with_mel else None,
         level=LEVEL_RULE,
-        n_audio_samples=n_audio_samples(renders, codec),
+        n_audio_samples=n_audio_samples(renders, codec, n_windows_of(renders, spec)),
+        n_windows=n_windows_of(renders, spec),
         vocabulary=renders.vocabulary,
         max_chain_length=renders.spec.chain.max_length,
         commutes=renders.commutes,

@@ -20,6 +20,7 @@ from fxpipe.clues import clues
 from fxpipe.ears import level
 from fxpipe.mel import log_mel
 from fxpipe.renders import RendersIndex, iter_clips
+from fxpipe.windows import cut
 from fxtrain.contract import ClueInfo, Folder, MelInfo, Record, n_cores
 
 MOST_THREADS = 8
@@ -29,7 +30,7 @@ MOST_THREADS = 8
 class Heard:
     """``waves`` float32 [B, N] at the codec's rate and the level rule; loudness before, LUFS;
     ``mel`` uint8 [B, M, T] and ``clues`` uint8 [B, C] where asked for. A GPU's waves are a tensor
-    there."""
+    there. Of clips in windows a row is a window, beside its clip's record."""
 
     waves: Any
     records: list[Record]
@@ -40,14 +41,15 @@ class Heard:
 
 @dataclass(frozen=True)
 class Part:
-    """Clips ``first .. first + n`` of a split of renders, for a codec of ``sample_rate_hz``, and
-    which log-mel frames and clues of them."""
+    """Clips ``first .. first + n`` of a split of renders, for a codec of ``sample_rate_hz``, in how
+    many windows each, and which log-mel frames and clues of them."""
 
     identity: str
     split: str
     first: int
     n: int
     sample_rate_hz: int
+    n_windows: int = 1
     mel: MelInfo | None = None
     clues: ClueInfo | None = None
 
@@ -55,11 +57,16 @@ class Part:
 def read_batches(
     folder: Folder, renders: RendersIndex, part: Part, batch: int
 ) -> Iterator[tuple[np.ndarray, list[Record]]]:
-    """(float32 [B, N] as rendered, records) of a part, in order."""
+    """(float32 [B, N] as rendered, records) of a part, in order, about ``batch`` rows at once."""
     clips = iter_clips(folder, renders, part.split, part.first, part.n)
-    while found := list(islice(clips, batch)):
-        waves, records = zip(*found, strict=True)
+    while found := list(islice(clips, max(1, batch // part.n_windows))):
+        rows = [(window, record) for wave, record in found for window in _windows(wave, part)]
+        waves, records = zip(*rows, strict=True)
         yield np.stack(waves), list(records)
+
+
+def _windows(wave: np.ndarray, part: Part) -> list[np.ndarray]:
+    return cut(wave, part.n_windows) if part.n_windows > 1 else [wave]
 
 
 def hear(

@@ -40,16 +40,18 @@ def heard_clips(
     """A shard's clips; on a GPU the shard that probably comes next is read meanwhile."""
     folder = open_folder(job["renders"])
 
+    n_windows = job["n_windows"]
+
     def part(of: Job) -> Part:
         where = (of["split"], of["first"], of["n"])
-        return Part(job["renders_identity"], *where, sample_rate_hz, *beside)
+        return Part(job["renders_identity"], *where, sample_rate_hz, n_windows, *beside)
 
     if device == "cpu":
         yield from hear(folder, renders, part(job), BATCH)
         return
     spec = renders.spec
     ears = None
-    if spec.sample_rate_hz == sample_rate_hz and spec.clip_s >= SHORTEST_S:
+    if spec.sample_rate_hz == sample_rate_hz and spec.clip_s >= SHORTEST_S * n_windows:
         ears = _ears(sample_rate_hz, beside, device)
 
     def work(of: Part) -> Callable[..., list[Any]]:

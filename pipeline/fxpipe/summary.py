@@ -85,11 +85,14 @@ def encode_summary(index: DatasetIndex, output: str) -> str:
 def _heard_line(index: DatasetIndex) -> str:
     codec = index.codec
     more = "log-mel and clues of the wave" if index.clues else "log-mel"
+    frames = f"{index.n_frames} frames a clip"
+    if index.n_windows > 1:
+        frames += f" in {index.n_windows} windows"
     if index.mel_only:
-        return f"{more} alone, {index.n_frames} frames a clip, those of codec {codec.name}"
+        return f"{more} alone, {frames}, those of codec {codec.name}"
     return (
         f"codec {codec.name}: {codec.n_codebooks} codebooks of {codec.codebook_size}, "
-        f"{index.n_frames} frames a clip" + (f", {more} beside" if index.mel else "")
+        f"{frames}" + (f", {more} beside" if index.mel else "")
     )
 
 

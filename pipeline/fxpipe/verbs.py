@@ -21,6 +21,7 @@ from fxpipe.encode import (
     codec_of,
     encode_all,
     encode_identity,
+    n_windows_of,
     shard_size_for,
 )
 from fxpipe.errors import DataMissingError, DownloadError, SourceError
@@ -154,6 +155,7 @@ def encode_command(
     backend: str,
     with_mel: bool,
     mel_only: bool,
+    window_s: float | None,
     shard_size: int | None,
     workers: int | None,
     scheduler: str | None,
@@ -203,7 +205,9 @@ def encode_command(
     if gpu is not None and not where.are_remote:
         where = choose_workers(workers_for(devices, workers), None, None)
         chosen = share_memory(chosen, where.n_workers)
-    spec = EncodeSpec(codec, chosen.precision, with_mel or mel_only, backend, shard_size)
+    wanted = (with_mel or mel_only, backend, shard_size, window_s)
+    spec = EncodeSpec(codec, chosen.precision, *wanted)
+    n_windows_of(index, spec)
     if dry_run:
         what = "as log-mel alone" if mel_only else f"with {codec} in {chosen.precision}"
         click.echo(

@@ -1,4 +1,4 @@
-"""Which parts of a recording are listened to: windows of the training length that sound.
+"""Which parts of a recording or a long clip are listened to: windows of the training length.
 
 Shapes: N audio sample, W window.
 """
@@ -69,6 +69,23 @@ def sounding_windows(wave: np.ndarray, sample_rate_hz: int, n: int) -> Windows:
         n_silent=len(starts) - len(sounding),
         n_passed_over=len(sounding) - len(heard),
     )
+
+
+def cut(wave: np.ndarray, n_windows: int) -> list[np.ndarray]:
+    """A clip as so many windows, one after another; it is as long as they are together.
+
+    Where nothing sounds in one, as :func:`sounding_windows` leaves out, the one before it that
+    does is heard again: a clip of a data set has as many windows as any other.
+    """
+    windows = np.split(wave, n_windows)
+    levels = np.array([_level_db(window) for window in windows])
+    sounds = levels > max(SILENT_DBFS, levels.max() - RANGE_DB)
+    heard = int(sounds.argmax())
+    found = []
+    for i, is_heard in enumerate(sounds):
+        heard = i if is_heard else heard
+        found.append(windows[heard])
+    return found
 
 
 def _level_db(window: np.ndarray) -> float:

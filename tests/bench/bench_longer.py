@@ -4,14 +4,12 @@
 
 Clips of ten seconds of the built-in guitar through chains of one to five pedals, heard in windows
 of two seconds as `fxtrain predict` takes them from the first two seconds, from five and from all
-ten; and, to compare, with windows that overlap by half. Beside the confidence that is told stands
-that of the windows simply added up. What is in OUT already is used again.
+ten; and, to compare, with windows that overlap by half. What is in OUT already is used again.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -23,12 +21,11 @@ from fxpipe.renders import iter_clips, read_renders_index
 from fxtrain.answers import Answers
 from fxtrain.checkpoint import Run, load_run
 from fxtrain.contract import Features, Names, Record, open_folder
-from fxtrain.decode import Candidate, Direct, window_weight
+from fxtrain.decode import Candidate, Direct
 from fxtrain.finding import SHIPPED, model_folder
-from fxtrain.judging import confidences, judge
+from fxtrain.judging import judge
 from fxtrain.metrics import classes_of
 from fxtrain.predict import translate
-from fxtrain.reliability import calibration_error
 
 LONGEST_S = 10
 WINDOWS = {
@@ -92,29 +89,20 @@ def main() -> None:
     records, heard = hear(run, options.out, render(options.out, options.clips, options.seed))
     truth = list(map(true_pedals, records))
     classes = classes_of(truth, run.card.commuting_pairs)
-    decode = run.card.decode
-    print(f"| heard | {' | '.join(SHOWN)} | ece_chain, windows added up |")
-    print("| --- |" + " --- |" * (len(SHOWN) + 1))
+    print(f"| heard | {' | '.join(SHOWN)} |\n| --- |" + " --- |" * len(SHOWN))
     for name, rows in WINDOWS.items():
         tuned: list[tuple[Candidate, ...]] = []
         untuned: list[tuple[Candidate, ...]] = []
-        added: list[tuple[Candidate, ...]] = []
         heads: list[Direct] = []
-        as_one = len(rows) * window_weight(len(rows), decode.window_correlation)
-        hotter = dataclasses.replace(decode, temperature=decode.temperature / as_one)
         for clip in heard:
-            some = clip.windows(rows)
-            one, before, head = translate(run, some)
+            one, before, head = translate(run, clip.windows(rows))
             tuned.append(one)
             untuned.append(before)
             heads.append(head)
-            run_added = dataclasses.replace(run, card=dataclasses.replace(run.card, decode=hotter))
-            added.append(translate(run_added, some)[0])
         answers = Answers("test", truth, tuned, untuned, classes, heads)
         found = judge(run, "", answers).scores
         cells = [f"{s.value:.3f} ({s.low:.3f}–{s.high:.3f})" for s in map(found.get, SHOWN) if s]
-        chain = confidences(added, classes, run.card.vocabulary.families)["chain"]
-        print(f"| {name} | {' | '.join(cells)} | {calibration_error(*chain[:2]):.3f} |", flush=True)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -45,12 +45,8 @@ def mean_of(runs: list[Run]) -> Run:
 
 
 def usual(run: Run) -> Run:
-    """Decoding as it is unless clips speak against it; what was measured on long clips stays."""
-    decode = DecodeSettings(
-        length_bias=USUAL_BIAS,
-        head_weight=USUAL_WEIGHT,
-        window_correlation=run.card.decode.window_correlation,
-    )
+    """Decoding as it is unless clips speak against it."""
+    decode = DecodeSettings(length_bias=USUAL_BIAS, head_weight=USUAL_WEIGHT)
     return dataclasses.replace(run, card=dataclasses.replace(run.card, decode=decode))
 
 

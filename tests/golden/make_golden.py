@@ -155,10 +155,14 @@ def make(root: Path) -> None:
 
 
 def _as_first_written(index: Path) -> None:
-    """As version 1 was, before files had a CRC-32C and clips clues; such an index is read for
-    ever."""
+    """As version 1 was, before files had a CRC-32C and clips clues and windows; such an index is
+    read for ever."""
     text = index.read_text(encoding="utf-8")
-    for younger in (r',\s*"crc32c": "[0-9a-f]{8}"', r',\s*"clues": null'):
+    for younger in (
+        r',\s*"crc32c": "[0-9a-f]{8}"',
+        r',\s*"clues": null',
+        r',\s*"n_windows": 1',
+    ):
         text = re.sub(younger, "", text)
     index.write_text(text, encoding="utf-8")
 

@@ -93,6 +93,8 @@ def read_card(path: Path) -> ModelCard:
             f"{where}: found format version {shorten(data.get('format_version'))}, this build "
             f"reads {MODEL_FORMAT_VERSION}; train again with this version"
         )
+    if isinstance(data.get("decode"), dict):
+        data["decode"].pop("window_correlation", None)  # by which windows were once added up
     try:
         return from_dict(ModelCard, data, str(where))
     except (ContractError, UsageError) as error:

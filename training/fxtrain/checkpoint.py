@@ -53,7 +53,7 @@ class Run:
     device: torch.device
 
     def listen(self, features: Features) -> Listened:
-        """What the model says of the windows of one recording."""
+        """What the model says of one recording."""
         return listen(self.model, self.device, features)
 
 

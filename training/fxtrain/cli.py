@@ -123,6 +123,10 @@ def cli() -> None:
 @click.option(
     "--start-from", metavar="RUN", help='Begin with the weights of RUN, or of the "shipped" model.'
 )
+@click.option(
+    "--freeze-encoder", is_flag=True, default=None,
+    help="Teach the run it starts from to answer, not to hear: quick.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--devices", type=click.IntRange(1), help="Train on N, a process each. [1]")
@@ -145,6 +149,7 @@ def fit(
     resume: Path | None,
     knobs: str | None,
     start_from: str | None,
+    freeze_encoder: bool | None,
     overwrite: bool,
     device: str,
     devices: int | None,
@@ -166,6 +171,7 @@ def fit(
     train = {
         "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision,
         "n_devices": devices, "start_from": start_from, "knobs": knobs,
+        "freeze_encoder": freeze_encoder,
     }  # fmt: skip
     if start_from is not None and any(value is not None for value in model.values()):
         raise UsageError("--start-from takes the model's settings from RUN; leave them away")

@@ -127,6 +127,9 @@ class TrainConfig:
     knobs: "too" teaches where the knobs stand beside all else; "alone" teaches a run that is
         started from nothing but that, and its answers stay what they are.
     knob_weight: of the knob head's loss, where the model hears knobs.
+    freeze_encoder: the run that is started from goes on hearing as it does, and what answers is
+        taught: decoder and heads, with nothing hidden. What is heard is kept, so all epochs but the
+        first are quick. For samples of several windows, which it was not taught as recordings.
     more_layers, more_blocks: what is added to that run's ``n_layers`` and ``mel_blocks``. They
         change nothing at first (`fxtrain.start.deeper`).
     n_devices: GPUs (or, on a CPU, processes) trained on in parallel, ``batch_size`` on each.
@@ -153,6 +156,7 @@ class TrainConfig:
     more_layers: int = 0
     more_blocks: int = 0
     knobs: str = "none"
+    freeze_encoder: bool = False
     n_workers: int = 0
     n_devices: int = 1
 
@@ -170,9 +174,11 @@ class TrainConfig:
             )
         if self.knobs not in KNOBS:
             raise UsageError(unknown_name("knobs", self.knobs, KNOBS))
-        if self.knobs_alone and (self.start_from is None or self.more_layers or self.more_blocks):
+        added = self.more_layers or self.more_blocks
+        if self.encoder_is_frozen and (self.start_from is None or added):
+            what = "knobs alone" if self.knobs_alone else "freeze_encoder"
             raise UsageError(
-                "knobs alone leave a run as it is but for them: give start_from as well, and "
+                f"{what}: a run is to go on hearing as it does: give start_from as well, and "
                 "neither more_layers nor more_blocks"
             )
         _between(0, MAX_SEED, self, "seed")
@@ -187,6 +193,10 @@ class TrainConfig:
     @property
     def knobs_alone(self) -> bool:
         return self.knobs == "alone"
+
+    @property
+    def encoder_is_frozen(self) -> bool:
+        return self.freeze_encoder or self.knobs_alone
 
 
 def lag_places(n_lags: int) -> tuple[int, int]:
@@ -214,7 +224,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """How chains are searched and weighed; all but the first and the last are tuned on validation.
+    """How chains are searched and weighed; all but the first are tuned on validation.
 
     beam_size: chains followed at once (1 is greedy).
     length_bias: added to the score of ending a chain; below 0 makes chains longer.
@@ -222,9 +232,6 @@ class DecodeSettings:
     temperature: chains are as likely as exp(score / temperature), up to a constant.
     tail_weight: chains that are not in the n-best are together so many times as likely as those
         in it behind the first. A search that follows eight chains cannot know what it left out.
-    window_correlation: how alike the windows of one recording are, 0 to 1. W windows weigh as
-        W / (1 + (W - 1) * correlation) independent ones (design effect, Kish 1965): 0 sums their
-        log-probabilities, 1 takes the mean. A choice, not a measurement.
     """
 
     beam_size: int = 8
@@ -232,13 +239,11 @@ class DecodeSettings:
     head_weight: float = 0.0
     temperature: float = 1.0
     tail_weight: float = 0.0
-    window_correlation: float = 0.25
 
     def __post_init__(self) -> None:
         _between(1, 1024, self, "beam_size")
         _between(1e-6, 1e6, self, "temperature")
         _between(0, 1e6, self, "tail_weight")
-        _between(0, 1, self, "window_correlation")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Knows a scorer, not a model: anything that gives next-token log-probabilities for prefixes. NumPy
 only.
-Shapes: B sample, N beam, U step so far, V pedal (id V ends a chain), W window.
+Shapes: B sample, N beam, U step so far, V pedal (id V ends a chain), P knob of a pedal.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Scorer = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Listened:
-    """What a model says of the windows of one recording: scores of chains and logits of the head,
-    for each by itself; ``knobs`` [W, V, P, places] unnormalised log-probabilities of where each
-    stands, were its pedal there, None of a model that hears none."""
+    """What a model says of one recording (B = 1): scores of chains and logits of the head;
+    ``knobs`` [V, P, places] unnormalised log-probabilities of where each stands, were its pedal
+    there, None of a model that hears none."""
 
     scorer: Scorer
     head: SetOrder[np.ndarray]
@@ -50,28 +50,6 @@ class Candidate:
     names: tuple[str, ...]
     probability: float
     orders: tuple[tuple[str, ...], ...]
-
-
-def window_weight(n_windows: int, correlation: float) -> float:
-    """Weight of each of ``n_windows`` log-probabilities in their sum."""
-    return 1.0 / (1.0 + (n_windows - 1) * correlation)
-
-
-def joint_scorer(every_window: Scorer, n_windows: int, correlation: float) -> Scorer:
-    """All of ``n_windows`` are of one recording and are scored together (B = 1)."""
-    weight = window_weight(n_windows, correlation)
-
-    def score(prefixes: np.ndarray) -> np.ndarray:
-        alone = every_window(np.broadcast_to(prefixes, (n_windows, *prefixes.shape[1:])))
-        return log_softmax(weight * alone.sum(0, keepdims=True))
-
-    return score
-
-
-def joint_head(heard: SetOrder[np.ndarray], correlation: float) -> SetOrder[np.ndarray]:
-    """The head's logits for windows [W, …] of one recording, taken together [1, …]."""
-    weight = window_weight(len(heard.presence), correlation)
-    return SetOrder(*(weight * logits.sum(0, keepdims=True) for logits in heard))
 
 
 def beam_search(

@@ -39,13 +39,14 @@ from fxtrain.contract import FxError, LocalFolder, UsageError, legible, starved
 from fxtrain.contract.errors import UnwrittenError
 from fxtrain.contract.folder import CUT_URI
 from fxtrain.data import ShardDataset
-from fxtrain.data.stream import heard_fields, make_loader
+from fxtrain.data.stream import Batch, heard_fields, make_loader
 from fxtrain.decode import best_ids
 from fxtrain.device import resolve_device
 from fxtrain.errors import DiedError, InterruptedFitError
 from fxtrain.evaluate import provenance
 from fxtrain.finding import RUNS
 from fxtrain.intervals import Score
+from fxtrain.listening import encode
 from fxtrain.metrics import ceilings, classes_of, fixed_order, scores
 from fxtrain.models import Memory, Translator
 from fxtrain.objective import Losses, knobs_alone, losses
@@ -138,34 +139,33 @@ def seconds_of_steps(
     device: torch.device,
     n_epochs: int,
 ) -> float:
-    """What one batch costs over ``n_epochs``, on random codes. Where knobs alone are taught, it is
-    encoded once, and heard in every epoch."""
+    """What one batch costs over ``n_epochs``, on random codes. Where the encoder is not taught, it
+    is encoded once, and heard in every epoch."""
     index = dataset.index
     n, codec = config.batch_size, index.codec
     codes = torch.zeros(n, codec.n_codebooks, index.n_frames, dtype=torch.int64, device=device)
     mel = torch.zeros(n, index.mel.n_mels, index.n_frames, device=device) if index.mel else None
-    clues = torch.zeros(n, index.clues.n_clues, device=device) if index.clues else None
+    clues = torch.zeros(n, index.n_clues, device=device) if index.clues else None
     order = torch.zeros(n, index.max_chain_length, dtype=torch.int64, device=device)
-    vocabulary = index.vocabulary
+    places, vocabulary = torch.arange(n, device=device), index.vocabulary
+    batch = Batch(codes, mel, order, None, order[:, 0], places, clues, index.n_windows)
     travel = torch.zeros(n, len(vocabulary.pedals), vocabulary.max_params, device=device)
 
-    def encode() -> Memory:
+    def hear() -> Memory:
         with torch.no_grad():
-            return model.encode(codes, mel, clues)
+            return encode(model, batch)
 
-    def teach_knobs(memory: Memory) -> None:
-        _follow(knobs_alone(model, memory, travel))
-
-    def teach_all() -> None:
+    def teach(memory: Memory) -> None:
+        if config.knobs_alone:
+            _follow(knobs_alone(model, memory, travel))
+            return
         told = travel if model.config.hear_knobs else None
-        memory = model.encode(codes, mel, clues)
         _follow(losses(model, memory, order, label_smoothing=0.0, head_weight=1.0, travel=told))
 
-    if config.knobs_alone:
-        memory = encode()
-        once, each = _seconds(encode), _seconds(lambda: teach_knobs(memory))
-        return once + n_epochs * each
-    return n_epochs * _seconds(teach_all)
+    if config.encoder_is_frozen:
+        memory = hear()
+        return _seconds(hear) + n_epochs * _seconds(lambda: teach(memory))
+    return n_epochs * _seconds(lambda: teach(encode(model, batch)))
 
 
 def _follow(found: Losses) -> None:

@@ -5,10 +5,13 @@ Imports torch. Shapes: B batch, S encoder step, D channel.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
 from fxtrain.data.stream import RESIDENT_BYTES, Batch
+from fxtrain.listening import encode
 from fxtrain.models import Memory, Translator
 
 
@@ -23,15 +26,16 @@ class KeptStates:
 
     @torch.no_grad()
     def encode(self, model: Translator, batch: Batch) -> Memory:
-        """What ``model.encode`` gives, to half precision; asked of it for new samples only."""
+        """What ``listening.encode`` gives, to half precision; asked of it for new samples only."""
         places, device = batch.position.cpu(), batch.codes.device
         if bool((places < 0).any()):  # no sample of the split: it stands in for one
-            return model.encode(batch.codes, batch.mel, batch.clues)
+            return encode(model, batch)
         new = ~self._known[places]
         if bool(new.any()):
             rows = new.to(device)
             mel, clues = (None if t is None else t[rows] for t in (batch.mel, batch.clues))
-            found = model.encode(batch.codes[rows], mel, clues).states.half()
+            some = dataclasses.replace(batch, codes=batch.codes[rows], mel=mel, clues=clues)
+            found = encode(model, some).states.half()
             if 2 * self._n_samples * found[0].numel() > RESIDENT_BYTES:
                 return Memory(found.float())  # none is ever kept, so all were new
             if self._states is None:

@@ -3,7 +3,7 @@
 A knob's travel goes from 0 to 1 along its own scale. What a model says of a knob is a distribution
 over ``N_PLACES`` places of it, those of the contract's coarse grid; between two places it is
 linear, so the mean may lie anywhere. ``travel.py`` is how a model comes to say so.
-Shapes: V pedal, P knob of a pedal, W window.
+Shapes: V pedal, P knob of a pedal.
 """
 
 from __future__ import annotations
@@ -16,19 +16,13 @@ import numpy as np
 
 from fxtrain.contract import COARSE, Chain, Param, Pedal, Vocabulary, from_unit
 from fxtrain.contract.knobs import is_cyclic
-from fxtrain.decode import window_weight
-from fxtrain.logits import log_softmax, softmax
+from fxtrain.logits import softmax
 
 N_PLACES = COARSE.n_steps + 1
 """Of a knob's travel, both ends among them."""
 
 SURE = 0.8
 """A knob is said to stand between two places that hold this share of what is believed of it."""
-
-ALIKE = 0.7
-"""How much windows of one recording err alike (``decode.window_weight``). On 73 recordings of five
-windows, 0.7 keeps the promise of the ranges, less would be too sure; the mean of the windows, which
-only grows wider, told fewer knobs of a recording than of one window of it."""
 
 ROUGH = 0.5
 """A knob that may stand anywhere in more than this part of its travel was not heard."""
@@ -73,9 +67,8 @@ def as_heard(chain: Chain, knobs: Mapping[str, Mapping[str, Knob]]) -> Chain:
 
 
 def read_knobs(logits: np.ndarray, vocabulary: Vocabulary) -> Knobs:
-    """What windows [W, V, P, places] of one recording say together, of every pedal."""
-    weight = window_weight(len(logits), ALIKE)
-    believed = softmax(weight * log_softmax(logits).sum(0))
+    """What a model says of a recording [V, P, places], of every pedal."""
+    believed = softmax(logits)
     mean = mean_travel(believed)
     means, ends = mean.tolist(), [end.tolist() for end in _range(believed, mean)]
     found: Knobs = {}

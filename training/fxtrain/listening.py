@@ -1,6 +1,6 @@
 """What a torch model hears, as arrays: for ``decode.py``, which knows no tensors.
 
-Shapes: B sample, N chain of a sample, U step so far, W window.
+Shapes: B sample, N chain of a sample, U step so far, W window, S encoder step, D channel.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fxtrain.contract import Features
+from fxtrain.data.batch import Batch
 from fxtrain.decode import Listened, Scorer
 from fxtrain.models import Memory, Translator
 from fxtrain.set_order import SetOrder
@@ -29,13 +30,18 @@ def batch_scorer(model: Translator, memory: Memory) -> Scorer:
     return score
 
 
+def encode(model: Translator, batch: Batch) -> Memory:
+    """Encoder states of samples, each with those of all its windows."""
+    return model.encode(*batch.windows()).together(batch.n_windows)
+
+
 def as_arrays(heard: SetOrder[Tensor]) -> SetOrder[np.ndarray]:
     return SetOrder(*(logits.cpu().numpy() for logits in heard))
 
 
 @torch.inference_mode()
 def encode_windows(model: Translator, device: torch.device, features: Features) -> Memory:
-    """Encoder states of every window of a recording, a few windows at a time."""
+    """Encoder states [W, S, D] of the windows of a recording, a few windows at a time."""
     memories: list[Memory] = []
     for start in range(0, len(features.codes), WINDOWS_AT_ONCE):
         rows = slice(start, start + WINDOWS_AT_ONCE)
@@ -54,7 +60,7 @@ def _in_0_to_1(stored: np.ndarray) -> Tensor:
 
 @torch.inference_mode()
 def listen(model: Translator, device: torch.device, features: Features) -> Listened:
-    """What the model says of the windows of one recording."""
-    memory = encode_windows(model, device, features)
-    knobs = None if model.knob_head is None else model.knobs(memory).cpu().numpy()
+    """What the model says of a recording, all of its windows heard as one."""
+    memory = encode_windows(model, device, features).together(len(features.codes))
+    knobs = None if model.knob_head is None else model.knobs(memory)[0].cpu().numpy()
     return Listened(batch_scorer(model, memory), as_arrays(model.set_order(memory)), knobs)

@@ -25,7 +25,7 @@ from fxtrain.data import ShardDataset
 from fxtrain.data.stream import Batch, Loader, heard_fields, make_loader
 from fxtrain.decode import beam_search
 from fxtrain.kept import KeptStates
-from fxtrain.listening import batch_scorer
+from fxtrain.listening import batch_scorer, encode
 from fxtrain.metrics import classes_of
 from fxtrain.models import Memory, Translator
 from fxtrain.objective import (
@@ -101,6 +101,12 @@ class EpochLoader:
         return mean
 
 
+def some_windows(n_windows: int) -> Tensor:
+    """int64 [W']: from one to all of them, in order, drawn from torch's generator."""
+    n_heard = int(torch.randint(1, n_windows + 1, ()))
+    return torch.randperm(n_windows)[:n_heard].sort().values
+
+
 PARTS = ("tokens", "presence", "precedence", "knobs")
 COUNTS = ("n", "loss", "knob_loss", "exact", "exact_class", "set", "hits", "said", "true")
 
@@ -129,9 +135,10 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         self.register_buffer("rank", alphabetical(card.vocabulary), persistent=False)
         self.travel = Travel(card.vocabulary) if card.model.hear_knobs else None
         self.kept: dict[str, KeptStates] = {}
-        if config.knobs_alone:
+        if config.encoder_is_frozen:
+            taught = "knob_head." if config.knobs_alone else ("decoder.", "head.", "knob_head.")
             for name, weight in model.named_parameters():
-                weight.requires_grad_(name.startswith("knob_head."))
+                weight.requires_grad_(name.startswith(taught))
             self.kept = {s: KeptStates(dataset.n_samples(s)) for s in ("train", "valid")}
         self.register_buffer("stop_wanted", torch.zeros(1), persistent=False)
         self.seen: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
@@ -212,7 +219,7 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
             self.config.seed * 100_003 + self.current_epoch * 1_009 + self.global_rank
         )
         plain_from = self.config.max_epochs - self.config.plain_epochs
-        if self.current_epoch >= plain_from or self.config.knobs_alone:
+        if self.current_epoch >= plain_from or self.config.encoder_is_frozen:
             self.model.hide_nothing()
         # [samples, samples times each of PARTS]
         self.sums = torch.zeros(1 + len(PARTS), device=self.device)
@@ -249,9 +256,13 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         return found, memory
 
     def _encode(self, model: Translator, batch: Batch) -> Memory:
-        if self.config.knobs_alone:
-            return self.kept["train" if self.trainer.training else "valid"].encode(model, batch)
-        return model.encode(batch.codes, batch.mel, batch.clues)
+        """Of a recording some windows, whichever, are taught at a time, and all are scored."""
+        training, n_windows = self.trainer.training, batch.n_windows
+        some = some_windows(n_windows) if training and n_windows > 1 else None
+        if not self.config.encoder_is_frozen:
+            return encode(model, batch if some is None else batch.with_windows(some))
+        memory = self.kept["train" if training else "valid"].encode(model, batch)
+        return memory if some is None else memory.with_windows(some, n_windows)
 
     def _travel(self, batch: Batch) -> Tensor | None:
         if self.travel is None or batch.params is None:
@@ -288,10 +299,13 @@ class TranslatorModule(LightningModule):  # type: ignore[misc]
         def zeros(tensor: Tensor) -> Tensor:
             return tensor.new_zeros((1, *tensor.shape[1:]))
 
-        mel = None if batch.mel is None else zeros(batch.mel)
+        mel, params, clues = (
+            None if stored is None else zeros(stored)
+            for stored in (batch.mel, batch.params, batch.clues)
+        )
         order, position = zeros(batch.order) + PAD, zeros(batch.position) - 1
-        params = None if batch.params is None else zeros(batch.params)
-        return Batch(zeros(batch.codes), mel, order, params, zeros(batch.lengths), position)
+        heard = zeros(batch.codes), mel, order, params, zeros(batch.lengths), position, clues
+        return Batch(*heard, n_windows=batch.n_windows)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.has_begun = True

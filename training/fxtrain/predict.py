@@ -7,7 +7,6 @@ Shapes: W window.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,12 +25,9 @@ from fxtrain.decode import (
     candidates,
     direct,
     family_probabilities,
-    joint_head,
-    joint_scorer,
     n_best,
     pair_probability,
     pedal_probabilities,
-    window_weight,
 )
 from fxtrain.device import check_device, resolve_device
 from fxtrain.errors import UnreadableFileError
@@ -179,7 +175,7 @@ def kin_of(
 
 @np.errstate(over="ignore", invalid="ignore")  # of a spoilt model: it names no chain
 def predict_features(run: AnyRun, features: Features) -> Prediction:
-    """All windows of one recording, scored together."""
+    """All windows of one recording, heard as one."""
     if not len(features.codes):
         raise UnreadableFileError("nothing sounds in it: no window is loud enough to be heard")
     strangeness, kept = familiar_windows(features)
@@ -258,25 +254,13 @@ def _listen(run: AnyRun, features: Features) -> Listened:
 def interpret(
     card: ModelCard, listened: Listened
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], Direct]:
-    """:func:`translate` of what was heard.
-
-    Windows together name more pedals than one, but they err alike: added up, they would be far too
-    sure of it (docs/results-carry-over.md, "Longer recordings"). So the answer is that of their
-    sum, and how sure it is that of one window on average.
-    """
-    correlation, n_windows = card.decode.window_correlation, len(listened.head.presence)
-    scorer = joint_scorer(listened.scorer, n_windows, correlation)
-    together = joint_head(listened.head, correlation)
-    hypotheses = n_best(scorer, together, card.rules, card.decode)[0]
-    as_one = n_windows * window_weight(n_windows, correlation)
+    """:func:`translate` of what was heard."""
+    (hypotheses,) = n_best(listened.scorer, listened.head, card.rules, card.decode)
     tuned, untuned = (
-        candidates(
-            *(hypotheses, card.vocabulary, card.commuting_pairs),
-            dataclasses.replace(settings, temperature=as_one * settings.temperature),
-        )
+        candidates(hypotheses, card.vocabulary, card.commuting_pairs, settings)
         for settings in (card.decode, as_scored(card.decode))
     )
-    (own,) = direct(joint_head(listened.head, 1.0), card.vocabulary.names)
+    (own,) = direct(listened.head, card.vocabulary.names)
     return tuned, untuned, own
 
 

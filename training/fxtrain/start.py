@@ -92,7 +92,7 @@ def deeper(before: Run, config: Config) -> ModelConfig:
         n_layers=model.n_layers + train.more_layers,
         mel_blocks=model.mel_blocks + train.more_blocks,
         hear_knobs=model.hear_knobs or train.knobs != "none",
-        use_clues=model.use_clues or (False if train.knobs_alone else config.model.use_clues),
+        use_clues=model.use_clues or (False if train.encoder_is_frozen else config.model.use_clues),
     )
 
 

@@ -84,7 +84,7 @@ class KnobEars:
         if params is None:
             return
         heard = model.knobs(memory).cpu().numpy()
-        self.knobs += [read_knobs(one[None], self._vocabulary) for one in heard]
+        self.knobs += [read_knobs(one, self._vocabulary) for one in heard]
         self._true.append(self._travel(order.cpu(), params.cpu()))
 
     @property

@@ -28,7 +28,7 @@ from fxtrain.decode import (
     search,
 )
 from fxtrain.intervals import group_sums
-from fxtrain.listening import as_arrays, batch_scorer
+from fxtrain.listening import as_arrays, batch_scorer, encode
 from fxtrain.metrics import classes_of, levenshtein
 from fxtrain.models import Memory, Translator
 from fxtrain.set_order import SetOrder
@@ -61,7 +61,7 @@ def listen_batches(model: Translator, batches: Iterable[Batch]) -> Iterator[Hear
     device = next(model.parameters()).device
     for batch in batches:
         batch = batch.to(device)
-        memory = model.encode(batch.codes, batch.mel, batch.clues)
+        memory = encode(model, batch)
         lengths = batch.lengths.tolist()
         truth = [tuple(ids[:n]) for ids, n in zip(batch.order.tolist(), lengths, strict=True)]
         heard = as_arrays(model.set_order(memory))

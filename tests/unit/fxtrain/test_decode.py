@@ -22,13 +22,10 @@ from fxtrain.decode import (
     beam_search,
     candidates,
     head_score,
-    joint_head,
-    joint_scorer,
     n_best,
     precedence,
     presence,
     weights,
-    window_weight,
 )
 from fxtrain.listening import as_arrays, batch_scorer
 from fxtrain.logits import log_softmax
@@ -168,36 +165,37 @@ def test_a_negative_length_bias_makes_chains_longer() -> None:
     assert means[0] > means[1] + 0.3 > means[2] + 0.6
 
 
-def small_model() -> Translator:
+def small_model(kind: str = "gru") -> Translator:
     torch.manual_seed(0)
     config = resolve_model(
-        ModelConfig(kind="gru", d_model=32, n_heads=2, subsample=1), n_codebooks=2, has_mel=False
+        ModelConfig(kind=kind, d_model=32, n_heads=2, subsample=1), n_codebooks=2, has_mel=False
     )
     return Translator(config, torch.randn(2, 16, 4), n_pedals=N_PEDALS, n_mels=0, n_knobs=0).eval()
 
 
-def test_windows_weigh_between_mean_and_sum() -> None:
-    assert window_weight(1, 0.5) == 1.0
-    assert 10 * window_weight(10, 0.0) == 10.0  # the sum
-    assert 10 * window_weight(10, 1.0) == 1.0  # the mean
-    assert 10 * window_weight(10, 0.25) == pytest.approx(10 / 3.25)
-
-
-def test_windows_are_scored_together() -> None:
-    model = small_model()
+@pytest.mark.parametrize("kind", ["gru", "transformer"])
+def test_windows_of_a_recording_are_heard_as_one(kind: str) -> None:
+    model = small_model(kind)
     codes = torch.randint(16, (3, 2, 8), generator=torch.Generator().manual_seed(0))
-    memory = model.encode(codes, None)
-    prefix = np.array([[[N_PEDALS, 1]]])
-    scorer = batch_scorer(model, memory)
-    each = scorer(prefix.repeat(3, axis=0))
-    together = joint_scorer(scorer, 3, 0.0)(prefix)
-    assert np.allclose(together, log_softmax(each.sum(0, keepdims=True)), atol=1e-5)
-    twice = Memory(memory.states[:1].repeat(2, 1, 1))
-    same = joint_scorer(batch_scorer(model, twice), 2, 1.0)(prefix)
-    assert np.allclose(same, each[:1], atol=1e-5)
     with torch.inference_mode():
-        heard = as_arrays(model.set_order(memory))
-    assert np.allclose(joint_head(heard, 0.0).presence, heard.presence.sum(0, keepdims=True))
+        windows = model.encode(codes, None)
+        together = windows.together(3)
+        shuffled = Memory(windows.states[[2, 0, 1]]).together(3)
+        one = Memory(windows.states[:1])
+        again = Memory(one.states.repeat(4, 1, 1)).together(4)
+
+        def said(memory: Memory) -> list[np.ndarray]:
+            scores = batch_scorer(model, memory)(np.array([[[N_PEDALS, 1]]]))
+            return [scores, *as_arrays(model.set_order(memory))]
+
+        assert together.states.shape == (1, 3 * windows.states.shape[1], 32)
+        for found, in_any_order, alone in zip(
+            *(said(memory) for memory in (together, shuffled, one)), strict=True
+        ):
+            assert np.allclose(found, in_any_order, atol=1e-5)
+            assert not np.allclose(found, alone, atol=1e-4)  # the others are heard, too
+        for found, alone in zip(said(again), said(one), strict=True):
+            assert np.allclose(found, alone, atol=1e-5)  # the same again is no news
 
 
 def test_inference_never_sees_the_target() -> None:

@@ -20,7 +20,6 @@ from fxtrain.decode import (
     direct,
     family_probabilities,
     head_score,
-    joint_head,
     n_best,
     pair_probability,
     pedal_probabilities,
@@ -38,14 +37,6 @@ FAMILIES = {"fuzz": "drive", "delay": "time", "reverb": "time"}
 
 def said(*found: tuple[tuple[str, ...], float]) -> list[Candidate]:
     return [Candidate(names, probability, (names,)) for names, probability in found]
-
-
-def test_windows_that_hear_the_same_are_one_witness_for_the_head_too() -> None:
-    draw = np.random.default_rng(0).normal
-    one = SetOrder(draw(size=(1, 3)), draw(size=(1, 3, 3)))
-    two = SetOrder(*(logits.repeat(2, axis=0) for logits in one))
-    for joined, alone in zip(joint_head(two, 1.0), one, strict=True):
-        assert np.allclose(joined, alone)
 
 
 def test_a_search_leaves_what_the_scorer_gave_as_it_was() -> None:

@@ -35,6 +35,8 @@ NOT_RUN = "none"
 MAX_AUDIO_SAMPLES = 2**25
 """A minute at 192 kHz is a third of this."""
 
+MAX_WINDOWS = 2**10
+
 MAX_SAMPLE_BYTES = 2**28
 """Of one sample's codes, mel and clues; a 2 s clip of the official codec takes 3 kB of codes."""
 
@@ -195,7 +197,8 @@ class DatasetIndex:
 
     ``identity`` hashes whatever changes the data (sources, spec, seed, codec, level, window) and
     nothing that does not (device, workers, paths). ``commutes`` lists pairs whose order cannot be
-    heard, ``commutes_basis`` says how that is known.
+    heard, ``commutes_basis`` says how that is known. A sample is ``n_windows`` windows of
+    ``n_audio_samples``, one after another, each heard by itself, as a recording is.
     """
 
     identity: str
@@ -216,17 +219,23 @@ class DatasetIndex:
     recipe: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
     clues: ClueInfo | None = None
+    n_windows: int = 1
     format_version: int = FORMAT_VERSION
     kind: str = "fxpipe-shards"
 
     def __post_init__(self) -> None:
-        _check_sizes(self, n_audio_samples=(1, MAX_AUDIO_SAMPLES), max_chain_length=(0, PAD))
+        _check_sizes(
+            self,
+            n_audio_samples=(1, MAX_AUDIO_SAMPLES),
+            n_windows=(1, MAX_WINDOWS),
+            max_chain_length=(0, PAD),
+        )
         if self.mel_only and self.mel is None:
             raise ContractError(
                 f"codec precision is {NOT_RUN!r} and mel is null: of the sound nothing is stored"
             )
         per_frame = 2 * self.codec.n_codebooks + (self.mel.n_mels if self.mel else 0)
-        n_bytes = per_frame * self.n_frames + (self.clues.n_clues if self.clues else 0)
+        n_bytes = per_frame * self.n_frames + self.n_clues
         if n_bytes > MAX_SAMPLE_BYTES:
             raise ContractError(
                 f"a sample of {self.n_frames} frames takes {n_bytes} bytes, "
@@ -235,7 +244,13 @@ class DatasetIndex:
 
     @property
     def n_frames(self) -> int:
-        return self.codec.n_frames(self.n_audio_samples)
+        """Of a sample: those of its windows side by side."""
+        return self.n_windows * self.codec.n_frames(self.n_audio_samples)
+
+    @property
+    def n_clues(self) -> int:
+        """Of a sample: those of its windows side by side; 0 where there are none."""
+        return self.n_windows * self.clues.n_clues if self.clues else 0
 
     @property
     def mel_only(self) -> bool:
@@ -343,7 +358,7 @@ def sample_layout(index: DatasetIndex) -> Layout:
     if index.mel is not None:
         sizes["M"] = index.mel.n_mels
     if index.clues is not None:
-        sizes["C"] = index.clues.n_clues
+        sizes["C"] = index.n_clues
     return layout_of(sizes)
 
 

@@ -5,6 +5,7 @@ Shapes: B batch, K codebook, T frame, M mel band, C clue, L pedal position, P pa
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,9 @@ class Batch:
     [B, L, P] with NaN where none, or None where they were not asked for, ``lengths`` int64 [B]
     pedals in the chain, ``position`` int64 [B] place in the split.
 
-    A rank that has run out of samples before the others gets batches of none.
+    A sample is ``n_windows`` windows: in ``codes`` and ``mel`` their frames lie side by side, in
+    ``clues`` their clues. A rank that has run out of samples before the others gets batches of
+    none.
     """
 
     codes: Tensor
@@ -34,6 +37,7 @@ class Batch:
     lengths: Tensor
     position: Tensor
     clues: Tensor | None = None
+    n_windows: int = 1
 
     def __len__(self) -> int:
         return len(self.position)
@@ -47,7 +51,34 @@ class Batch:
             lengths=self.lengths.to(device),
             position=self.position.to(device),
             clues=None if self.clues is None else self.clues.to(device),
+            n_windows=self.n_windows,
         )
+
+    def with_windows(self, chosen: Tensor) -> Batch:
+        """The same samples, of which only the windows ``chosen`` int64 [W] are heard."""
+
+        def of(stored: Tensor) -> Tensor:
+            windows = stored.view(*stored.shape[:-1], self.n_windows, -1)
+            return windows.index_select(-2, chosen.to(stored.device)).flatten(-2)
+
+        mel, clues = (None if t is None else of(t) for t in (self.mel, self.clues))
+        some = {"codes": of(self.codes), "mel": mel, "clues": clues, "n_windows": len(chosen)}
+        return dataclasses.replace(self, **some)  # type: ignore[arg-type]
+
+    def windows(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Codes [B W, K, T], mel [B W, M, T] and clues [B W, C] of every window by itself."""
+        return (
+            _apart(self.codes, self.n_windows),
+            None if self.mel is None else _apart(self.mel, self.n_windows),
+            None if self.clues is None else _apart(self.clues, self.n_windows),
+        )
+
+
+def _apart(samples: Tensor, n_windows: int) -> Tensor:
+    """[B, …, W T] -> [B W, …, T]"""
+    if n_windows == 1:
+        return samples
+    return samples.view(*samples.shape[:-1], n_windows, -1).movedim(-2, 1).flatten(0, 1)
 
 
 def heard_fields(
@@ -65,7 +96,7 @@ def as_tensors(arrays: Rows) -> dict[str, Tensor]:
     return {name: torch.from_numpy(view) for name, view in views.items()}
 
 
-def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
+def widen(stored: dict[str, Tensor], position: Tensor, n_windows: int = 1) -> Batch:
     """A batch from rows as they are stored: ``codes`` int16 with the bits of uint16."""
     codes = stored["codes"]
     mel, clues = (stored.get(name) for name in ("mel", "clues"))
@@ -82,4 +113,5 @@ def widen(stored: dict[str, Tensor], position: Tensor) -> Batch:
         lengths=(order != PAD).sum(dim=1),
         position=position,
         clues=None if clues is None else clues.to(torch.float32).div_(255.0),
+        n_windows=n_windows,
     )

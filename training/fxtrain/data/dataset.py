@@ -194,6 +194,7 @@ def check_alike(uri: str, index: DatasetIndex, other_uri: str, other: DatasetInd
         *(_facts("mel", other.mel, index.mel) if other.mel and index.mel else ()),
         ("clues of the wave", other.clues, index.clues),
         ("window in audio samples", other.n_audio_samples, index.n_audio_samples),
+        ("number of windows", other.n_windows, index.n_windows),
         ("pedals", ", ".join(other.vocabulary.names), ", ".join(index.vocabulary.names)),
         ("pedal parameters", other.vocabulary, index.vocabulary),
         ("longest chain", other.max_chain_length, index.max_chain_length),

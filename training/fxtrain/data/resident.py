@@ -25,12 +25,13 @@ class ResidentLoader:
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
+        n_windows: int = 1,
     ) -> None:
         self._stored = {name: t.to(device) for name, t in as_tensors(arrays).items()}
         self._n_samples = len(arrays["order"])
         self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
         self._rank, self._world_size = rank, world_size
-        self._epoch = 0
+        self._n_windows, self._epoch = n_windows, 0
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
@@ -43,7 +44,7 @@ class ResidentLoader:
         for number in range(len(self)):
             rows = mine[number * self._batch_size : (number + 1) * self._batch_size]
             picked = {name: t.index_select(0, rows) for name, t in self._stored.items()}
-            yield widen(picked, rows)
+            yield widen(picked, rows, self._n_windows)
 
     def _permutation(self) -> Tensor:
         """int64 [N] on the device; drawn on the CPU, so the same on every device."""

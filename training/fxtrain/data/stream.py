@@ -98,6 +98,7 @@ def make_loader(
             device=device,
             rank=rank,
             world_size=world_size,
+            n_windows=dataset.index.n_windows,
         )
     stream = StreamingDataset(
         shards,
@@ -108,7 +109,9 @@ def make_loader(
         rank=rank,
         world_size=world_size,
     )
-    return StreamLoader(stream, device=device, n_workers=n_workers)
+    return StreamLoader(
+        stream, device=device, n_workers=n_workers, n_windows=dataset.index.n_windows
+    )
 
 
 def _layout(dataset: ShardDataset, fields: tuple[str, ...] | None) -> Layout:
@@ -126,9 +129,15 @@ class StreamLoader:
     """A stream read by a thread beside training, or by worker processes, moved to the device."""
 
     def __init__(
-        self, dataset: StreamingDataset, *, device: torch.device | str = "cpu", n_workers: int = 0
+        self,
+        dataset: StreamingDataset,
+        *,
+        device: torch.device | str = "cpu",
+        n_workers: int = 0,
+        n_windows: int = 1,
     ) -> None:
         self._dataset, self._device = dataset, torch.device(device)
+        self._n_windows = n_windows
         self._workers: DataLoader[Any] | None = None
         if n_workers:
             dataset.share()
@@ -175,7 +184,7 @@ class StreamLoader:
 
     def _arrived(self, ready: dict[str, torch.Tensor]) -> Batch:
         moved = {name: t.to(self._device, non_blocking=True) for name, t in ready.items()}
-        return widen(moved, moved.pop("position"))
+        return widen(moved, moved.pop("position"), self._n_windows)
 
 
 def made_ahead(items: Iterator[T]) -> Iterator[T]:

@@ -28,6 +28,22 @@ class Memory(NamedTuple):
 
     states: Tensor
 
+    def together(self, n_windows: int) -> Memory:
+        """Windows [B W, S, D] as recordings of W each [B, W S, D], which have the states of all.
+
+        Attention weighs every state of every window by what is asked for: a window in which a
+        pedal is plain to hear speaks louder than one in which it is not, and the same window again
+        is no news.
+        """
+        if n_windows == 1:
+            return self
+        return Memory(self.states.view(-1, n_windows, *self.states.shape[1:]).flatten(1, 2))
+
+    def with_windows(self, chosen: Tensor, n_windows: int) -> Memory:
+        """Recordings of ``n_windows``, of which only ``chosen`` int64 [W] are remembered."""
+        windows = self.states.view(len(self.states), n_windows, -1, self.states.shape[-1])
+        return Memory(windows.index_select(1, chosen.to(windows.device)).flatten(1, 2))
+
 
 class CodeFrames(nn.Module):
     """Codes to frames: the codec's own vectors, frozen, side by side, normalised, projected.

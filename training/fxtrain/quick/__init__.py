@@ -29,17 +29,18 @@ class QuickRun:
     model: QuickTranslator
 
     def listen(self, features: Features) -> Listened:
-        """What the model says of the windows of one recording."""
+        """What the model says of one recording, as ``listening.listen`` does."""
         mel, clues = (
             None if stored is None else stored.astype(np.float32) / 255
             for stored in (features.mel, features.clues)
         )
-        memory = self.model.encode(features.codes, mel, clues)
+        windows = self.model.encode(features.codes, mel, clues)
+        memory = windows.reshape(1, -1, windows.shape[-1])
 
         def score(prefixes: np.ndarray) -> np.ndarray:
             return log_softmax(self.model.decode(prefixes, memory)[:, :, -1])
 
-        knobs = self.model.knobs(memory) if self.card.model.hear_knobs else None
+        knobs = self.model.knobs(memory)[0] if self.card.model.hear_knobs else None
         return Listened(score, self.model.set_order(memory), knobs)
 
 

@@ -18,8 +18,7 @@ RANGE_DB = 40.0
 hiss would be as loud as the playing."""
 
 MOST = 32
-"""Windows of one recording weigh as W / (1 + (W - 1) / 4) independent ones: 32 of them as 3.7, and
-no number of them as 4. More would only take longer."""
+"""Over a minute of playing. More would take longer to hear; what they would add is not known."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,13 @@
 """The model as one ONNX graph, for onnxruntime by itself. Imports torch; onnx only to write.
 
-Inputs: ``codes`` int64 [B, K, T], ``mel`` float32 [B, M, T] and ``clues`` float32 [B, C] in 0..1
-where the model hears them,
-``tokens`` int64 [B, N, U]: the boundary, the pedals so far, then anything. Outputs: ``logits``
-float32 [B, N, U, V + 1] of the next pedal, ``presence`` [B, V] and ``precedence`` [B, V, V] as in
-``models/heads.py``, and of a model that hears knobs ``knobs`` [B, V, P, W], the probability of each
-place of each knob's travel, were its pedal there. B and N are free; T is the window's, and U the
-longest chain and one more, because a GRU is written out step by step.
-Shapes: B window, K codebook, T frame, M mel band, C clue, N chain, U decoder step, V pedal, P knob,
-W place.
+Inputs: the windows of one recording, ``codes`` int64 [W, K, T], ``mel`` float32 [W, M, T] and
+``clues`` float32 [W, C] in 0..1 where the model hears them, and chains, ``tokens`` int64 [N, U]:
+the boundary, the pedals so far, then anything. Outputs: ``logits`` float32 [N, U, V + 1] of the
+next pedal, ``presence`` [V] and ``precedence`` [V, V] as in ``models/heads.py``, and of a model
+that hears knobs ``knobs`` [V, P, places], the probability of each place of each knob's travel, were
+its pedal there. W and N are free; T is the window's, and U the longest chain and one more, because
+a GRU is written out step by step.
+Shapes: W window, K codebook, T frame, M mel band, C clue, N chain, U decoder step, V pedal, P knob.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from fxtrain.checkpoint import Run
 from fxtrain.contract import LocalFolder, MissingExtraError, to_dict, to_install
+from fxtrain.models import Memory
 
 METADATA_KEY = "fxtrain"
 """Of the model's metadata: its card as JSON, so that the file needs nothing beside it."""
@@ -54,12 +54,14 @@ class Whole(nn.Module):
         mel: Tensor | None = None,
         clues: Tensor | None = None,
     ) -> Any:
-        memory = self.model.encode(codes, mel, clues)
+        windows = self.model.encode(codes, mel, clues).states
+        memory = Memory(windows.flatten(0, 1)[None])
         heard = self.model.set_order(memory)
-        found = self.model.decode(tokens, memory), heard.presence, heard.precedence
+        logits = self.model.decode(tokens[None], memory)
+        found = logits[0], heard.presence[0], heard.precedence[0]
         if self.model.knob_head is None:
             return found
-        return *found, self.model.knobs(memory).softmax(-1)
+        return *found, self.model.knobs(memory)[0].softmax(-1)
 
 
 def example_inputs(run: Run, n_windows: int = 2, n_chains: int = 3) -> Any:
@@ -70,7 +72,7 @@ def example_inputs(run: Run, n_windows: int = 2, n_chains: int = 3) -> Any:
     shape = (n_windows, codec.n_codebooks, n_frames)
     n_pedals = run.card.rules.n_pedals
     n_steps = run.card.rules.max_length + 1
-    tokens = torch.randint(n_pedals, (n_windows, n_chains, n_steps), generator=draw)
+    tokens = torch.randint(n_pedals, (n_chains, n_steps), generator=draw)
     tokens[..., 0] = n_pedals
     inputs = {
         "codes": torch.randint(codec.codebook_size, shape, generator=draw),
@@ -95,7 +97,7 @@ def export_onnx(run: Run, path: Path) -> None:
     free = torch.export.Dim
     shapes: dict[str, Any] = {
         "codes": {0: free("windows")},
-        "tokens": {0: free("windows"), 1: free("chains")},
+        "tokens": {0: free("chains")},
     }
     shapes |= {name: {0: free("windows")} for name in ("mel", "clues") if name in inputs}
     with torch.no_grad(), _plain_attention(), _quiet():

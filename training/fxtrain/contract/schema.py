@@ -36,6 +36,7 @@ MAX_AUDIO_SAMPLES = 2**25
 """A minute at 192 kHz is a third of this."""
 
 MAX_WINDOWS = 2**10
+"""A minute in windows of a tenth of a second has 600."""
 
 MAX_SAMPLE_BYTES = 2**28
 """Of one sample's codes, mel and clues; a 2 s clip of the official codec takes 3 kB of codes."""

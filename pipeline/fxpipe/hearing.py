@@ -60,13 +60,9 @@ def read_batches(
     """(float32 [B, N] as rendered, records) of a part, in order, about ``batch`` rows at once."""
     clips = iter_clips(folder, renders, part.split, part.first, part.n)
     while found := list(islice(clips, max(1, batch // part.n_windows))):
-        rows = [(window, record) for wave, record in found for window in _windows(wave, part)]
+        rows = [(window, record) for wave, record in found for window in cut(wave, part.n_windows)]
         waves, records = zip(*rows, strict=True)
         yield np.stack(waves), list(records)
-
-
-def _windows(wave: np.ndarray, part: Part) -> list[np.ndarray]:
-    return cut(wave, part.n_windows) if part.n_windows > 1 else [wave]
 
 
 def hear(

@@ -207,7 +207,7 @@ def encode_command(
         chosen = share_memory(chosen, where.n_workers)
     wanted = (with_mel or mel_only, backend, shard_size, window_s)
     spec = EncodeSpec(codec, chosen.precision, *wanted)
-    n_windows_of(index, spec)
+    n_windows_of(index, spec)  # refused here, before weights are fetched
     if dry_run:
         what = "as log-mel alone" if mel_only else f"with {codec} in {chosen.precision}"
         click.echo(

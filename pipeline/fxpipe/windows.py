@@ -76,6 +76,8 @@ def cut(wave: np.ndarray, n_windows: int) -> list[np.ndarray]:
     Where nothing sounds in one, as :func:`sounding_windows` leaves out, the one before it that
     does is heard again: a clip of a data set has as many windows as any other.
     """
+    if n_windows == 1:
+        return [wave]
     windows = np.split(wave, n_windows)
     levels = np.array([_level_db(window) for window in windows])
     sounds = levels > max(SILENT_DBFS, levels.max() - RANGE_DB)

@@ -55,7 +55,7 @@ class Whole(nn.Module):
         clues: Tensor | None = None,
     ) -> Any:
         windows = self.model.encode(codes, mel, clues).states
-        memory = Memory(windows.flatten(0, 1)[None])
+        memory = Memory(windows.flatten(0, 1)[None])  # as `together`, of however many there are
         heard = self.model.set_order(memory)
         logits = self.model.decode(tokens[None], memory)
         found = logits[0], heard.presence[0], heard.precedence[0]

@@ -174,8 +174,8 @@ def test_batches_lie_on_the_device(dataset: ShardDataset, resident: bool, shuffl
         dataset, "train", batch_size=8, seed=0, shuffle=shuffle, resident=resident, device="meta"
     )
     for batch in loader:
-        for field in dataclasses.fields(batch):
-            assert getattr(batch, field.name).device.type == "meta", field.name
+        for name, value in vars(batch).items():
+            assert name == "n_windows" or value.device.type == "meta", name
 
 
 class Elsewhere(torch.Tensor):

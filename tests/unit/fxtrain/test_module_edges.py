@@ -56,7 +56,8 @@ def module_of(dataset: ShardDataset, **train: Any) -> Module:
 def trainer_of(module: Module, **facts: Any) -> SimpleNamespace:
     """A trainer that knows these facts."""
     usual = {"current_epoch": 0, "global_step": 0, "global_rank": 0, "world_size": 1}
-    module.held = trainer = SimpleNamespace(**usual | {"is_global_zero": False} | facts)
+    states = {"is_global_zero": False, "training": False}
+    module.held = trainer = SimpleNamespace(**usual | states | facts)
     module.trainer = trainer
     return trainer
 

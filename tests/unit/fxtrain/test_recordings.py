@@ -20,10 +20,12 @@ from fxtrain.contract import Features, UsageError, VocabularyError
 from fxtrain.data import ShardDataset, open_shards
 from fxtrain.data.stream import Batch, make_loader
 from fxtrain.evaluate import answer
-from fxtrain.fit import fit
+from fxtrain.fit import fit, plan
 from fxtrain.kept import KeptStates
 from fxtrain.listening import encode
+from fxtrain.models import Memory, Translator
 from fxtrain.module import some_windows
+from fxtrain.objective import losses
 from fxtrain.predict import translate
 from fxtrain.trainer import prepare
 
@@ -119,6 +121,29 @@ def test_training_hears_what_was_drawn_and_scoring_hears_all(
         trainer.training = training
         heard = module._encode(model, batch).states
         torch.testing.assert_close(heard, expected.flatten(1, 2), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(("frozen", "heard"), [(False, {2}), (True, {N_WINDOWS})])
+def test_the_time_said_before_is_that_of_the_windows_of_a_lesson(
+    dataset: ShardDataset, run: Path, frozen: bool, heard: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On average from one to all of them, that is half: all were counted."""
+    encoded, taught = set(), set()
+
+    def listen(model: Translator, batch: Batch) -> Memory:
+        encoded.add(batch.n_windows)
+        return encode(model, batch)
+
+    def teach(model: Translator, memory: Memory, *rest: object, **more: object) -> object:
+        taught.add(memory.states.shape[1])
+        return losses(model, memory, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fxtrain.fit.encode", listen)
+    monkeypatch.setattr("fxtrain.fit.losses", teach)
+    train = TrainConfig(batch_size=12, start_from=str(run), freeze_encoder=frozen)
+    assert plan(dataset, Config(train=train), device="cpu").seconds > 0
+    n_steps = load_run(run).model.encode(*batch_of(dataset).windows()).states.shape[1]
+    assert (encoded, taught) == (heard, {2 * n_steps})
 
 
 def test_a_frozen_encoder_hears_as_before_and_answers_otherwise(

@@ -15,7 +15,8 @@ and more chains of the same kind to learn from, as log-mel alone; with ``--other
 by the recordings in a folder, of other instruments. The translator starts from the model in the
 package.
 ``--audio``: a folder of dry notes, half of the lessons and a second test; without it the built-in
-guitar plays alone. What is in OUT already is used again.
+guitar plays alone. ``--mel-only``: log-mel and clues of the wave, no tokens, which take a CPU eight
+times as long. What is in OUT already is used again.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ def rendered(out: Path, part: Part, given: dict[str, Path]) -> Path:
     return renders
 
 
-def encoded(out: Path, part: Part, given: dict[str, Path]) -> Path:
+def encoded(out: Path, part: Part, given: dict[str, Path], mel_only: bool) -> Path:
     made = out / part.name
     if not (made / "index.json").is_file():
-        what = "--mel-only" if part.mel_only else "--with-mel"
+        what = "--mel-only" if part.mel_only or mel_only else "--with-mel"
         sh(f"fxpipe encode {rendered(out, part, given)} -o {made} --codec embedded {what}")
     return made
 
@@ -144,13 +145,14 @@ def main() -> None:
     parser.add_argument("--others", type=Path, help="dry recordings of other instruments")
     parser.add_argument("--chains", type=int, default=24_000, help="a round")
     parser.add_argument("--rounds", type=int, default=1, help=f"of {' or '.join(in_rounds)}")
+    parser.add_argument("--mel-only", action="store_true", help="no tokens, in tests neither")
     parser.add_argument("--epochs", type=int, help="[as at_scale.py]")
     parser.add_argument("--plain-epochs", type=int, help="last ones, in which nothing is hidden")
     parser.add_argument("--batch-size", type=int, help="[as at_scale.py]")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    out, audio, others = options.out, options.audio, options.others
+    out, audio, others, mel_only = options.out, options.audio, options.others, options.mel_only
     given = {key: path for key, path in (("audio", audio), ("others", others)) if path}
     out.mkdir(parents=True, exist_ok=True)
     if others is not None:
@@ -171,14 +173,15 @@ def main() -> None:
 
     folder = Path("shipped")
     for run in chosen:
-        taught = [encoded(out, part, given) for part in there(list(run.parts))]
+        taught = [encoded(out, part, given, mel_only) for part in there(list(run.parts))]
         folder = fit(out, run, str(folder), taught, options)
     for part in there([name for _, name, _ in run.tests]):
         if options.pool in ("okita3-short", "okita3-more"):
             renders = rendered(out, part, given)
             heard = by_windows(folder, renders, out / f"{part.name}-windows")
         else:
-            heard = evaluate(load_run(folder), open_shards(encoded(out, part, given)))
+            shards = open_shards(encoded(out, part, given, mel_only))
+            heard = evaluate(load_run(folder), shards)
         show(part.name, heard)
 
 

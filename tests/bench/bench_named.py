@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -74,10 +75,10 @@ def rendered(out: Path, part: Part, given: dict[str, Path]) -> Path:
     return renders
 
 
-def encoded(out: Path, part: Part, given: dict[str, Path], mel_only: bool) -> Path:
+def encoded(out: Path, part: Part, given: dict[str, Path]) -> Path:
     made = out / part.name
     if not (made / "index.json").is_file():
-        what = "--mel-only" if part.mel_only or mel_only else "--with-mel"
+        what = "--mel-only" if part.mel_only else "--with-mel"
         sh(f"fxpipe encode {rendered(out, part, given)} -o {made} --codec embedded {what}")
     return made
 
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    out, audio, others, mel_only = options.out, options.audio, options.others, options.mel_only
+    out, audio, others = options.out, options.audio, options.others
     given = {key: path for key, path in (("audio", audio), ("others", others)) if path}
     out.mkdir(parents=True, exist_ok=True)
     if others is not None:
@@ -166,6 +167,8 @@ def main() -> None:
     else:
         chosen, its_parts = [known[options.pool]], []
     parts = {part.name: part for part in [*named_parts(), *its_parts]}
+    if options.mel_only:
+        parts = {name: replace(part, mel_only=True) for name, part in parts.items()}
 
     def there(names: list[str]) -> list[Part]:
         found = [parts[name] for name in names]
@@ -173,15 +176,14 @@ def main() -> None:
 
     folder = Path("shipped")
     for run in chosen:
-        taught = [encoded(out, part, given, mel_only) for part in there(list(run.parts))]
+        taught = [encoded(out, part, given) for part in there(list(run.parts))]
         folder = fit(out, run, str(folder), taught, options)
     for part in there([name for _, name, _ in run.tests]):
         if options.pool in ("okita3-short", "okita3-more"):
             renders = rendered(out, part, given)
             heard = by_windows(folder, renders, out / f"{part.name}-windows")
         else:
-            shards = open_shards(encoded(out, part, given, mel_only))
-            heard = evaluate(load_run(folder), shards)
+            heard = evaluate(load_run(folder), open_shards(encoded(out, part, given)))
         show(part.name, heard)
 
 
